@@ -1,0 +1,1 @@
+//! Layer 3: the cluster's metadata, as a ledger.

@@ -1,0 +1,1 @@
+//! Layer 2: one partition's log, without files; pure.

@@ -1,0 +1,1 @@
+//! Layer 3: the quorum, as a machine.

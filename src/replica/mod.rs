@@ -1,0 +1,1 @@
+//! Layer 3: a partition's replica, as a machine.

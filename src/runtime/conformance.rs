@@ -1,0 +1,1 @@
+//! One suite over `Disk` and `Net`, run against the simulated and the real implementation.

@@ -1,0 +1,1 @@
+//! Layer 5: assembly of a node; no decisions.

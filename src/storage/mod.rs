@@ -1,0 +1,1 @@
+//! Layer 4: a partition's log on a disk.
