@@ -212,7 +212,7 @@ pub trait File: Send + Sync {
     fn set_len(&self, length: u64) -> Io<()>;
 
     /// The length of the file.
-    fn len(&self) -> Io<u64>;
+    fn length(&self) -> Io<u64>;
 }
 
 /// Waits for a sync: [`File::start_sync`] as a future.
@@ -244,7 +244,7 @@ pub async fn replace_file(disk: &dyn Disk, path: &Path, content: Bytes) -> io_st
 /// Reads a whole small file.
 pub async fn read_file(disk: &dyn Disk, path: &Path) -> io_std::Result<Bytes> {
     let file = disk.open(path, OpenMode::Read).await?;
-    let length = file.len().await?;
+    let length = file.length().await?;
     let length = usize::try_from(length).map_err(io_std::Error::other)?;
     file.read_at(0, length).await
 }
