@@ -1,0 +1,16 @@
+//! One `cargo test` covers both builds: this test runs the tests of the simulated one.
+#![cfg(not(madsim))]
+
+use std::process::Command;
+
+#[test]
+fn the_simulated_build_passes_its_tests() {
+    let status = Command::new(env!("CARGO"))
+        .args(["sim-test"])
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .unwrap();
+    assert!(status.success(), "cargo sim-test failed: its output is above");
+}
