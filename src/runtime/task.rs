@@ -27,7 +27,7 @@ impl<T> Task<T> {
 /// Starts a task on the core (in a simulation: the node) that calls.
 #[allow(
     clippy::disallowed_methods,
-    reason = "this is the wrapper that the ban points to; madsim has another path"
+    reason = "this is the wrapper that the ban points to, which in the simulated build has another name"
 )]
 pub fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Task<T> {
     Task(tokio::spawn(future))
