@@ -1,1 +1,26 @@
-//! Layer 3: producer, consumer and admin client.
+//! Layer 3: Kafka's clients as a library: [`Producer`], [`Consumer`] with `assign`, and [`Admin`].
+//!
+//! Each client is a pure machine (what to send to whom, what an answer means) and a driver (`driver.rs`: connections, the
+//! timer, the caller's futures). What all three share: the property tables ([`config`]), what they know of the cluster
+//! (`cluster_view.rs`), and the connections (`crate::rpc`).
+//!
+//! Deliberately absent so far: groups, transactions, interceptors, `wakeup`, fetch sessions, fetching from followers.
+
+pub mod admin;
+mod cluster_view;
+pub mod config;
+pub mod consumer;
+mod driver;
+mod error;
+pub mod producer;
+
+pub use admin::{
+    Admin, AdminConfig, ClusterDescription, ConfigEntry, EpochEnd, ListedOffset, NewTopic,
+    OffsetSpec, PartitionDescription, TopicDescription, VersionRange,
+};
+pub use config::ConfigError;
+pub use consumer::{Consumer, ConsumerConfig, ConsumerRecord};
+pub use error::{ClientError, SendCause, SendError, SendFate};
+pub use producer::{
+    Delivery, Producer, ProducerConfig, ProducerRecord, RecordIdentity, RecordMetadata, Serializer,
+};

@@ -1,0 +1,10 @@
+//! The admin client: one request, one answer, retried while that can help and `default.api.timeout.ms` lasts.
+
+mod driver;
+mod types;
+
+pub use driver::Admin;
+pub use types::{
+    AdminConfig, ClusterDescription, ConfigEntry, EpochEnd, ListedOffset, NewTopic,
+    NodeDescription, OffsetSpec, PartitionDescription, TopicDescription, VersionRange,
+};

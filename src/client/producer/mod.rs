@@ -1,0 +1,12 @@
+//! The producer: partitioner → accumulator → sender, as Kafka's. `send` waits only for buffer space; the sender's task
+//! batches, sends, retries and completes the deliveries of each partition in order.
+//!
+//! `machine` files are pure; `driver.rs` holds the task and the futures.
+
+mod config;
+mod driver;
+mod record;
+
+pub use config::{CompressionType, PartitionerKind, ProducerConfig};
+pub use driver::{Delivery, Producer};
+pub use record::{ProducerRecord, RecordIdentity, RecordMetadata, Serializer};
