@@ -1,2 +1,10 @@
 //! The testbed's command line.
+
+#[cfg(not(madsim))]
+fn main() {
+    eprintln!("run it as `cargo sim`, with RUSTFLAGS unset");
+    std::process::exit(2);
+}
+
+#[cfg(madsim)]
 fn main() {}
