@@ -1,0 +1,238 @@
+//! The files of one log: opened, written, cut, synced. Performs what was decided elsewhere, and decides nothing.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+
+use super::{LogFileName, StorageError, Suffix};
+use crate::runtime::{Disk, File, Io, OpenMode, SyncDone, sync};
+use crate::types::Offset;
+
+/// The open files of one log's directory. Shared: any task may read and write at any position.
+///
+/// Lock: `segments` is held for a look-up only, never across an operation.
+pub struct LogFiles {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    segments: Mutex<BTreeMap<Offset, Arc<dyn File>>>,
+}
+
+impl LogFiles {
+    /// The files in `dir`, none open yet.
+    #[must_use]
+    pub fn new(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
+        Self { disk, dir, segments: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// The log's directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The disk it is on.
+    #[must_use]
+    pub fn disk(&self) -> &dyn Disk {
+        self.disk.as_ref()
+    }
+
+    /// Where a file of the log is.
+    #[must_use]
+    pub fn path(&self, offset: Offset, suffix: Suffix) -> PathBuf {
+        self.dir.join(LogFileName::new(offset, suffix).to_string())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Offset, Arc<dyn File>>> {
+        self.segments.lock().expect("no panic while the files are locked")
+    }
+
+    fn opened(&self, segment: Offset) -> Option<Arc<dyn File>> {
+        self.lock().get(&segment).cloned()
+    }
+
+    /// The `.log` file of a segment, opened at the first call.
+    ///
+    /// # Errors
+    /// `Io`, also where it does not exist.
+    pub async fn segment(&self, segment: Offset) -> Result<Arc<dyn File>, StorageError> {
+        if let Some(file) = self.opened(segment) {
+            return Ok(file);
+        }
+        let path = self.path(segment, Suffix::Log);
+        let file = self.disk.open(&path, OpenMode::ReadWrite).await;
+        let file = file.map_err(StorageError::on("open a segment", &path))?;
+        Ok(self.lock().entry(segment).or_insert(file).clone())
+    }
+
+    /// Makes the `.log` file of a new segment, and its name durable: nothing in it counts as synced before (KAFKA-3968).
+    ///
+    /// What an earlier, unfinished attempt left under the name is emptied.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn create_segment(&self, segment: Offset) -> Result<(), StorageError> {
+        let path = self.path(segment, Suffix::Log);
+        let file = self.disk.open(&path, OpenMode::Truncate).await;
+        let file = file.map_err(StorageError::on("create a segment", &path))?;
+        self.sync_dir().await?;
+        self.lock().insert(segment, file);
+        Ok(())
+    }
+
+    /// Writes `slices` one after another at `position` of a segment.
+    pub fn write(&self, segment: Offset, position: u64, slices: Vec<Bytes>) -> Io<()> {
+        match self.opened(segment) {
+            Some(file) => file.write_at(position, slices),
+            None => Io::failed(io::Error::other("a segment is opened before it is written")),
+        }
+    }
+
+    /// Up to `length` bytes of a segment from `position`: fewer only at the end of the file.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn read(
+        &self,
+        segment: Offset,
+        position: u64,
+        length: usize,
+    ) -> Result<Bytes, StorageError> {
+        let file = self.segment(segment).await?;
+        file.read_at(position, length).await.map_err(|error| {
+            StorageError::io("read a segment", &self.path(segment, Suffix::Log), error)
+        })
+    }
+
+    /// Cuts a segment to `length` bytes and removes the segments `later`, from the last one on, so that a crash between
+    /// two steps leaves no hole. The names are durable afterwards, the length with the next sync of the segment.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn cut(
+        &self,
+        segment: Offset,
+        length: u64,
+        later: &[Offset],
+    ) -> Result<(), StorageError> {
+        for base_offset in later.iter().rev() {
+            self.remove_segment(*base_offset).await?;
+        }
+        if !later.is_empty() {
+            self.sync_dir().await?;
+        }
+        let file = self.segment(segment).await?;
+        let path = self.path(segment, Suffix::Log);
+        file.set_len(length).await.map_err(StorageError::on("cut a segment", &path))
+    }
+
+    /// Removes all files of a segment. Readers that hold it open go on. Missing files are fine.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn remove_segment(&self, segment: Offset) -> Result<(), StorageError> {
+        self.lock().remove(&segment);
+        for suffix in [Suffix::Log, Suffix::Index, Suffix::TimeIndex, Suffix::TxnIndex] {
+            self.remove(segment, suffix).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes one file; a missing one is fine.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn remove(&self, offset: Offset, suffix: Suffix) -> Result<(), StorageError> {
+        let path = self.path(offset, suffix);
+        match self.disk.remove_file(&path).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StorageError::io("remove a file", &path, error))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Makes the names in the log's directory durable.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn sync_dir(&self) -> Result<(), StorageError> {
+        let done = self.disk.sync_dir(&self.dir).await;
+        done.map_err(StorageError::on("sync a log's directory", &self.dir))
+    }
+
+    /// Starts making `segments` durable one after another, the oldest first, so that what is durable is always a prefix;
+    /// then calls `done`, after the first failure at once.
+    pub fn start_sync(&self, segments: &[Offset], done: SyncDone) {
+        let files: Option<Vec<_>> = {
+            let open = self.lock();
+            segments.iter().rev().map(|segment| open.get(segment).cloned()).collect()
+        };
+        match files {
+            Some(files) => sync_one_by_one(files, done),
+            None => done(Err(io::Error::other("a segment is opened before it is synced"))),
+        }
+    }
+
+    /// Waits for [`LogFiles::start_sync`].
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn sync(&self, segments: &[Offset]) -> Result<(), StorageError> {
+        for segment in segments {
+            let file = self.segment(*segment).await?;
+            let path = self.path(*segment, Suffix::Log);
+            sync(file.as_ref()).await.map_err(StorageError::on("sync a segment", &path))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a side file (an index, a snapshot) from `position` on, cuts it behind, and makes it durable.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn write_side_file(
+        &self,
+        offset: Offset,
+        suffix: Suffix,
+        position: u64,
+        content: Bytes,
+    ) -> Result<(), StorageError> {
+        let path = self.path(offset, suffix);
+        let on = |error| StorageError::io("write an index or snapshot", &path, error);
+        let mode = if position == 0 { OpenMode::Truncate } else { OpenMode::Create };
+        let file = self.disk.open(&path, mode).await.map_err(on)?;
+        let end = position + content.len() as u64;
+        if !content.is_empty() {
+            file.write_at(position, vec![content]).await.map_err(on)?;
+        }
+        file.set_len(end).await.map_err(on)?;
+        sync(file.as_ref()).await.map_err(on)
+    }
+
+    /// Reads a whole side file; `None` where there is none.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn read_side_file(
+        &self,
+        offset: Offset,
+        suffix: Suffix,
+    ) -> Result<Option<Bytes>, StorageError> {
+        super::checkpoint::read_optional(self.disk(), &self.path(offset, suffix)).await
+    }
+}
+
+/// `files` is in reverse: the next one is taken off the end.
+fn sync_one_by_one(mut files: Vec<Arc<dyn File>>, done: SyncDone) {
+    let Some(file) = files.pop() else { return done(Ok(())) };
+    if files.is_empty() {
+        return file.start_sync(done);
+    }
+    file.start_sync(Box::new(move |result| match result {
+        Ok(()) => sync_one_by_one(files, done),
+        Err(error) => done(Err(error)),
+    }));
+}
