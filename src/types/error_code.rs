@@ -186,6 +186,13 @@ impl ErrorCode {
     }
 }
 
+/// Success: what a response says of what it does not mention.
+impl Default for ErrorCode {
+    fn default() -> Self {
+        Self::None
+    }
+}
+
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
