@@ -1,1 +1,11 @@
-//! Layer 2: asking another node.
+//! Layer 2: asking another node. One connection each: `network_client.rs` decides (when to connect, which version, whose
+//! answer this is, what has timed out), `driver.rs` holds the socket.
+//!
+//! Requests are pipelined; a broker answers in the order in which it was asked. What to ask whom, and whether to ask again,
+//! is the caller's: a [`driver::Channel`] tells for each request whether it may have been carried out.
+
+mod backoff;
+pub mod driver;
+pub mod network_client;
+
+pub use backoff::Backoff;

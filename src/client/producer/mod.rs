@@ -5,6 +5,7 @@
 
 mod config;
 mod driver;
+mod partitioner;
 mod record;
 
 pub use config::{CompressionType, PartitionerKind, ProducerConfig};
