@@ -1,1 +1,20 @@
 //! Layer 2: one partition's log, without files; pure.
+//!
+//! What a log decides: which records it takes ([`validator`]), which producers it knows ([`producer_state`]), which leader
+//! wrote what ([`leader_epoch_cache`]), which batches are indexed ([`segment_index`]), and how much of a file survives a
+//! crash ([`recovery`]). `storage` does the same with files.
+
+pub mod config;
+mod config_table;
+pub mod index_error;
+pub mod leader_epoch_cache;
+pub mod offset_index;
+pub mod segment_index;
+pub mod time_index;
+
+pub use config::{ConfigError, ConfigMap, LogConfig};
+pub use index_error::{IndexError, IndexFault};
+pub use leader_epoch_cache::{EpochEndOffset, EpochEntry, LeaderEpochCache};
+pub use offset_index::{OffsetIndex, OffsetPosition};
+pub use segment_index::{IndexAppend, IndexSizes, SegmentIndex};
+pub use time_index::{TimeIndex, TimestampOffset};
