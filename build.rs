@@ -2,8 +2,6 @@
 
 #[path = "build/codegen.rs"]
 mod codegen;
-#[path = "build/samples.rs"]
-mod samples;
 #[path = "build/schema.rs"]
 mod schema;
 
@@ -39,8 +37,7 @@ fn generate() -> Result<(), String> {
         fs::write(&path, code).map_err(|error| format!("{}: {error}", path.display()))
     };
     write("messages.rs", codegen::messages(&messages))?;
-    write("metadata_records.rs", codegen::records(&messages))?;
-    write("samples.rs", samples::samples(&messages))
+    write("metadata_records.rs", codegen::records(&messages))
 }
 
 /// The files of the table, sorted, so that the generated code is the same everywhere.

@@ -2,8 +2,6 @@
 //!
 //! What needs the simulator is compiled only with `--cfg madsim` (`cargo sim …`, `cargo sim-test`).
 
-pub mod scenario;
-
 #[cfg(madsim)]
 pub mod cluster;
 #[cfg(madsim)]

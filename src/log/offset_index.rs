@@ -69,7 +69,13 @@ impl OffsetIndex {
     /// The file's bytes, without preallocated space.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        self.entries.iter().flat_map(|entry| encode_entry(*entry)).collect()
+        self.encode_from(0)
+    }
+
+    /// The file's bytes behind the first `entries` entries.
+    #[must_use]
+    pub fn encode_from(&self, entries: usize) -> Vec<u8> {
+        self.entries[entries..].iter().flat_map(|entry| encode_entry(*entry)).collect()
     }
 
     /// Whether the segment can hold records up to `offset`: entries have 31 bits for it.

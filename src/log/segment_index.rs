@@ -27,6 +27,13 @@ pub struct IndexAppend {
     pub time_entry: Option<[u8; TIME_INDEX_ENTRY_BYTES]>,
 }
 
+/// What [`SegmentIndex::undo`] restores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexBefore {
+    bytes_since_entry: u64,
+    max_timestamp: Option<TimestampOffset>,
+}
+
 /// The offset index and the time index of one segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentIndex {
@@ -109,6 +116,20 @@ impl SegmentIndex {
     #[must_use]
     pub const fn max_timestamp(&self) -> Option<TimestampOffset> {
         self.max_timestamp
+    }
+
+    /// What to restore should the next batch be taken back.
+    #[must_use]
+    pub const fn before(&self) -> IndexBefore {
+        IndexBefore { bytes_since_entry: self.bytes_since_entry, max_timestamp: self.max_timestamp }
+    }
+
+    /// Takes back the batch that begins at `offset` and that [`SegmentIndex::before`] was asked before; the last one first.
+    pub fn undo(&mut self, offset: Offset, before: IndexBefore) {
+        self.offsets.truncate_to(offset);
+        self.times.truncate_to(offset);
+        self.bytes_since_entry = before.bytes_since_entry;
+        self.max_timestamp = before.max_timestamp;
     }
 
     /// Removes what points at or beyond `offset`, the new end of the segment.

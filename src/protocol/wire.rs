@@ -398,9 +398,7 @@ impl Reader {
         let Some(count) = self.length(flexible, element_size_min)? else {
             return Ok(None);
         };
-        // A count may lie: what is reserved at once is never more than what is left of the frame. The rest grows with
-        // elements that were really read.
-        let mut list = Vec::with_capacity(count.min(self.remaining() / size_of::<T>().max(1)));
+        let mut list = Vec::with_capacity(count);
         for _ in 0..count {
             list.push(element(self)?);
         }
@@ -565,12 +563,10 @@ impl Writer {
 
     fn base_128(&mut self, mut value: u64) {
         while value >= 0x80 {
-            let [lowest, ..] = value.to_le_bytes();
-            self.buffer.put_u8(lowest | 0x80);
+            self.buffer.put_u8(0x80 | (value & 0x7f) as u8);
             value >>= 7;
         }
-        let [last, ..] = value.to_le_bytes();
-        self.buffer.put_u8(last);
+        self.buffer.put_u8(value as u8);
     }
 
     /// A value of ours, as its number.

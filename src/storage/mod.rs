@@ -9,6 +9,7 @@ mod checkpoint;
 mod error;
 mod file_name;
 mod log_files;
+mod reader;
 mod meta_properties;
 mod unified_log;
 
