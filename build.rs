@@ -2,6 +2,8 @@
 
 #[path = "build/codegen.rs"]
 mod codegen;
+#[path = "build/samples.rs"]
+mod samples;
 #[path = "build/schema.rs"]
 mod schema;
 
@@ -37,7 +39,8 @@ fn generate() -> Result<(), String> {
         fs::write(&path, code).map_err(|error| format!("{}: {error}", path.display()))
     };
     write("messages.rs", codegen::messages(&messages))?;
-    write("metadata_records.rs", codegen::records(&messages))
+    write("metadata_records.rs", codegen::records(&messages))?;
+    write("samples.rs", samples::samples(&messages))
 }
 
 /// The files of the table, sorted, so that the generated code is the same everywhere.

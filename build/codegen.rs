@@ -25,11 +25,8 @@ pub(crate) fn records(all: &[Message]) -> String {
 }
 
 const PRELUDE: &str = "\
-#[allow(unused_imports)]
 use bytes::Bytes;
-#[allow(unused_imports)]
 use crate::protocol::{ApiKey, VersionRange, messages::{Message, Request}, records::Records, value::*, wire::*};
-#[allow(unused_imports)]
 use crate::types::*;
 ";
 
@@ -42,7 +39,7 @@ fn push_message(out: &mut String, message: &Message) {
     let module = snake_case(name);
     _ = writeln!(out, "pub use {module}::{name};");
     _ = writeln!(out, "/// `{name}`, versions {}, and its structs.", shown(message.versions));
-    _ = writeln!(out, "pub mod {module} {{\n#[allow(unused_imports)]\nuse super::*;");
+    _ = writeln!(out, "pub mod {module} {{\nuse super::*;");
     for part in &message.structs {
         push_struct(out, message, part);
     }
@@ -93,7 +90,7 @@ fn push_struct(out: &mut String, message: &Message, part: &Struct) {
     for field in &part.fields {
         _ = writeln!(out, "    {}: {},", ident(field), default_value(field));
     }
-    _ = writeln!(out, "}} }} }}\n#[allow(unused_variables)]\nimpl {name} {{");
+    _ = writeln!(out, "}} }} }}\nimpl {name} {{");
     if is_listed(message, part) {
         push_size_min(out, message, part);
     }
@@ -103,7 +100,7 @@ fn push_struct(out: &mut String, message: &Message, part: &Struct) {
 }
 
 /// Whether some list has the struct as its element.
-fn is_listed(message: &Message, part: &Struct) -> bool {
+pub(crate) fn is_listed(message: &Message, part: &Struct) -> bool {
     let mut fields = message.structs.iter().flat_map(|part| &part.fields);
     fields.any(|field| field.list && matches!(&field.ty, Type::Struct(name) if *name == part.name))
 }
@@ -142,7 +139,7 @@ fn push_size_min(out: &mut String, message: &Message, part: &Struct) {
     _ = writeln!(out, "        _ => 1,\n    }} }}");
 }
 
-fn size_min(message: &Message, part: &Struct, version: i16) -> usize {
+pub(crate) fn size_min(message: &Message, part: &Struct, version: i16) -> usize {
     let flexible = is_flexible(message, version);
     let fields = part.fields.iter().filter(|field| field.tag.is_none());
     let present =
@@ -312,7 +309,7 @@ fn push_read(out: &mut String, message: &Message, part: &Struct) {
     push_flexible(out, message);
     for field in part.fields.iter().filter(|field| field.tag.is_none()) {
         let read = format!("{{ {} {}? }}", at("input", field, part), read_field(field));
-        let name = ident(field);
+        let name = local(field);
         _ = match condition(field.versions, part.versions) {
             Some(condition) => {
                 writeln!(
@@ -325,14 +322,15 @@ fn push_read(out: &mut String, message: &Message, part: &Struct) {
         };
     }
     push_read_tags(out, message, part);
-    let names: Vec<String> = part.fields.iter().map(ident).collect();
+    let fields = part.fields.iter().map(|field| format!("{}: {}", ident(field), local(field)));
+    let names: Vec<String> = fields.collect();
     _ = writeln!(out, "        Ok(Self {{ {} }})\n    }}", names.join(", "));
 }
 
 fn push_read_tags(out: &mut String, message: &Message, part: &Struct) {
     let tagged: Vec<&Field> = part.fields.iter().filter(|field| field.tag.is_some()).collect();
     for field in &tagged {
-        _ = writeln!(out, "let mut {} = {};", ident(field), default_value(field));
+        _ = writeln!(out, "let mut {} = {};", local(field), default_value(field));
     }
     let Some(flexible) = flexible_condition(message, part) else {
         return;
@@ -352,7 +350,7 @@ fn push_read_tags(out: &mut String, message: &Message, part: &Struct) {
             "{} {guard} => {{ {} {} = {}?; }}",
             field.tag.unwrap_or_default(),
             at("input", field, part),
-            ident(field),
+            local(field),
             read_field(field),
         );
     }
@@ -431,7 +429,7 @@ fn find<'a>(message: &'a Message, name: &str) -> &'a Struct {
 }
 
 /// Whether a version is in `inner`, given that it is in `outer`; `None` where it always is.
-fn condition(inner: Versions, outer: Versions) -> Option<String> {
+pub(crate) fn condition(inner: Versions, outer: Versions) -> Option<String> {
     match (inner.min > outer.min, inner.max < outer.max) {
         (false, false) => None,
         (true, false) => Some(format!("version >= {}", inner.min)),
@@ -489,7 +487,7 @@ fn rust_type(field: &Field) -> String {
     if field.nullable.is_some() { format!("Option<{value}>") } else { value }
 }
 
-fn default_value(field: &Field) -> String {
+pub(crate) fn default_value(field: &Field) -> String {
     match (&field.ty, &field.default) {
         (Type::Typed { rust, optional: true, .. }, Some(number)) => {
             format!("<{rust} as Value>::from_wire({number})")
@@ -501,8 +499,13 @@ fn default_value(field: &Field) -> String {
     }
 }
 
-fn ident(field: &Field) -> String {
-    field.name.clone()
+fn ident(field: &Field) -> &str {
+    &field.name
+}
+
+/// The local variable that holds a field while its struct is read: never `version`, which a field may be called.
+fn local(field: &Field) -> String {
+    format!("read_{}", field.name)
 }
 
 fn shown(versions: Versions) -> String {
@@ -511,7 +514,7 @@ fn shown(versions: Versions) -> String {
 }
 
 /// `ProduceRequest` as `produce_request`.
-fn snake_case(name: &str) -> String {
+pub(crate) fn snake_case(name: &str) -> String {
     let mut out = String::new();
     let letters: Vec<char> = name.replace("KRaft", "Kraft").chars().collect();
     for (index, letter) in letters.iter().enumerate() {

@@ -2,6 +2,8 @@
 //!
 //! What needs the simulator is compiled only with `--cfg madsim` (`cargo sim …`, `cargo sim-test`).
 
+pub mod scenario;
+
 #[cfg(madsim)]
 pub mod cluster;
 #[cfg(madsim)]

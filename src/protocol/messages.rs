@@ -36,7 +36,13 @@ pub trait Request: Message {
 
 pub use generated::*;
 
-#[expect(clippy::all, reason = "generated: it is the generator that is read")]
+#[allow(
+    unused_imports,
+    unused_variables,
+    clippy::all,
+    clippy::wildcard_enum_match_arm,
+    reason = "generated: it is the generator that is read"
+)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/messages.rs"));
 }

@@ -50,7 +50,13 @@ impl MetadataRecord {
     }
 }
 
-#[expect(clippy::all, reason = "generated: it is the generator that is read")]
+#[allow(
+    unused_imports,
+    unused_variables,
+    clippy::all,
+    clippy::wildcard_enum_match_arm,
+    reason = "generated: it is the generator that is read"
+)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/metadata_records.rs"));
 }

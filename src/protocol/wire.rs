@@ -398,7 +398,9 @@ impl Reader {
         let Some(count) = self.length(flexible, element_size_min)? else {
             return Ok(None);
         };
-        let mut list = Vec::with_capacity(count);
+        // A count may lie: what is reserved at once is never more than what is left of the frame. The rest grows with
+        // elements that were really read.
+        let mut list = Vec::with_capacity(count.min(self.remaining() / size_of::<T>().max(1)));
         for _ in 0..count {
             list.push(element(self)?);
         }
@@ -563,10 +565,12 @@ impl Writer {
 
     fn base_128(&mut self, mut value: u64) {
         while value >= 0x80 {
-            self.buffer.put_u8(0x80 | (value & 0x7f) as u8);
+            let [lowest, ..] = value.to_le_bytes();
+            self.buffer.put_u8(lowest | 0x80);
             value >>= 7;
         }
-        self.buffer.put_u8(value as u8);
+        let [last, ..] = value.to_le_bytes();
+        self.buffer.put_u8(last);
     }
 
     /// A value of ours, as its number.
