@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod against_kafka_protocol;
+mod corpus;
 mod hostile;
 mod round_trip;
 mod sample;
