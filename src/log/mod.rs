@@ -1,6 +1,6 @@
 //! Layer 2: one partition's log, without files; pure.
 //!
-//! What a log decides: which records it takes ([`validator`]), which producers it knows ([`producer_state`]), which leader
+//! What a log decides: which records it takes (`validator`), which producers it knows ([`producer_state`]), which leader
 //! wrote what ([`leader_epoch_cache`]), which batches are indexed ([`segment_index`]), and how much of a file survives a
 //! crash ([`recovery`]). `storage` does the same with files.
 
@@ -10,6 +10,9 @@ pub mod index_error;
 pub mod leader_epoch_cache;
 pub mod local_log;
 pub mod offset_index;
+mod producer_snapshot;
+pub mod producer_state;
+pub mod recovery;
 pub mod segment_index;
 pub mod time_index;
 
@@ -18,5 +21,10 @@ pub use index_error::{IndexError, IndexFault};
 pub use leader_epoch_cache::{EpochEndOffset, EpochEntry, LeaderEpochCache};
 pub use local_log::{IndexKind, IndexPart, LocalLog, Lookup, Placement, Segment, SegmentLimits};
 pub use offset_index::{OffsetIndex, OffsetPosition};
+pub use producer_snapshot::SnapshotError;
+pub use producer_state::{
+    BatchMetadata, ProducerRefusal, ProducerState, ProducerStateEntry, ProducerVerdict,
+};
+pub use recovery::{Cut, CutReason, ScanEnd, ScanStart, ScannedBatch, Scanner};
 pub use segment_index::{IndexAppend, IndexSizes, SegmentIndex};
 pub use time_index::{TimeIndex, TimestampOffset};
