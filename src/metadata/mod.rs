@@ -1,1 +1,20 @@
 //! Layer 2: the cluster as data; pure.
+//!
+//! The metadata log is a sequence of [`Record`]s; a [`MetadataImage`] is what they add up to; a [`MetadataDelta`] is the
+//! difference between two images, which tells a broker what to do. Nothing here decides: the controller does.
+
+mod delta;
+mod features;
+mod image;
+pub mod records;
+
+pub use delta::{MetadataDelta, PartitionDelta};
+pub use features::{
+    ELIGIBLE_LEADER_REPLICAS_VERSION, FEATURES, Feature, KRAFT_VERSION, METADATA_VERSION,
+    METADATA_VERSION_DEFAULT,
+};
+pub use image::{
+    BrokerRegistration, ConfigResource, ImageLoader, InvalidRecord, MetadataImage, PartitionImage,
+    ResourceType, TopicImage,
+};
+pub use records::Record;

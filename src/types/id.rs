@@ -54,6 +54,10 @@ number!(
     LeaderEpoch(i32)
 );
 number!(
+    /// The version of a partition's state in the metadata log: rises by one with each change (KIP-497).
+    PartitionEpoch(i32)
+);
+number!(
     /// A partition of a topic, counted from 0.
     PartitionIndex(i32)
 );
@@ -75,6 +79,14 @@ impl LeaderEpoch {
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.checked_add(1).expect("leader epochs stay below 2^31"))
+    }
+}
+
+impl PartitionEpoch {
+    /// The version after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.checked_add(1).expect("partition epochs stay below 2^31"))
     }
 }
 
