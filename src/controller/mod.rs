@@ -1,1 +1,170 @@
 //! Layer 3: the cluster's metadata, as a ledger.
+//!
+//! A request goes in, records come out; a record goes in, the state changes. The durable state is the metadata image, changed
+//! only by [`Controller::replay`]; the soft state (who was heard from when) changes only in [`Controller::decide`] and dies with
+//! the leadership. Nothing here waits, writes or knows what is committed: `driver.rs` parks every reply until it may leave.
+//!
+//! One controller decides at a time, and it replays its own records before the next request comes. So each decision sees all
+//! earlier ones, and none of them is undone unless the leadership ends, which drops this whole state.
+//!
+//! Kafka: `QuorumController` and its managers.
+
+mod cluster_control;
+mod configuration_control;
+pub mod driver;
+mod feature_control;
+mod leader_election;
+mod producer_id_control;
+mod replica_placer;
+mod replication_control;
+pub mod request;
+mod topic_name;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+
+pub use request::{ApiError, Reply, Request};
+
+use crate::metadata::{ConfigResource, ImageLoader, MetadataImage, Record};
+use crate::types::{BrokerId, LeaderEpoch, Monotonic, Now, Offset};
+pub use feature_control::bootstrap_records;
+pub use producer_id_control::PRODUCER_ID_BLOCK_SIZE;
+
+/// Says whether a config may have a value. Errors: a sentence for the person who set it.
+///
+/// A function, because the table of configs stands in a module that this one does not know.
+pub type ConfigValidator = fn(&ConfigResource, &str, &str) -> Result<(), String>;
+
+/// What the controller is told once, at its start.
+#[derive(Clone)]
+pub struct ControllerConfig {
+    /// This node.
+    pub node: BrokerId,
+    /// The cluster's id: brokers that were formatted for another one are refused.
+    pub cluster_id: String,
+    /// How long a broker may be silent before it is fenced (`broker.session.timeout.ms`).
+    pub broker_session_timeout: Duration,
+    /// Partitions of a topic whose creator does not say (`num.partitions`).
+    pub partitions_default: i32,
+    /// Replicas of a partition whose creator does not say (`default.replication.factor`).
+    pub replication_factor_default: i16,
+    /// `min.insync.replicas` where neither topic nor cluster sets it.
+    pub min_insync_replicas_default: i32,
+    /// `unclean.leader.election.enable` where neither topic nor cluster sets it.
+    pub unclean_leader_election_default: bool,
+    /// Which configs exist and what they may be.
+    pub config_validator: ConfigValidator,
+}
+
+impl fmt::Debug for ControllerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ControllerConfig").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+/// What a decision comes to: records to append in one batch, all or none, and the reply to give once they are committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The records, in order. Empty where nothing changes.
+    pub records: Vec<Record>,
+    /// What to answer; `None` where nobody asked.
+    pub reply: Option<Reply>,
+}
+
+/// The active controller's state. Made when a node becomes the active controller, dropped when it no longer is.
+#[derive(Debug)]
+pub struct Controller {
+    config: ControllerConfig,
+    rng: StdRng,
+    /// Durable: what the records add up to.
+    loader: ImageLoader,
+    /// Soft: what is known of each broker's session.
+    sessions: BTreeMap<BrokerId, cluster_control::Session>,
+}
+
+impl Controller {
+    /// A controller that takes over with everything committed in `loader`. Each unfenced broker gets a full session from now.
+    ///
+    /// `rng` gives topic ids and placements.
+    #[must_use]
+    pub fn new(config: ControllerConfig, rng: StdRng, loader: ImageLoader, now: Now) -> Self {
+        let mut controller = Self { config, rng, loader, sessions: BTreeMap::new() };
+        controller.grant_sessions(now);
+        controller
+    }
+
+    /// The state that the next decision sees: not yet committed, not for publication.
+    #[must_use]
+    pub fn image(&self) -> &MetadataImage {
+        self.loader.image()
+    }
+
+    /// Decides `request`. The records, if any, will be appended from `next_offset` on, in one batch.
+    pub fn decide(&mut self, now: Now, next_offset: Offset, request: Request) -> Outcome {
+        match request {
+            Request::RegisterBroker(request) => {
+                let (records, reply) = self.register_broker(now, next_offset, request);
+                Outcome { records, reply: Some(Reply::RegisterBroker(reply)) }
+            }
+            Request::BrokerHeartbeat(request) => {
+                let (records, reply) = self.broker_heartbeat(now, next_offset, &request);
+                Outcome { records, reply: Some(Reply::BrokerHeartbeat(reply)) }
+            }
+            Request::UnregisterBroker(broker) => {
+                let (records, reply) = self.unregister_broker(broker);
+                Outcome { records, reply: Some(Reply::UnregisterBroker(reply)) }
+            }
+            Request::CreateTopics(request) => {
+                let (records, results) = self.create_topics(request);
+                Outcome { records, reply: Some(Reply::CreateTopics(results)) }
+            }
+            Request::DeleteTopics(topics) => {
+                let (records, results) = self.delete_topics(topics);
+                Outcome { records, reply: Some(Reply::DeleteTopics(results)) }
+            }
+            Request::CreatePartitions { topics, validate_only } => {
+                let (records, results) = self.create_partitions(topics, validate_only);
+                Outcome { records, reply: Some(Reply::CreatePartitions(results)) }
+            }
+            Request::AllocateProducerIds { broker, broker_epoch } => {
+                let (records, reply) = self.allocate_producer_ids(broker, broker_epoch);
+                Outcome { records, reply: Some(Reply::AllocateProducerIds(reply)) }
+            }
+            Request::AlterConfigs { changes, validate_only } => {
+                let (records, results) = self.alter_configs(changes, validate_only);
+                Outcome { records, reply: Some(Reply::AlterConfigs(results)) }
+            }
+        }
+    }
+
+    /// What time alone demands: the records that a new leader, or the passing of [`Self::deadline`], brings. At most one broker
+    /// is fenced at a time, so that the next decision sees what the first did.
+    pub fn tick(&mut self, now: Now) -> Outcome {
+        if self.loader.is_in_transaction() {
+            let reason = Some("the controller that began it is gone".to_owned());
+            return Outcome { records: vec![Record::AbortTransaction(reason)], reply: None };
+        }
+        Outcome { records: self.fence_one_stale_broker(now), reply: None }
+    }
+
+    /// When to call [`Self::tick`] next.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Monotonic> {
+        if self.loader.is_in_transaction() {
+            return Some(Monotonic::ZERO);
+        }
+        self.next_session_end()
+    }
+
+    /// Adds a record to the state. It was decided here, or by the controller before.
+    ///
+    /// Panics where the record does not fit: only this ledger's own records come here, and it checked them.
+    pub fn replay(&mut self, offset: Offset, epoch: LeaderEpoch, record: &Record) {
+        if let Err(error) = self.loader.replay(offset, epoch, record) {
+            unreachable!("the controller decided a record that does not fit: {error}: {record:?}");
+        }
+    }
+}

@@ -1,0 +1,484 @@
+//! Topics and their partitions: made, grown, removed, and led.
+//!
+//! Kafka: `ReplicationControlManager`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::leader_election::PartitionUpdate;
+use super::replica_placer::{self, UsableBroker};
+use super::request::{
+    ApiError, CreateTopicResult, CreateTopicsRequest, CreatedTopic, DeleteTopicResult,
+    ManualAssignment, NewPartitions, NewTopic, NewTopicPlacement, TopicSelector, partition_index,
+};
+use super::{Controller, topic_name};
+use crate::metadata::records::{Config, LeaderRecoveryState, Partition, RemoveTopic, Topic};
+use crate::metadata::{ConfigResource, PartitionImage, Record, TopicImage};
+use crate::types::{
+    BrokerId, ErrorCode, LeaderEpoch, PartitionEpoch, TopicId, TopicIdPartition, Uuid,
+};
+
+/// The most partitions that one request may create (Kafka: `MAX_PARTITIONS_PER_BATCH`).
+const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
+
+impl Controller {
+    pub(super) fn create_topics(
+        &mut self,
+        request: CreateTopicsRequest,
+    ) -> (Vec<Record>, Vec<CreateTopicResult>) {
+        let mut records = Vec::new();
+        let mut names = NewNames::new(self, &request.topics);
+        let mut results = Vec::with_capacity(request.topics.len());
+        let too_many = self.partitions_asked(&request.topics) > PARTITIONS_PER_REQUEST_MAX;
+        for topic in request.topics {
+            let result = if too_many {
+                let message =
+                    format!("one request may create {PARTITIONS_PER_REQUEST_MAX} partitions");
+                Err(ApiError::new(ErrorCode::PolicyViolation, message))
+            } else {
+                names
+                    .check(self, &topic.name)
+                    .and_then(|()| self.create_topic(&topic, &mut records))
+            };
+            if result.is_ok() {
+                names.accept(&topic.name);
+            }
+            results.push(CreateTopicResult { name: topic.name, result });
+        }
+        if request.validate_only {
+            records.clear();
+        }
+        (records, results)
+    }
+
+    fn partitions_asked(&self, topics: &[NewTopic]) -> usize {
+        let counts = topics.iter().map(|topic| match &topic.placement {
+            NewTopicPlacement::Automatic { partitions, .. } => {
+                usize::try_from(partitions.unwrap_or(self.config.partitions_default)).unwrap_or(0)
+            }
+            NewTopicPlacement::Manual(assignments) => assignments.len(),
+        });
+        counts.fold(0, usize::saturating_add)
+    }
+
+    fn create_topic(
+        &mut self,
+        topic: &NewTopic,
+        records: &mut Vec<Record>,
+    ) -> Result<CreatedTopic, ApiError> {
+        let configs = self.check_new_configs(topic)?;
+        let placements = match &topic.placement {
+            NewTopicPlacement::Automatic { partitions, replication_factor } => {
+                self.place_automatically(*partitions, *replication_factor)?
+            }
+            NewTopicPlacement::Manual(assignments) => self.place_manually(assignments)?,
+        };
+        let topic_id = self.new_topic_id();
+        let name: Arc<str> = topic.name.as_str().into();
+        records.push(Record::Topic(Topic { name: name.clone(), topic_id }));
+        let resource = ConfigResource::topic(name);
+        for (name, value) in &configs {
+            let (name, value) = (name.clone(), Some(value.clone()));
+            records.push(Record::Config(Config { resource: resource.clone(), name, value }));
+        }
+        let replication_factor = placements.first().map_or(0, Vec::len);
+        let partitions = placements.len();
+        for (index, replicas) in placements.into_iter().enumerate() {
+            records.push(Record::Partition(self.new_partition(topic_id, index, replicas)));
+        }
+        Ok(CreatedTopic {
+            topic_id,
+            partitions: i32::try_from(partitions).expect("partition counts are limited"),
+            replication_factor: i16::try_from(replication_factor)
+                .expect("there are fewer brokers than that"),
+            configs,
+        })
+    }
+
+    fn check_new_configs(&self, topic: &NewTopic) -> Result<BTreeMap<String, String>, ApiError> {
+        let resource = ConfigResource::topic(topic.name.as_str());
+        let mut configs = BTreeMap::new();
+        for (name, value) in &topic.configs {
+            let Some(value) = value else {
+                let message = format!("config '{name}' has no value");
+                return Err(ApiError::new(ErrorCode::InvalidConfig, message));
+            };
+            self.check_config(&resource, name, value)?;
+            configs.insert(name.clone(), value.clone());
+        }
+        Ok(configs)
+    }
+
+    fn place_automatically(
+        &mut self,
+        partitions: Option<i32>,
+        replication_factor: Option<i16>,
+    ) -> Result<Vec<Vec<BrokerId>>, ApiError> {
+        let replication_factor =
+            replication_factor.unwrap_or(self.config.replication_factor_default);
+        let Some(factor) = usize::try_from(replication_factor).ok().filter(|factor| *factor > 0)
+        else {
+            let message = "the replication factor must be larger than 0, or -1 for the default";
+            return Err(ApiError::new(ErrorCode::InvalidReplicationFactor, message));
+        };
+        let partitions = partitions.unwrap_or(self.config.partitions_default);
+        let Some(partitions) = usize::try_from(partitions).ok().filter(|count| *count > 0) else {
+            let message = "the number of partitions must be larger than 0, or -1 for the default";
+            return Err(ApiError::new(ErrorCode::InvalidPartitions, message));
+        };
+        self.place(partitions, factor)
+    }
+
+    fn place(
+        &mut self,
+        partitions: usize,
+        replication_factor: usize,
+    ) -> Result<Vec<Vec<BrokerId>>, ApiError> {
+        let brokers = self.image().brokers().map(|broker| UsableBroker {
+            broker: broker.broker,
+            rack: broker.rack.clone(),
+            is_active: broker.is_active(),
+        });
+        let brokers = brokers.collect();
+        replica_placer::place(brokers, partitions, replication_factor, &mut self.rng)
+            .map_err(|message| ApiError::new(ErrorCode::InvalidReplicationFactor, message))
+    }
+
+    fn place_manually(
+        &self,
+        assignments: &[ManualAssignment],
+    ) -> Result<Vec<Vec<BrokerId>>, ApiError> {
+        let refuse =
+            |message: String| Err(ApiError::new(ErrorCode::InvalidReplicaAssignment, message));
+        let mut placements = BTreeMap::new();
+        for assignment in assignments {
+            let partition = assignment.partition;
+            if placements.insert(partition, assignment.brokers.clone()).is_some() {
+                return refuse(format!("partition {partition} is assigned twice"));
+            }
+        }
+        for (expected, partition) in (0..).zip(placements.keys()) {
+            if *partition != expected {
+                return refuse(format!("partition {expected} is missing from the assignment"));
+            }
+        }
+        let placements: Vec<Vec<BrokerId>> = placements.into_values().collect();
+        let factor = placements.first().map_or(0, Vec::len);
+        for replicas in &placements {
+            self.check_assignment(replicas, factor)?;
+        }
+        Ok(placements)
+    }
+
+    fn check_assignment(&self, replicas: &[BrokerId], factor: usize) -> Result<(), ApiError> {
+        let refuse =
+            |message: String| Err(ApiError::new(ErrorCode::InvalidReplicaAssignment, message));
+        if replicas.is_empty() {
+            return refuse("an assignment names no broker".to_owned());
+        }
+        if replicas.len() != factor {
+            return refuse(format!(
+                "an assignment names {} brokers, another one {factor}",
+                replicas.len()
+            ));
+        }
+        for (index, broker) in replicas.iter().enumerate() {
+            if replicas[..index].contains(broker) {
+                return refuse(format!("broker {broker} stands twice in one assignment"));
+            }
+            if self.image().broker(*broker).is_none() {
+                return refuse(format!("broker {broker} is not registered"));
+            }
+        }
+        if !replicas.iter().any(|broker| self.image().is_active(*broker)) {
+            return refuse("no broker of an assignment is unfenced".to_owned());
+        }
+        Ok(())
+    }
+
+    /// An id that no topic has. It is not drawn from the reserved ones, and a repetition would be a broken generator.
+    fn new_topic_id(&mut self) -> TopicId {
+        let id = Uuid::random(&mut self.rng);
+        assert!(self.image().topic_by_id(id).is_none(), "topic ids repeat");
+        id
+    }
+
+    /// A partition as it begins: all active replicas in sync, the first of them leading.
+    fn new_partition(&self, topic_id: TopicId, index: usize, replicas: Vec<BrokerId>) -> Partition {
+        let active = |broker: &BrokerId| self.image().is_active(*broker);
+        let isr: Vec<BrokerId> = replicas.iter().copied().filter(active).collect();
+        Partition {
+            topic_id,
+            partition: partition_index(index),
+            leader: Some(*isr.first().expect("a placement has an active broker")),
+            directories: replicas.iter().map(|broker| self.default_directory(*broker)).collect(),
+            replicas,
+            isr,
+            removing_replicas: Vec::new(),
+            adding_replicas: Vec::new(),
+            leader_recovery_state: LeaderRecoveryState::Recovered,
+            leader_epoch: LeaderEpoch::new(0),
+            partition_epoch: PartitionEpoch::new(0),
+            eligible_leader_replicas: Vec::new(),
+            last_known_elr: Vec::new(),
+        }
+    }
+
+    /// A broker's only log directory; where it has several, it chooses itself (Kafka: `DirectoryId.UNASSIGNED`).
+    fn default_directory(&self, broker: BrokerId) -> Uuid {
+        match self.image().broker(broker).map(|broker| &broker.log_dirs[..]) {
+            Some([only]) => *only,
+            Some(_) | None => Uuid::ZERO,
+        }
+    }
+
+    pub(super) fn delete_topics(
+        &self,
+        topics: Vec<TopicSelector>,
+    ) -> (Vec<Record>, Vec<DeleteTopicResult>) {
+        let mut records = Vec::new();
+        let mut seen = BTreeSet::new();
+        let mut results = Vec::with_capacity(topics.len());
+        for selector in topics {
+            let (found, name, id, unknown) = match &selector {
+                TopicSelector::Name(name) => {
+                    let unknown = ErrorCode::UnknownTopicOrPartition;
+                    (self.image().topic(name), Some(Arc::from(name.as_str())), None, unknown)
+                }
+                TopicSelector::Id(id) => {
+                    (self.image().topic_by_id(*id), None, Some(*id), ErrorCode::UnknownTopicId)
+                }
+            };
+            let Some(topic) = found else {
+                let result = Err(unknown.into());
+                results.push(DeleteTopicResult { name, topic_id: id, result });
+                continue;
+            };
+            let result = if seen.insert(topic.topic_id) {
+                records.push(Record::RemoveTopic(RemoveTopic { topic_id: topic.topic_id }));
+                Ok(())
+            } else {
+                Err(ApiError::new(
+                    ErrorCode::InvalidRequest,
+                    "the topic stands twice in the request",
+                ))
+            };
+            let (name, topic_id) = (Some(topic.name.clone()), Some(topic.topic_id));
+            results.push(DeleteTopicResult { name, topic_id, result });
+        }
+        (records, results)
+    }
+
+    #[expect(clippy::type_complexity, reason = "records, and one result a topic")]
+    pub(super) fn create_partitions(
+        &mut self,
+        topics: Vec<NewPartitions>,
+        validate_only: bool,
+    ) -> (Vec<Record>, Vec<(String, Result<(), ApiError>)>) {
+        let mut records = Vec::new();
+        let mut seen = BTreeSet::new();
+        let mut results = Vec::with_capacity(topics.len());
+        for topic in topics {
+            let result = if seen.insert(topic.topic.clone()) {
+                self.add_partitions(&topic, &mut records)
+            } else {
+                Err(ApiError::new(
+                    ErrorCode::InvalidRequest,
+                    "the topic stands twice in the request",
+                ))
+            };
+            results.push((topic.topic, result));
+        }
+        if validate_only {
+            records.clear();
+        }
+        (records, results)
+    }
+
+    fn add_partitions(
+        &mut self,
+        request: &NewPartitions,
+        records: &mut Vec<Record>,
+    ) -> Result<(), ApiError> {
+        let Some(topic) = self.image().topic(&request.topic).cloned() else {
+            return Err(ErrorCode::UnknownTopicOrPartition.into());
+        };
+        let present = topic.partitions.len();
+        let count = usize::try_from(request.count).unwrap_or(0);
+        if count <= present {
+            let message = format!("the topic has {present} partitions, and they only become more");
+            return Err(ApiError::new(ErrorCode::InvalidPartitions, message));
+        }
+        let added = count - present;
+        if added > PARTITIONS_PER_REQUEST_MAX {
+            let message = format!("one request may create {PARTITIONS_PER_REQUEST_MAX} partitions");
+            return Err(ApiError::new(ErrorCode::PolicyViolation, message));
+        }
+        let first = topic.partitions.values().next().expect("a topic has a partition");
+        let factor = first.replicas.len();
+        let placements = match &request.assignments {
+            None => self.place(added, factor)?,
+            Some(assignments) if assignments.len() == added => {
+                for replicas in assignments {
+                    self.check_assignment(replicas, factor)?;
+                }
+                assignments.clone()
+            }
+            Some(assignments) => {
+                let given = assignments.len();
+                let message = format!("{added} partitions are new, {given} are assigned");
+                return Err(ApiError::new(ErrorCode::InvalidReplicaAssignment, message));
+            }
+        };
+        for (index, replicas) in placements.into_iter().enumerate() {
+            let partition = self.new_partition(topic.topic_id, present + index, replicas);
+            records.push(Record::Partition(partition));
+        }
+        Ok(())
+    }
+
+    /// Whether `broker` leads any partition.
+    pub(super) fn leads_something(&self, broker: BrokerId) -> bool {
+        let mut partitions =
+            self.image().topics_by_id().flat_map(|topic| topic.partitions.values());
+        partitions.any(|partition| partition.leader == Some(broker))
+    }
+
+    /// `broker` goes: it leaves the in-sync replicas and leads nothing.
+    pub(super) fn remove_from_isr(&self, broker: BrokerId, records: &mut Vec<Record>) {
+        let concerned = |partition: &PartitionImage| partition.isr.contains(&broker);
+        let event = BrokerEvent { without: Some(broker), crashed: None, with: None };
+        self.update_partitions(event, concerned, records);
+    }
+
+    /// `broker` went without a word: what it had not synced may be lost, so it is not even eligible.
+    pub(super) fn remove_crashed(&self, broker: BrokerId, records: &mut Vec<Record>) {
+        let concerned = |partition: &PartitionImage| {
+            partition.isr.contains(&broker) || partition.eligible_leader_replicas.contains(&broker)
+        };
+        let event = BrokerEvent { without: Some(broker), crashed: Some(broker), with: None };
+        self.update_partitions(event, concerned, records);
+    }
+
+    /// `broker` comes: perhaps it can lead what nobody leads.
+    pub(super) fn elect_where_leaderless(&self, broker: BrokerId, records: &mut Vec<Record>) {
+        let event = BrokerEvent { without: None, crashed: None, with: Some(broker) };
+        self.update_partitions(event, |partition| partition.leader.is_none(), records);
+    }
+
+    fn update_partitions(
+        &self,
+        event: BrokerEvent,
+        concerned: impl Fn(&PartitionImage) -> bool,
+        records: &mut Vec<Record>,
+    ) {
+        for topic in self.image().topics_by_id() {
+            for (index, partition) in topic.partitions.iter().filter(|(_, p)| concerned(p)) {
+                let name = TopicIdPartition { topic_id: topic.topic_id, partition: *index };
+                records.extend(self.update_partition(event, name, topic, partition));
+            }
+        }
+    }
+
+    fn update_partition(
+        &self,
+        event: BrokerEvent,
+        name: TopicIdPartition,
+        topic: &TopicImage,
+        partition: &PartitionImage,
+    ) -> Option<Record> {
+        debug_assert_eq!(topic.topic_id, name.topic_id);
+        // While the records are made, the image still shows the broker as it was: the event says what it will be.
+        let may_lead = |broker: BrokerId| {
+            event.without != Some(broker)
+                && (event.with == Some(broker) || self.image().is_active(broker))
+                && self.has_working_directory(partition, broker)
+        };
+        let isr = partition.isr.iter().copied().filter(|broker| event.without != Some(*broker));
+        let update = PartitionUpdate {
+            name,
+            partition,
+            rules: self.election_rules(name),
+            isr: isr.collect(),
+            crashed: event.crashed,
+            may_lead: &may_lead,
+        };
+        update.build().map(Record::PartitionChange)
+    }
+
+    /// Whether the log directory of `broker`'s replica works, or is not known (Kafka: `BrokerRegistration.hasOnlineDir`).
+    fn has_working_directory(&self, partition: &PartitionImage, broker: BrokerId) -> bool {
+        let Some(directory) = partition.directory(broker) else { return true };
+        let registration = self.image().broker(broker);
+        directory == Uuid::ZERO
+            || registration.is_some_and(|registration| registration.log_dirs.contains(&directory))
+    }
+}
+
+/// What happens to one broker.
+#[derive(Clone, Copy, Debug)]
+struct BrokerEvent {
+    /// It goes.
+    without: Option<BrokerId>,
+    /// It went without a word.
+    crashed: Option<BrokerId>,
+    /// It comes.
+    with: Option<BrokerId>,
+}
+
+/// The names that a request would add, checked against those that are there and against each other.
+struct NewNames {
+    /// Names that stand more than once in the request.
+    repeated: BTreeSet<String>,
+    /// One name for each key under which names collide.
+    collision_keys: BTreeMap<String, Arc<str>>,
+}
+
+impl NewNames {
+    fn new(controller: &Controller, topics: &[NewTopic]) -> Self {
+        let mut seen = BTreeSet::new();
+        let repeated = topics.iter().filter(|topic| !seen.insert(topic.name.as_str()));
+        let repeated = repeated.map(|topic| topic.name.clone()).collect();
+        let mut collision_keys = BTreeMap::new();
+        if topics.iter().any(|topic| topic_name::may_collide(&topic.name)) {
+            for topic in controller.image().topics() {
+                if topic_name::may_collide(&topic.name) {
+                    collision_keys
+                        .insert(topic_name::collision_key(&topic.name), topic.name.clone());
+                }
+            }
+        }
+        Self { repeated, collision_keys }
+    }
+
+    fn check(&self, controller: &Controller, name: &str) -> Result<(), ApiError> {
+        if self.repeated.contains(name) {
+            let message = "the topic stands twice in the request";
+            return Err(ApiError::new(ErrorCode::InvalidRequest, message));
+        }
+        if name == topic_name::CLUSTER_METADATA_TOPIC {
+            let message = format!("'{name}' is the cluster's own log");
+            return Err(ApiError::new(ErrorCode::InvalidRequest, message));
+        }
+        topic_name::validate(name)
+            .map_err(|message| ApiError::new(ErrorCode::InvalidTopicException, message))?;
+        if controller.image().topic(name).is_some() {
+            let message = format!("topic '{name}' exists already");
+            return Err(ApiError::new(ErrorCode::TopicAlreadyExists, message));
+        }
+        if topic_name::may_collide(name)
+            && let Some(other) = self.collision_keys.get(&topic_name::collision_key(name))
+        {
+            let message =
+                format!("'{name}' collides with topic '{other}': '.' and '_' count as the same");
+            return Err(ApiError::new(ErrorCode::InvalidTopicException, message));
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, name: &str) {
+        if topic_name::may_collide(name) {
+            self.collision_keys.insert(topic_name::collision_key(name), name.into());
+        }
+    }
+}
