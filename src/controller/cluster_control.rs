@@ -206,7 +206,9 @@ impl Controller {
             Ok(registration) => registration.clone(),
             Err(error) => return (Vec::new(), Err(error)),
         };
-        let is_caught_up = request.metadata_end_offset > registration.registered_at;
+        // The epoch is the offset of the registration.
+        let registered_at = Offset::new(registration.broker_epoch.value());
+        let is_caught_up = request.metadata_end_offset > registered_at;
         let next = self.next_state(&registration, request, is_caught_up);
         let mut records = Vec::new();
         match next {

@@ -1,1 +1,692 @@
-//! stub
+//! Runs the controller: one task that owns the ledger and the quorum's member, and a handle to ask it.
+//!
+//! What is asked is decided at once, its records are appended and replayed at once, and **every reply waits until what it depends
+//! on is committed**, replies to questions that changed nothing too: they may have seen what is not committed yet. While a sync
+//! runs, requests gather; the next sync serves them all. Images are published only as far as they are committed.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::request::{
+    BrokerHeartbeatRequest, BrokerHeartbeatResponse, ConfigChange, CreateTopicResult,
+    CreateTopicsRequest, DeleteTopicResult, NewPartitions, ProducerIdBlock, RegisterBrokerRequest,
+    TopicSelector,
+};
+use super::{ApiError, Controller, ControllerConfig, Outcome, Reply, Request, bootstrap_records};
+use crate::metadata::{
+    ConfigResource, ImageLoader, InvalidRecord, MetadataDelta, MetadataImage, Record, RecordError,
+};
+use crate::protocol::compression::Compression;
+use crate::protocol::record_batch::BatchBuilder;
+use crate::raft::driver::{
+    AppendError, METADATA_PARTITION_DIR, Notice, RaftError, RaftNode, RaftOptions, write_snapshot,
+};
+use crate::raft::{
+    RecordBatch, Snapshot, SnapshotError, SnapshotId, Voter, decode_snapshot, encode_snapshot,
+};
+use crate::runtime::clock::{Timer, wait_until};
+use crate::runtime::{Disk, Env, read_file, replace_file, task};
+use crate::storage::StorageError;
+use crate::types::{
+    BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, Monotonic, Observation, Offset, Timestamp, Uuid,
+};
+
+/// Requests that may wait; a further one waits to be let in.
+const MAILBOX_SIZE: usize = 256;
+/// Requests that share one sync, so that the first of them is not kept waiting by a crowd.
+const REQUESTS_PER_SYNC_MAX: usize = 256;
+/// How much of the log is read at once at the start, in bytes.
+const REPLAY_BYTES: usize = 8 << 20;
+/// The most that a compressed batch of a foreign log may grow to, in bytes.
+const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
+/// How long to wait before trying again what a full disk refused.
+const RETRY_BACKOFF: Duration = Duration::from_secs(1);
+/// The records of a new cluster, in the log directory of the metadata log (Kafka: `BootstrapDirectory`).
+const BOOTSTRAP_CHECKPOINT: &str = "bootstrap.checkpoint";
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct ControllerOptions {
+    /// What the ledger is told.
+    pub config: ControllerConfig,
+    /// The log directory that holds the metadata log (`metadata.log.dir`).
+    pub metadata_log_dir: PathBuf,
+    /// The id of that directory.
+    pub directory_id: Uuid,
+    /// `metadata.log.segment.bytes`.
+    pub segment_bytes: u64,
+    /// A snapshot is written after this many bytes of records (`metadata.log.max.record.bytes.between.snapshots`).
+    pub bytes_between_snapshots: u64,
+}
+
+/// Why a controller did not start, or had to stop. Ends the node with exit code 1.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ControllerError {
+    /// The quorum's files or their disk.
+    #[error("{0}")]
+    Raft(#[from] RaftError),
+    /// A record that cannot be read.
+    #[error("metadata log, offset {offset}: {error}")]
+    Record {
+        /// Where it stands, or where the snapshot that holds it ends.
+        offset: Offset,
+        /// What is wrong.
+        error: RecordError,
+    },
+    /// A record that does not fit what is before it.
+    #[error("metadata log, offset {offset}: {error}")]
+    Invalid {
+        /// Where it stands, or where the snapshot that holds it ends.
+        offset: Offset,
+        /// What is wrong.
+        error: InvalidRecord,
+    },
+    /// A batch whose records cannot be taken apart.
+    #[error("metadata log, offset {offset}: {why}")]
+    Batch {
+        /// Where it begins.
+        offset: Offset,
+        /// In words.
+        why: String,
+    },
+    /// The file `bootstrap.checkpoint` is damaged.
+    #[error("{}: {error}", path.display())]
+    Bootstrap {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: SnapshotError,
+    },
+}
+
+impl From<StorageError> for ControllerError {
+    fn from(error: StorageError) -> Self {
+        Self::Raft(error.into())
+    }
+}
+
+/// Writes what a new cluster begins with into the formatted directory `metadata_log_dir`: `bootstrap.checkpoint` with the levels
+/// of features, and the quorum's first snapshot, which names its only voter.
+///
+/// # Errors
+/// The disk fails.
+pub async fn format_metadata(
+    disk: &dyn Disk,
+    metadata_log_dir: &Path,
+    voter: Voter,
+    records: &[Record],
+    now: Timestamp,
+) -> Result<(), ControllerError> {
+    let encode = |record: &Record| record.to_bytes().expect("names of features are short");
+    let epoch = LeaderEpoch::new(0);
+    let snapshot = Snapshot { timestamp: now, records: records.iter().map(encode).collect() };
+    let path = metadata_log_dir.join(BOOTSTRAP_CHECKPOINT);
+    let written = replace_file(disk, &path, encode_snapshot(&snapshot, epoch, None)).await;
+    written.map_err(|error| StorageError::io("write the bootstrap records", &path, error))?;
+
+    let dir = metadata_log_dir.join(METADATA_PARTITION_DIR);
+    let made = disk.create_dir_all(&dir).await;
+    made.map_err(|error| StorageError::io("make a directory", &dir, error))?;
+    let synced = disk.sync_dir(metadata_log_dir).await;
+    synced.map_err(|error| StorageError::io("sync a directory", metadata_log_dir, error))?;
+    let snapshot = Snapshot { timestamp: now, records: Vec::new() };
+    let bytes = encode_snapshot(&snapshot, epoch, Some(&[voter]));
+    let id = SnapshotId { end_offset: Offset::ZERO, epoch };
+    Ok(write_snapshot(disk, &dir, id, bytes).await?)
+}
+
+enum Message {
+    Ask { request: Request, reply: oneshot::Sender<Result<Reply, ApiError>> },
+    Shutdown(oneshot::Sender<()>),
+}
+
+/// Asks the controller. Cloning shares it. When all handles are gone, the controller ends.
+///
+/// Each method returns when the answer is committed. `Err` of a whole method says that the controller could not decide
+/// (`NOT_CONTROLLER`: it has stopped; `KAFKA_STORAGE_ERROR`: the disk is full), or is the answer where there is only one.
+#[derive(Clone, Debug)]
+pub struct ControllerHandle {
+    mailbox: mpsc::Sender<Message>,
+    images: watch::Receiver<Arc<MetadataImage>>,
+    failure: watch::Receiver<Option<Arc<ControllerError>>>,
+}
+
+impl ControllerHandle {
+    /// Starts the controller: reads the metadata log, becomes leader of the quorum, and begins a new cluster where the log is
+    /// empty. Returns when it is active and the first image is there.
+    ///
+    /// # Errors
+    /// The directory is damaged or foreign, or its disk fails.
+    pub async fn start(options: ControllerOptions, env: &Env) -> Result<Self, ControllerError> {
+        let (mailbox, requests) = mpsc::channel(MAILBOX_SIZE);
+        let (images, images_receiver) = watch::channel(Arc::new(MetadataImage::default()));
+        let (failure, failure_receiver) = watch::channel(None);
+        let driver = Driver::start(options, env.clone(), images).await?;
+        task::spawn(async move {
+            if let Err(error) = driver.run(requests).await {
+                tracing::error!(%error, "the controller's metadata directory failed");
+                // Nobody may be left to hear it.
+                let _ = failure.send(Some(Arc::new(error)));
+            }
+        });
+        Ok(Self { mailbox, images: images_receiver, failure: failure_receiver })
+    }
+
+    /// The latest committed image.
+    #[must_use]
+    pub fn image(&self) -> Arc<MetadataImage> {
+        self.images.borrow().clone()
+    }
+
+    /// The committed images, the latest of them at any time. [`MetadataDelta::between`] the one applied last and this one tells
+    /// what to do: an image that was skipped is covered.
+    #[must_use]
+    pub fn images(&self) -> watch::Receiver<Arc<MetadataImage>> {
+        self.images.clone()
+    }
+
+    /// Waits until the controller fails, which must end the node with exit code 1. Pending for ever after an orderly end.
+    pub async fn failed(&self) -> Arc<ControllerError> {
+        let mut failure = self.failure.clone();
+        loop {
+            if let Some(error) = failure.borrow_and_update().clone() {
+                return error;
+            }
+            if failure.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Ends the controller: what it was asked before is answered first, then its log is closed.
+    pub async fn shutdown(&self) {
+        let (done, ended) = oneshot::channel();
+        if self.mailbox.send(Message::Shutdown(done)).await.is_ok() {
+            // An error: it ended by failing, which `failed` tells.
+            let _ = ended.await;
+        }
+    }
+
+    async fn ask(&self, request: Request) -> Result<Reply, ApiError> {
+        let (reply, answer) = oneshot::channel();
+        let stopped = || ApiError::new(ErrorCode::NotController, "the controller has stopped");
+        let sent = self.mailbox.send(Message::Ask { request, reply }).await;
+        sent.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// Registers a broker; returns its epoch.
+    ///
+    /// # Errors
+    /// `DUPLICATE_BROKER_REGISTRATION`, `INCONSISTENT_CLUSTER_ID`, `INVALID_REGISTRATION`, `UNSUPPORTED_VERSION`.
+    pub async fn register_broker(
+        &self,
+        request: RegisterBrokerRequest,
+    ) -> Result<BrokerEpoch, ApiError> {
+        match self.ask(Request::RegisterBroker(request)).await? {
+            Reply::RegisterBroker(result) => result,
+            other => unreachable!("{MISMATCH}: {other:?}"),
+        }
+    }
+
+    /// Takes a broker's heartbeat.
+    ///
+    /// # Errors
+    /// `STALE_BROKER_EPOCH`: the broker must register anew.
+    pub async fn broker_heartbeat(
+        &self,
+        request: BrokerHeartbeatRequest,
+    ) -> Result<BrokerHeartbeatResponse, ApiError> {
+        match self.ask(Request::BrokerHeartbeat(request)).await? {
+            Reply::BrokerHeartbeat(result) => result,
+            other => unreachable!("{MISMATCH}: {other:?}"),
+        }
+    }
+
+    /// Takes a broker out of the cluster for good.
+    ///
+    /// # Errors
+    /// `BROKER_ID_NOT_REGISTERED`.
+    pub async fn unregister_broker(&self, broker: BrokerId) -> Result<(), ApiError> {
+        match self.ask(Request::UnregisterBroker(broker)).await? {
+            Reply::UnregisterBroker(result) => result,
+            other => unreachable!("{MISMATCH}: {other:?}"),
+        }
+    }
+
+    /// Creates topics; one result each, in order.
+    ///
+    /// # Errors
+    /// See the type.
+    pub async fn create_topics(
+        &self,
+        request: CreateTopicsRequest,
+    ) -> Result<Vec<CreateTopicResult>, ApiError> {
+        match self.ask(Request::CreateTopics(request)).await? {
+            Reply::CreateTopics(results) => Ok(results),
+            other => unreachable!("{MISMATCH}: {other:?}"),
+        }
+    }
+
+    /// Deletes topics; one result each, in order.
+    ///
+    /// # Errors
+    /// See the type.
+    pub async fn delete_topics(
+        &self,
+        topics: Vec<TopicSelector>,
+    ) -> Result<Vec<DeleteTopicResult>, ApiError> {
+        match self.ask(Request::DeleteTopics(topics)).await? {
+            Reply::DeleteTopics(results) => Ok(results),
+            other => unreachable!("{MISMATCH}: {other:?}"),
+        }
+    }
+
+    /// Adds partitions to topics; one result each, in order.
+    ///
+    /// # Errors
+    /// See the type.
+    pub async fn create_partitions(
+        &self,
+        topics: Vec<NewPartitions>,
+        validate_only: bool,
+    ) -> Result<Vec<(String, Result<(), ApiError>)>, ApiError> {
+        match self.ask(Request::CreatePartitions { topics, validate_only }).await? {
+            Reply::CreatePartitions(results) => Ok(results),
+            other => unreachable!("{MISMATCH}: {other:?}"),
+        }
+    }
+
+    /// Gives a broker producer ids of its own.
+    ///
+    /// # Errors
+    /// `STALE_BROKER_EPOCH`.
+    pub async fn allocate_producer_ids(
+        &self,
+        broker: BrokerId,
+        broker_epoch: BrokerEpoch,
+    ) -> Result<ProducerIdBlock, ApiError> {
+        match self.ask(Request::AllocateProducerIds { broker, broker_epoch }).await? {
+            Reply::AllocateProducerIds(result) => result,
+            other => unreachable!("{MISMATCH}: {other:?}"),
+        }
+    }
+
+    /// Sets and removes configs; one result a resource, in order.
+    ///
+    /// # Errors
+    /// See the type.
+    pub async fn alter_configs(
+        &self,
+        changes: Vec<ConfigChange>,
+        validate_only: bool,
+    ) -> Result<Vec<(ConfigResource, Result<(), ApiError>)>, ApiError> {
+        match self.ask(Request::AlterConfigs { changes, validate_only }).await? {
+            Reply::AlterConfigs(results) => Ok(results),
+            other => unreachable!("{MISMATCH}: {other:?}"),
+        }
+    }
+}
+
+const MISMATCH: &str = "the ledger answers a request with its own reply";
+
+/// A reply that waits for its offset.
+struct Parked {
+    /// What must be committed first. Exclusive.
+    end_offset: Offset,
+    /// The records of the decision, to be added to the committed image.
+    records: Vec<(Offset, Record)>,
+    /// Whom to tell, and what.
+    reply: Option<(oneshot::Sender<Result<Reply, ApiError>>, Reply)>,
+}
+
+struct Driver {
+    options: ControllerOptions,
+    env: Env,
+    timer: Box<dyn Timer>,
+    raft: RaftNode,
+    ledger: Controller,
+    /// What is committed: behind the ledger, never ahead.
+    committed: ImageLoader,
+    parked: VecDeque<Parked>,
+    images: watch::Sender<Arc<MetadataImage>>,
+    bytes_since_snapshot: u64,
+    /// Not before this is the passing of time looked at again: the disk was full.
+    tick_not_before: Monotonic,
+}
+
+impl Driver {
+    async fn start(
+        options: ControllerOptions,
+        env: Env,
+        images: watch::Sender<Arc<MetadataImage>>,
+    ) -> Result<Self, ControllerError> {
+        let raft = RaftOptions {
+            node: options.config.node,
+            directory_id: options.directory_id,
+            dir: options.metadata_log_dir.join(METADATA_PARTITION_DIR),
+            segment_bytes: options.segment_bytes,
+        };
+        let mut raft = RaftNode::start(raft, &env).await?;
+        raft.sync().await?;
+        let notices = raft.take_notices();
+        assert!(
+            notices.iter().any(|n| matches!(n, Notice::Activated { .. })),
+            "the only voter leads"
+        );
+        let (committed, bytes_since_snapshot) = load(&raft).await?;
+        let now = env.clock.now();
+        let rng = env.rng("controller");
+        let ledger = Controller::new(options.config.clone(), rng, committed.clone(), now);
+        let mut driver = Self {
+            options,
+            timer: env.clock.timer(),
+            env,
+            raft,
+            ledger,
+            committed,
+            parked: VecDeque::new(),
+            images,
+            bytes_since_snapshot,
+            tick_not_before: Monotonic::ZERO,
+        };
+        driver.begin_cluster().await?;
+        driver.publish();
+        Ok(driver)
+    }
+
+    /// The first records of an empty log, in one batch: all or none.
+    async fn begin_cluster(&mut self) -> Result<(), ControllerError> {
+        if !self.committed.image().features().is_empty() {
+            return Ok(());
+        }
+        let path = self.options.metadata_log_dir.join(BOOTSTRAP_CHECKPOINT);
+        let records = match read_file(self.env.disk.as_ref(), &path).await {
+            Ok(bytes) => decode_bootstrap(&path, &bytes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                bootstrap_records(&[]).expect("the defaults are supported")
+            }
+            Err(error) => {
+                return Err(StorageError::io("read the bootstrap records", &path, error).into());
+            }
+        };
+        match self.perform(Outcome { records, reply: None }, None).await {
+            Ok(()) => self.commit().await,
+            Err(Refused::Failed(error)) => Err(error),
+            Err(Refused::Answer(error)) => {
+                let full = io::Error::new(io::ErrorKind::StorageFull, error.to_string());
+                let dir = &self.options.metadata_log_dir;
+                Err(StorageError::io("begin the metadata log", dir, full).into())
+            }
+        }
+    }
+
+    async fn run(mut self, mut requests: mpsc::Receiver<Message>) -> Result<(), ControllerError> {
+        loop {
+            let deadline = self.ledger.deadline().map(|at| at.max(self.tick_not_before));
+            let message = tokio::select! {
+                biased;
+                message = requests.recv() => Some(message),
+                () = wait_until(self.timer.as_mut(), deadline) => None,
+            };
+            let mut ended = None;
+            match message {
+                Some(None) => return self.end().await,
+                Some(Some(message)) => ended = self.on_message(message).await?,
+                None => self.on_deadline().await?,
+            }
+            for _ in 1..REQUESTS_PER_SYNC_MAX {
+                if ended.is_some() {
+                    break;
+                }
+                let Ok(message) = requests.try_recv() else { break };
+                ended = self.on_message(message).await?;
+            }
+            self.commit().await?;
+            if let Some(ended) = ended {
+                self.end().await?;
+                // It may have stopped waiting.
+                let _ = ended.send(());
+                return Ok(());
+            }
+        }
+    }
+
+    /// Returns whom to tell of the end, where that was the message.
+    async fn on_message(
+        &mut self,
+        message: Message,
+    ) -> Result<Option<oneshot::Sender<()>>, ControllerError> {
+        match message {
+            Message::Shutdown(done) => Ok(Some(done)),
+            Message::Ask { request, reply } => {
+                let next_offset = self.raft.next_offset();
+                let outcome = self.ledger.decide(self.env.clock.now(), next_offset, request);
+                match self.perform(outcome, Some(reply)).await {
+                    Ok(()) | Err(Refused::Answer(_)) => Ok(None),
+                    Err(Refused::Failed(error)) => Err(error),
+                }
+            }
+        }
+    }
+
+    async fn on_deadline(&mut self) -> Result<(), ControllerError> {
+        let now = self.env.clock.now();
+        let outcome = self.ledger.tick(now);
+        match self.perform(outcome, None).await {
+            Ok(()) => Ok(()),
+            Err(Refused::Answer(_)) => {
+                self.tick_not_before = now.monotonic + RETRY_BACKOFF;
+                Ok(())
+            }
+            Err(Refused::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Appends and replays what was decided, and parks the reply.
+    async fn perform(
+        &mut self,
+        outcome: Outcome,
+        asker: Option<oneshot::Sender<Result<Reply, ApiError>>>,
+    ) -> Result<(), Refused> {
+        let Outcome { records, reply } = outcome;
+        let base_offset = self.raft.next_offset();
+        if let Err(refused) = self.append(&records).await {
+            if let (Some(asker), Refused::Answer(error)) = (asker, &refused) {
+                // The asker may have stopped waiting.
+                let _ = asker.send(Err(error.clone()));
+            }
+            return Err(refused);
+        }
+        let offsets = (0..).map(|index| base_offset + index);
+        let records: Vec<(Offset, Record)> = offsets.zip(records).collect();
+        for (offset, record) in &records {
+            self.ledger.replay(*offset, self.raft.epoch(), record);
+        }
+        let end_offset = self.raft.next_offset();
+        self.parked.push_back(Parked { end_offset, records, reply: asker.zip(reply) });
+        Ok(())
+    }
+
+    async fn append(&mut self, records: &[Record]) -> Result<(), Refused> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let now = self.env.clock.now().wall;
+        let mut builder = BatchBuilder::new(Compression::NONE);
+        for record in records {
+            let bytes = record.to_bytes().map_err(|error| {
+                Refused::Answer(ApiError::new(ErrorCode::InvalidRequest, error.to_string()))
+            })?;
+            builder.append(now, None, Some(&bytes), &[]);
+        }
+        let bytes = builder.build();
+        let size = bytes.len() as u64;
+        let records = u32::try_from(records.len()).expect("a decision has fewer records");
+        match self.raft.append(RecordBatch { records, bytes }).await {
+            Ok(()) => {
+                self.bytes_since_snapshot += size;
+                Ok(())
+            }
+            Err(AppendError::NoSpace) => {
+                let message = "the disk of the metadata log is full";
+                Err(Refused::Answer(ApiError::new(ErrorCode::KafkaStorageError, message)))
+            }
+            Err(AppendError::Failed(error)) => Err(Refused::Failed(error.into())),
+        }
+    }
+
+    /// Syncs what is due, publishes what that commits, and lets the replies go.
+    async fn commit(&mut self) -> Result<(), ControllerError> {
+        while self.raft.is_sync_due() {
+            self.raft.sync().await?;
+        }
+        // The high watermark says it all to the only voter.
+        self.raft.take_notices();
+        let high_watermark = self.raft.high_watermark().expect("an active leader has one");
+        let mut replies = Vec::new();
+        let mut changed = false;
+        while let Some(parked) = self.parked.pop_front_if(|p| p.end_offset <= high_watermark) {
+            changed |= !parked.records.is_empty();
+            self.add_to_committed(&parked);
+            replies.extend(parked.reply);
+        }
+        if changed {
+            self.publish();
+        }
+        for (asker, reply) in replies {
+            // The asker may have stopped waiting.
+            let _ = asker.send(Ok(reply));
+        }
+        self.snapshot_if_due().await
+    }
+
+    fn add_to_committed(&mut self, parked: &Parked) {
+        if parked.records.is_empty() {
+            return;
+        }
+        let before = self.committed.image().clone();
+        for (offset, record) in &parked.records {
+            let replayed = self.committed.replay(*offset, self.raft.epoch(), record);
+            replayed.expect("the ledger took it before");
+        }
+        let mut observations = Vec::new();
+        let end_offset = parked.end_offset;
+        observations.push(Observation::MetadataCommitted { end_offset });
+        MetadataDelta::between(&before, self.committed.image()).observations(&mut observations);
+        for observation in observations {
+            self.env.observe(observation);
+        }
+    }
+
+    fn publish(&self) {
+        self.images.send_replace(Arc::new(self.committed.image().clone()));
+    }
+
+    async fn snapshot_if_due(&mut self) -> Result<(), ControllerError> {
+        let due = self.bytes_since_snapshot >= self.options.bytes_between_snapshots;
+        // In the middle of a transaction there is no image to write.
+        if !due || self.committed.is_in_transaction() {
+            return Ok(());
+        }
+        let image = self.committed.image();
+        let id = SnapshotId { end_offset: image.end_offset, epoch: image.epoch };
+        let encode = |record: &Record| record.to_bytes().expect("it was read from the log");
+        let records = image.to_records().iter().map(encode).collect();
+        let timestamp = self.env.clock.now().wall;
+        match self.raft.save_snapshot(id, &Snapshot { timestamp, records }).await {
+            Ok(()) => self.bytes_since_snapshot = 0,
+            // The log holds everything; the next commit tries again.
+            Err(RaftError::Storage(error)) if error.is_no_space() => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    async fn end(mut self) -> Result<(), ControllerError> {
+        self.commit().await?;
+        let (broker, epoch) = (self.options.config.node, self.raft.epoch());
+        self.env.observe(Observation::ControllerResigned { broker, epoch });
+        Ok(self.raft.close().await?)
+    }
+}
+
+/// Why a decision did not become records.
+enum Refused {
+    /// Only this decision: the asker is told.
+    Answer(ApiError),
+    /// The controller cannot go on.
+    Failed(ControllerError),
+}
+
+fn decode_bootstrap(path: &Path, bytes: &Bytes) -> Result<Vec<Record>, ControllerError> {
+    let snapshot = decode_snapshot(bytes)
+        .map_err(|error| ControllerError::Bootstrap { path: path.to_owned(), error })?;
+    let decode = |value: Bytes| {
+        let offset = Offset::ZERO;
+        Record::from_bytes(value).map_err(|error| ControllerError::Record { offset, error })
+    };
+    snapshot.records.into_iter().map(decode).collect()
+}
+
+/// Everything committed, from the latest snapshot and the log behind it; and the bytes of that log.
+async fn load(raft: &RaftNode) -> Result<(ImageLoader, u64), ControllerError> {
+    let mut loader = ImageLoader::default();
+    let mut next = Offset::ZERO;
+    if let Some((id, snapshot)) = raft.load_snapshot().await? {
+        let offset = id.end_offset;
+        for value in snapshot.records {
+            let record = Record::from_bytes(value);
+            let record = record.map_err(|error| ControllerError::Record { offset, error })?;
+            // The records of a snapshot have no offsets: together they stand for all below its end.
+            loader
+                .replay(Offset::ZERO, id.epoch, &record)
+                .map_err(|error| ControllerError::Invalid { offset, error })?;
+        }
+        loader.advance(id.end_offset, id.epoch);
+        next = id.end_offset;
+    }
+    let end = raft.high_watermark().expect("an active leader has one");
+    let mut bytes = 0;
+    while next < end {
+        let batches = raft.read(next, end, REPLAY_BYTES).await?;
+        for batch in &batches {
+            let offset = batch.header.base_offset;
+            bytes += batch.bytes.len() as u64;
+            let epoch = batch.header.leader_epoch.unwrap_or_default();
+            if !batch.header.is_control() {
+                let broken = |why: String| ControllerError::Batch { offset, why };
+                let records = batch.records(DECOMPRESSED_BYTES_MAX);
+                for record in records.map_err(|error| broken(error.to_string()))? {
+                    let record = record.map_err(|error| broken(error.to_string()))?;
+                    replay(&mut loader, epoch, record.offset, record.value.unwrap_or_default())?;
+                }
+            }
+            next = batch.header.end_offset();
+            loader.advance(next, epoch);
+        }
+        if batches.is_empty() {
+            let why = format!("the log ends before {end}");
+            return Err(ControllerError::Batch { offset: next, why });
+        }
+    }
+    Ok((loader, bytes))
+}
+
+fn replay(
+    loader: &mut ImageLoader,
+    epoch: LeaderEpoch,
+    offset: Offset,
+    value: Bytes,
+) -> Result<(), ControllerError> {
+    let record = Record::from_bytes(value);
+    let record = record.map_err(|error| ControllerError::Record { offset, error })?;
+    let replayed = loader.replay(offset, epoch, &record);
+    replayed.map_err(|error| ControllerError::Invalid { offset, error })
+}

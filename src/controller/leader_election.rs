@@ -73,7 +73,7 @@ impl PartitionUpdate<'_> {
             }
         };
         if leader != partition.leader {
-            change.leader = leader.map_or(LeaderChange::Leaderless, LeaderChange::Leader);
+            change.leader = leader.map_or(LeaderChange::NoLeader, LeaderChange::Leader);
         }
         // Without eligible replicas the last member stays in the list, or nobody could ever lead cleanly again.
         if isr != partition.isr && (!isr.is_empty() || self.rules.elr_enabled) {
@@ -242,7 +242,7 @@ mod tests {
                 live: &[],
                 rules: RULES,
             },
-            &expect!["leader Leaderless isr Some([]) elr Some([1]) last Some([1]) recovery None"],
+            &expect!["leader NoLeader isr Some([]) elr Some([1]) last Some([1]) recovery None"],
         );
         check(
             &Case {
@@ -274,7 +274,7 @@ mod tests {
                 live: &[],
                 rules: RULES,
             },
-            &expect!["leader Leaderless isr Some([]) elr None last Some([1]) recovery None"],
+            &expect!["leader NoLeader isr Some([]) elr None last Some([1]) recovery None"],
         );
         check(
             &Case {
@@ -307,7 +307,7 @@ mod tests {
                 live: &[2],
                 rules,
             },
-            &expect!["leader Leaderless isr None elr None last None recovery None"],
+            &expect!["leader NoLeader isr None elr None last None recovery None"],
         );
     }
 
@@ -324,7 +324,7 @@ mod tests {
                 live: &[2],
                 rules: RULES,
             },
-            &expect!["leader Leaderless isr None elr None last None recovery None"],
+            &expect!["leader NoLeader isr None elr None last None recovery None"],
         );
     }
 

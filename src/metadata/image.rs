@@ -108,8 +108,6 @@ pub struct BrokerRegistration {
     pub broker: BrokerId,
     /// Its incarnation, counted by the metadata log.
     pub broker_epoch: BrokerEpoch,
-    /// The offset of the record that this registration came with (an amended one is later than the epoch).
-    pub registered_at: Offset,
     /// Its incarnation, as it named itself.
     pub incarnation_id: Uuid,
     /// Where it serves.
@@ -208,7 +206,7 @@ impl PartitionImage {
         set(&mut self.leader_recovery_state, change.leader_recovery_state.as_ref());
         match change.leader {
             LeaderChange::Unchanged => {}
-            LeaderChange::Leaderless => {
+            LeaderChange::NoLeader => {
                 self.leader = None;
                 self.leader_epoch = self.leader_epoch.next();
             }
@@ -343,9 +341,9 @@ impl MetadataImage {
     /// Adds one record, which is not part of a transaction.
     ///
     /// Errors: the record does not fit; the image is unchanged then.
-    fn replay(&mut self, offset: Offset, record: &Record) -> Result<(), InvalidRecord> {
+    fn replay(&mut self, record: &Record) -> Result<(), InvalidRecord> {
         match record {
-            Record::RegisterBroker(record) => self.replay_register_broker(offset, record),
+            Record::RegisterBroker(record) => self.replay_register_broker(record),
             Record::UnregisterBroker(incarnation) => {
                 if self.is_current(*incarnation)? {
                     Arc::make_mut(&mut self.brokers).remove(&incarnation.broker);
@@ -382,11 +380,10 @@ impl MetadataImage {
         Ok(())
     }
 
-    fn replay_register_broker(&mut self, offset: Offset, record: &RegisterBroker) {
+    fn replay_register_broker(&mut self, record: &RegisterBroker) {
         let registration = BrokerRegistration {
             broker: record.broker,
             broker_epoch: record.broker_epoch,
-            registered_at: offset,
             incarnation_id: record.incarnation_id,
             endpoints: record.endpoints.clone(),
             features: record.features.clone(),
@@ -524,7 +521,7 @@ impl MetadataImage {
 pub struct ImageLoader {
     image: MetadataImage,
     /// The records of the transaction that is open.
-    transaction: Option<Vec<(Offset, Record)>>,
+    transaction: Option<Vec<Record>>,
 }
 
 impl ImageLoader {
@@ -559,8 +556,8 @@ impl ImageLoader {
             (Record::BeginTransaction(_), None) => self.transaction = Some(Vec::new()),
             (Record::EndTransaction, Some(records)) => {
                 let mut image = self.image.clone();
-                for (offset, record) in &records {
-                    image.replay(*offset, record)?;
+                for record in &records {
+                    image.replay(record)?;
                 }
                 self.image = image;
             }
@@ -570,10 +567,10 @@ impl ImageLoader {
                 return Err(InvalidRecord::Transaction);
             }
             (record, Some(mut records)) => {
-                records.push((offset, record.clone()));
+                records.push(record.clone());
                 self.transaction = Some(records);
             }
-            (record, None) => self.image.replay(offset, record)?,
+            (record, None) => self.image.replay(record)?,
         }
         self.advance(offset + 1, epoch);
         Ok(())

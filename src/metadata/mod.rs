@@ -3,11 +3,14 @@
 //! The metadata log is a sequence of [`Record`]s; a [`MetadataImage`] is what they add up to; a [`MetadataDelta`] is the
 //! difference between two images, which tells a broker what to do. Nothing here decides: the controller does.
 
+mod codec;
 mod delta;
 mod features;
 mod image;
+mod image_writer;
 pub mod records;
 
+pub use codec::RecordError;
 pub use delta::{MetadataDelta, PartitionDelta};
 pub use features::{
     ELIGIBLE_LEADER_REPLICAS_VERSION, FEATURES, Feature, KRAFT_VERSION, METADATA_VERSION,

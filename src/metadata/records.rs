@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::ConfigResource;
+pub use crate::protocol::{LeaderChange, LeaderRecoveryState};
 use crate::types::{
     BrokerEpoch, BrokerId, LeaderEpoch, PartitionEpoch, PartitionIndex, ProducerId, TopicId, Uuid,
 };
@@ -114,16 +115,6 @@ pub struct Topic {
     pub topic_id: TopicId,
 }
 
-/// Whether a leader may hold less than was committed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LeaderRecoveryState {
-    /// The leader was elected from the in-sync or eligible replicas.
-    #[default]
-    Recovered,
-    /// The leader was elected uncleanly and has not declared itself recovered (KIP-704).
-    Recovering,
-}
-
 /// A partition was created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
@@ -153,18 +144,6 @@ pub struct Partition {
     pub eligible_leader_replicas: Vec<BrokerId>,
     /// The last leader of a partition whose in-sync and eligible replicas are gone.
     pub last_known_elr: Vec<BrokerId>,
-}
-
-/// What becomes of a partition's leader.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LeaderChange {
-    /// The leader and its epoch stay.
-    #[default]
-    Unchanged,
-    /// Nobody leads; the epoch rises.
-    Leaderless,
-    /// This broker leads, possibly the same as before; the epoch rises.
-    Leader(BrokerId),
 }
 
 /// A partition changed. `None` leaves a field as it is; the partition epoch always rises by one.

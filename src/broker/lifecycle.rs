@@ -1,0 +1,308 @@
+//! Registration, heartbeats, the fence, and the controlled shutdown.
+//!
+//! ```text
+//!           registered          caught up and unfenced         shutdown wanted           controller agrees, or patience ends
+//! starting ───────────▶ recovery ────────────────────▶ running ───────────────▶ shutting down ───────────────▶ ended
+//!    ▲  │ refused: again after a back-off                 │
+//!    └──┘                                    STALE_BROKER_EPOCH ▶ registers anew
+//! ```
+//!
+//! One request is under way at a time. A heartbeat that is not answered is repeated after the interval; the session at the
+//! controller is longer than several of them.
+//!
+//! Kafka: `BrokerLifecycleManager`.
+
+use std::time::Duration;
+
+use crate::mark;
+use crate::types::{BrokerEpoch, ErrorCode, Monotonic, Now, Offset};
+
+/// The values that it goes by.
+#[derive(Clone, Copy, Debug)]
+pub struct LifecycleConfig {
+    /// `broker.heartbeat.interval.ms`.
+    pub heartbeat_interval: Duration,
+    /// How long to try to register (`initial.broker.registration.timeout.ms`).
+    pub registration_timeout: Duration,
+    /// How long the controlled shutdown may take before the broker just ends.
+    pub shutdown_timeout: Duration,
+}
+
+/// How long to wait before a refused or lost registration is repeated. Kafka: `ExponentialBackoff(100, 2, …)`.
+const REGISTRATION_BACKOFF_MIN: Duration = Duration::from_millis(100);
+const REGISTRATION_BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// Where the broker stands (Kafka: `BrokerState`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not registered yet.
+    Starting,
+    /// Registered; waits to be unfenced.
+    Recovery,
+    /// Unfenced at least once: serves.
+    Running,
+    /// On its way out.
+    ShuttingDown,
+    /// Over.
+    Ended,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The node is up.
+    Start,
+    /// The time named by [`Lifecycle::deadline`] has come.
+    Tick,
+    /// The controller registered the broker, or did not (an error too where no answer came).
+    Registered(Result<BrokerEpoch, ErrorCode>),
+    /// The controller answered a heartbeat, or did not.
+    HeartbeatAnswered(Result<HeartbeatAnswer, ErrorCode>),
+    /// The broker has applied all metadata below this offset. Exclusive.
+    MetadataApplied(Offset),
+    /// The broker shall end.
+    ShutdownWanted,
+}
+
+/// What the controller said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeartbeatAnswer {
+    /// The broker may not lead.
+    pub is_fenced: bool,
+    /// The broker may end.
+    pub should_shut_down: bool,
+}
+
+/// What the driver is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Ask to be registered; answer with [`Event::Registered`].
+    Register,
+    /// Send a heartbeat; answer with [`Event::HeartbeatAnswered`].
+    Heartbeat {
+        /// As which incarnation.
+        broker_epoch: BrokerEpoch,
+        /// How far the metadata is applied. Exclusive.
+        metadata_end_offset: Offset,
+        /// Whether to ask for the way out.
+        want_shutdown: bool,
+    },
+    /// The broker is registered, with this epoch.
+    Joined(BrokerEpoch),
+    /// The broker is unfenced for the first time: it is ready.
+    Ready,
+    /// The broker may end now. `clean`: the controller agreed.
+    End {
+        /// Whether leadership was handed over.
+        clean: bool,
+    },
+    /// The broker cannot enter the cluster: the node must end.
+    Fail(ErrorCode),
+}
+
+/// A broker's life.
+#[derive(Clone, Debug)]
+pub struct Lifecycle {
+    config: LifecycleConfig,
+    state: State,
+    broker_epoch: Option<BrokerEpoch>,
+    metadata_end_offset: Offset,
+    /// Whether a request is under way.
+    is_asking: bool,
+    /// When to ask next, unless a request is under way.
+    next_request: Monotonic,
+    backoff: Duration,
+    /// When to give up what the state waits for.
+    patience_ends: Monotonic,
+}
+
+impl Lifecycle {
+    /// A broker that has not begun.
+    #[must_use]
+    pub fn new(config: LifecycleConfig) -> Self {
+        Self {
+            config,
+            state: State::Starting,
+            broker_epoch: None,
+            metadata_end_offset: Offset::ZERO,
+            is_asking: false,
+            next_request: Monotonic::FAR_FUTURE,
+            backoff: REGISTRATION_BACKOFF_MIN,
+            patience_ends: Monotonic::FAR_FUTURE,
+        }
+    }
+
+    /// Where the broker stands.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Its epoch, once it is registered.
+    #[must_use]
+    pub fn broker_epoch(&self) -> Option<BrokerEpoch> {
+        self.broker_epoch
+    }
+
+    /// When to send [`Event::Tick`].
+    #[must_use]
+    pub fn deadline(&self) -> Option<Monotonic> {
+        let request = if self.is_asking { Monotonic::FAR_FUTURE } else { self.next_request };
+        let deadline = request.min(self.patience_ends);
+        (self.state != State::Ended && deadline != Monotonic::FAR_FUTURE).then_some(deadline)
+    }
+
+    /// Takes an event, and says what is to be done about it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ottla::broker::{Effect, Event, Lifecycle, LifecycleConfig};
+    /// use ottla::types::Now;
+    ///
+    /// let second = Duration::from_secs(1);
+    /// let mut lifecycle = Lifecycle::new(LifecycleConfig {
+    ///     heartbeat_interval: 2 * second,
+    ///     registration_timeout: 60 * second,
+    ///     shutdown_timeout: 60 * second,
+    /// });
+    /// let mut out = Vec::new();
+    /// lifecycle.handle(Now::default(), Event::Start, &mut out);
+    /// assert_eq!(out, [Effect::Register]);
+    /// ```
+    pub fn handle(&mut self, now: Now, event: Event, out: &mut Vec<Effect>) {
+        if self.state == State::Ended {
+            return;
+        }
+        let now = now.monotonic;
+        match event {
+            Event::Start => {
+                self.patience_ends = now + self.config.registration_timeout;
+                self.ask(out);
+            }
+            Event::Tick => self.on_tick(now, out),
+            Event::Registered(Ok(broker_epoch)) => self.on_registered(broker_epoch, out),
+            Event::Registered(Err(error)) => self.on_registration_refused(now, error, out),
+            Event::HeartbeatAnswered(Ok(answer)) => self.on_heartbeat(now, answer, out),
+            Event::HeartbeatAnswered(Err(error)) => self.on_heartbeat_refused(now, error, out),
+            Event::MetadataApplied(end) => self.on_metadata_applied(end, out),
+            Event::ShutdownWanted => self.on_shutdown_wanted(now, out),
+        }
+    }
+
+    fn ask(&mut self, out: &mut Vec<Effect>) {
+        self.is_asking = true;
+        out.push(match self.broker_epoch {
+            None => Effect::Register,
+            Some(broker_epoch) => Effect::Heartbeat {
+                broker_epoch,
+                metadata_end_offset: self.metadata_end_offset,
+                want_shutdown: self.state == State::ShuttingDown,
+            },
+        });
+    }
+
+    fn on_tick(&mut self, now: Monotonic, out: &mut Vec<Effect>) {
+        if now >= self.patience_ends {
+            match self.state {
+                State::ShuttingDown => self.end(false, out),
+                State::Starting => self.fail(ErrorCode::RequestTimedOut, out),
+                State::Recovery | State::Running | State::Ended => {
+                    self.patience_ends = Monotonic::FAR_FUTURE;
+                }
+            }
+        } else if !self.is_asking && now >= self.next_request {
+            self.ask(out);
+        }
+    }
+
+    fn on_registered(&mut self, broker_epoch: BrokerEpoch, out: &mut Vec<Effect>) {
+        self.is_asking = false;
+        self.backoff = REGISTRATION_BACKOFF_MIN;
+        self.broker_epoch = Some(broker_epoch);
+        out.push(Effect::Joined(broker_epoch));
+        if self.state == State::Starting {
+            self.state = State::Recovery;
+            self.patience_ends = Monotonic::FAR_FUTURE;
+        }
+        self.ask(out);
+    }
+
+    fn on_registration_refused(&mut self, now: Monotonic, error: ErrorCode, out: &mut Vec<Effect>) {
+        self.is_asking = false;
+        let hopeless = [
+            ErrorCode::InconsistentClusterId,
+            ErrorCode::InvalidRegistration,
+            ErrorCode::UnsupportedVersion,
+        ];
+        if hopeless.contains(&error) || now >= self.patience_ends {
+            self.fail(error, out);
+            return;
+        }
+        mark!("a broker's registration is repeated");
+        self.next_request = now + self.backoff;
+        self.backoff = (self.backoff * 2).min(REGISTRATION_BACKOFF_MAX);
+    }
+
+    fn on_heartbeat(&mut self, now: Monotonic, answer: HeartbeatAnswer, out: &mut Vec<Effect>) {
+        self.is_asking = false;
+        self.next_request = now + self.config.heartbeat_interval;
+        match self.state {
+            State::Recovery if !answer.is_fenced => {
+                self.state = State::Running;
+                out.push(Effect::Ready);
+            }
+            State::ShuttingDown if answer.should_shut_down => self.end(true, out),
+            // The controller waits for others, or for our own next heartbeat: ask again soon.
+            State::ShuttingDown => self.next_request = now + REGISTRATION_BACKOFF_MIN,
+            State::Starting | State::Recovery | State::Running | State::Ended => {}
+        }
+    }
+
+    fn on_heartbeat_refused(&mut self, now: Monotonic, error: ErrorCode, out: &mut Vec<Effect>) {
+        self.is_asking = false;
+        if error == ErrorCode::StaleBrokerEpoch && self.state != State::ShuttingDown {
+            mark!("a broker whose epoch is stale registers anew");
+            self.broker_epoch = None;
+            self.ask(out);
+            return;
+        }
+        self.next_request = now + self.config.heartbeat_interval;
+    }
+
+    /// Until it is unfenced, a broker does not wait for the interval: what the controller waits for may have just come.
+    fn on_metadata_applied(&mut self, end: Offset, out: &mut Vec<Effect>) {
+        let covers_registration = |end: Offset, epoch: BrokerEpoch| end.value() > epoch.value();
+        let before = self.metadata_end_offset;
+        self.metadata_end_offset = end.max(before);
+        let Some(epoch) = self.broker_epoch else { return };
+        let just_caught_up = covers_registration(end, epoch) && !covers_registration(before, epoch);
+        if self.state == State::Recovery && just_caught_up && !self.is_asking {
+            self.ask(out);
+        }
+    }
+
+    fn on_shutdown_wanted(&mut self, now: Monotonic, out: &mut Vec<Effect>) {
+        match self.state {
+            State::Starting => self.end(false, out),
+            State::Recovery | State::Running => {
+                self.state = State::ShuttingDown;
+                self.patience_ends = now + self.config.shutdown_timeout;
+                self.next_request = now;
+                if !self.is_asking {
+                    self.ask(out);
+                }
+            }
+            State::ShuttingDown | State::Ended => {}
+        }
+    }
+
+    fn end(&mut self, clean: bool, out: &mut Vec<Effect>) {
+        self.state = State::Ended;
+        out.push(Effect::End { clean });
+    }
+
+    fn fail(&mut self, error: ErrorCode, out: &mut Vec<Effect>) {
+        self.state = State::Ended;
+        out.push(Effect::Fail(error));
+    }
+}
