@@ -2,7 +2,11 @@
 //!
 //! What needs the simulator is compiled only with `--cfg madsim` (`cargo sim …`, `cargo sim-test`).
 
+pub mod event;
+pub mod expect;
 pub mod scenario;
+pub mod stats;
+pub mod verdict;
 
 #[cfg(madsim)]
 pub mod cluster;

@@ -55,6 +55,8 @@ pub enum Shape {
     },
     /// A list of values of one shape.
     List(&'static Shape),
+    /// A list of exactly two values of one shape.
+    Pair(&'static Shape),
     /// A table of one shape's values under free names.
     Named(&'static Shape),
     /// A table of known keys.
@@ -122,17 +124,19 @@ impl Checker<'_> {
     fn check(&mut self, shape: &Shape, value: &Value, at: &str, name: &str) {
         match shape {
             Shape::Any => {}
-            Shape::List(inner) => match value.as_array() {
-                Some(values) => {
-                    for (index, value) in values.iter().enumerate() {
-                        self.check(inner, value, &format!("{at}/{index}"), name);
-                    }
-                }
-                None => {
+            Shape::List(inner) | Shape::Pair(inner) => {
+                let Some(values) = value.as_array() else {
                     let what = format!("{name}: expected a list, found {}", describe(value));
+                    return self.refuse(at, what, None);
+                };
+                if matches!(shape, Shape::Pair(_)) && values.len() != 2 {
+                    let what = format!("{name}: expected two values, found {}", values.len());
                     self.refuse(at, what, None);
                 }
-            },
+                for (index, value) in values.iter().enumerate() {
+                    self.check(inner, value, &format!("{at}/{index}"), name);
+                }
+            }
             Shape::Named(inner) => {
                 if let Some(table) = self.table(value, at, name) {
                     for (key, value) in table {
@@ -296,7 +300,12 @@ fn check_leaf(shape: &Shape, value: &Value) -> Result<(), Refusal> {
                 None => Err(expected(noun)),
             }
         }
-        Shape::Any | Shape::List(_) | Shape::Named(_) | Shape::Table(_) | Shape::Tagged(_) => {
+        Shape::Any
+        | Shape::List(_)
+        | Shape::Pair(_)
+        | Shape::Named(_)
+        | Shape::Table(_)
+        | Shape::Tagged(_) => {
             unreachable!("has parts: checked part by part")
         }
     }
@@ -318,7 +327,7 @@ fn resolve_at(shape: &Shape, value: &mut Value, seed: u64, at: &str) {
     match (shape, value) {
         (Shape::Count { .. }, value @ Value::Object(_)) => draw_once(value, Unit::Count, seed, at),
         (Shape::Time, value @ Value::Object(_)) => draw_once(value, Unit::Time, seed, at),
-        (Shape::List(inner), Value::Array(values)) => {
+        (Shape::List(inner) | Shape::Pair(inner), Value::Array(values)) => {
             for (index, value) in values.iter_mut().enumerate() {
                 resolve_at(inner, value, seed, &format!("{at}/{index}"));
             }
@@ -402,6 +411,9 @@ fn schema_of(shape: &Shape) -> Value {
         Shape::Any => json!({}),
         Shape::Word { of, .. } => json!({ "enum": of() }),
         Shape::List(inner) => json!({ "type": "array", "items": schema_of(inner) }),
+        Shape::Pair(inner) => {
+            json!({ "type": "array", "items": schema_of(inner), "minItems": 2, "maxItems": 2 })
+        }
         Shape::Named(inner) => {
             json!({ "type": "object", "additionalProperties": schema_of(inner) })
         }
@@ -475,7 +487,7 @@ mod tests {
             Value::Array(values) => {
                 values.iter().for_each(|value| check_schema(value, definitions))
             }
-            _ => {}
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
     }
 

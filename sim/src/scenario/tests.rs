@@ -218,6 +218,18 @@ fn wrong_types_and_units_are_named() {
 }
 
 #[test]
+fn sides_are_two() {
+    check_change(
+        "do = \"kill\"\ntarget = \"leader(orders-0)\"",
+        "do = \"partition\"\nbetween = [\"leader(orders-0)\"]",
+        expect![[r#"
+            x.toml:19:11: `between`: expected two values, found 1
+            x.toml:20:1: `save-as` is not a key of `partition`: known are between, for, direction, do, id, at, after, when, delay, why
+        "#]],
+    );
+}
+
+#[test]
 fn impossible_targets_are_named() {
     check_change(
         "leader(orders-0)",

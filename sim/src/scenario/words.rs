@@ -282,7 +282,7 @@ const FOR: Field = optional(
 );
 const BETWEEN: Field = required(
     "between",
-    Shape::List(&Shape::Target),
+    Shape::Pair(&Shape::Target),
     "The two sides: `[\"brokers(1)\", \"writer/*\"]`.",
 );
 const API: Field = required(
@@ -294,7 +294,7 @@ const CHANCE: Field = optional("chance", Shape::Ratio, "How likely each is hit. 
 const TIMES: Field = optional("count", AT_LEAST_ONE, "How many are hit at most. Default: all.");
 const SIDES: Field = optional(
     "between",
-    Shape::List(&Shape::Target),
+    Shape::Pair(&Shape::Target),
     "Only between these two sides. Default: anywhere.",
 );
 const LOG_DIR: Field = optional(
@@ -739,7 +739,7 @@ const EXPECTATION: Tagged = Tagged {
         optional("why", Shape::Text, "Why it must be so; printed where it is not."),
         optional(
             "between",
-            Shape::List(&Shape::Time),
+            Shape::Pair(&Shape::Time),
             "Counts only from the first to the second of two times.",
         ),
         optional("by", Shape::Time, "Counts only up to this time."),

@@ -1,0 +1,135 @@
+//! What clients were told, and what a fresh reader found: the numbers that expectations are held against.
+//!
+//! The history fills this while a run goes on, and adds what the final read found. One entry a record keeps every filter
+//! (workload, partition, error, time) possible without a counter for each.
+
+use std::sync::Arc;
+
+use ottla::types::{ErrorCode, TopicPartition};
+
+use crate::scenario::duration::Span;
+
+/// The numbers of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// One for each record that a producer client gave away, in the order they were sent.
+    pub outcomes: Vec<Outcome>,
+    /// Errors that clients saw without giving a record up: refused attempts, refused reads.
+    pub errors: Vec<ErrorSeen>,
+    /// What consumers were given.
+    pub reads: Vec<ReadSeen>,
+    /// How long after the end of the run everything was answered and readable; `None` where it never was.
+    pub converged_after: Option<Span>,
+    /// Why it never was.
+    pub not_converged: Option<String>,
+}
+
+/// What became of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Which workload sent it.
+    pub workload: Arc<str>,
+    /// Which of its clients.
+    pub client: u32,
+    /// Where to; `None` where it was given up before a partition was chosen.
+    pub partition: Option<TopicPartition>,
+    /// When it was given to the producer.
+    pub sent_at: Span,
+    /// When the client was told, or gave up.
+    pub done_at: Span,
+    /// What it was told.
+    pub fate: Fate,
+    /// With which error.
+    pub error: Option<ErrorCode>,
+    /// How often it stands in the log at the end.
+    pub found: u32,
+    /// Whether it stands before a record that the same client sent earlier with the same key.
+    pub reordered: bool,
+}
+
+/// What a client was told of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// It is stored.
+    Acked,
+    /// It is surely not in the log: every attempt ended in a proof of that.
+    Failed,
+    /// Nobody knows: an attempt timed out or was cut off, or none is ever answered (`acks=0`).
+    Unknown,
+}
+
+/// An error that a client saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorSeen {
+    /// When.
+    pub at: Span,
+    /// Which workload's client.
+    pub workload: Arc<str>,
+    /// Of which partition.
+    pub partition: Option<TopicPartition>,
+    /// Which.
+    pub error: ErrorCode,
+}
+
+/// Records that a consumer was given at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadSeen {
+    /// When.
+    pub at: Span,
+    /// Which workload's client.
+    pub workload: Arc<str>,
+    /// Of which partition.
+    pub partition: TopicPartition,
+    /// How many.
+    pub records: u64,
+}
+
+/// The counts that every report shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Totals {
+    /// Records that producers gave away.
+    pub sent: u64,
+    /// Acknowledged ones.
+    pub acked: u64,
+    /// Acknowledged ones that a fresh reader did not find.
+    pub acked_lost: u64,
+    /// Ones that surely are not in the log.
+    pub failed: u64,
+    /// Ones of which nobody knows.
+    pub unknown: u64,
+    /// Copies beyond the first.
+    pub duplicates: u64,
+    /// Records that stand before an earlier one of their key.
+    pub reordered: u64,
+    /// Records that consumers were given.
+    pub read: u64,
+}
+
+impl Stats {
+    /// The counts that every report shows.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals { sent: self.outcomes.len() as u64, ..Totals::default() };
+        for outcome in &self.outcomes {
+            match outcome.fate {
+                Fate::Acked => totals.acked += 1,
+                Fate::Failed => totals.failed += 1,
+                Fate::Unknown => totals.unknown += 1,
+            }
+            totals.acked_lost += u64::from(outcome.is_acked_lost());
+            totals.duplicates += u64::from(outcome.found.saturating_sub(1));
+            totals.reordered += u64::from(outcome.reordered);
+        }
+        totals.read = self.reads.iter().map(|read| read.records).sum();
+        totals
+    }
+}
+
+impl Outcome {
+    /// Whether it was acknowledged and is gone.
+    #[must_use]
+    pub fn is_acked_lost(&self) -> bool {
+        self.fate == Fate::Acked && self.found == 0
+    }
+}
