@@ -1,6 +1,6 @@
 //! Layer 2: one partition's log, without files; pure.
 //!
-//! What a log decides: which records it takes (`validator`), which producers it knows ([`producer_state`]), which leader
+//! What a log decides: which records it takes ([`validator`]), which producers it knows ([`producer_state`]), which leader
 //! wrote what ([`leader_epoch_cache`]), which batches are indexed ([`segment_index`]), and how much of a file survives a
 //! crash ([`recovery`]). `storage` does the same with files.
 
@@ -15,6 +15,7 @@ pub mod producer_state;
 pub mod recovery;
 pub mod segment_index;
 pub mod time_index;
+pub mod validator;
 
 pub use config::{ConfigError, ConfigMap, LogConfig};
 pub use index_error::{IndexError, IndexFault};
@@ -28,3 +29,7 @@ pub use producer_state::{
 pub use recovery::{Cut, CutReason, ScanEnd, ScanStart, ScannedBatch, Scanner};
 pub use segment_index::{IndexAppend, IndexSizes, SegmentIndex};
 pub use time_index::{TimeIndex, TimestampOffset};
+pub use validator::{
+    DECOMPRESSED_BYTES_MAX, RecordError, Rejection, ReplicatedError, StampedBatch, ValidatedBatch,
+    ValidationRules, validate_produced, validate_replicated,
+};

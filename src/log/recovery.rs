@@ -274,10 +274,10 @@ impl Scanner {
             let segment = self.start.base_offset;
             return Err(CutReason::OffsetOutOfReach { last_offset, segment });
         }
-        if let Some((epoch, previous)) = header.leader_epoch.zip(self.leader_epoch) {
-            if epoch < previous {
-                return Err(CutReason::EpochBack { epoch, previous });
-            }
+        if let Some((epoch, previous)) = header.leader_epoch.zip(self.leader_epoch)
+            && epoch < previous
+        {
+            return Err(CutReason::EpochBack { epoch, previous });
         }
         Ok(header)
     }

@@ -88,6 +88,10 @@ impl Attributes {
         self.0 & Self::DELETE_HORIZON != 0
     }
 
+    pub(super) fn with_codec(self, codec: Codec) -> Self {
+        Self(self.0 & !Self::CODEC | i16::from(codec.id()))
+    }
+
     pub(super) const fn with_timestamp_type(self, timestamp_type: TimestampType) -> Self {
         match timestamp_type {
             TimestampType::CreateTime => Self(self.0 & !Self::LOG_APPEND_TIME),

@@ -4,10 +4,10 @@ use bytes::Bytes;
 
 use super::header::at;
 use super::{
-    BatchError, BatchFault, BatchHeader, HEADER_BYTES, RecordIter, STAMP_BYTES, TimestampType,
-    crc32c, crc32c_of_two,
+    BatchError, BatchFault, BatchHeader, HEADER_BYTES, LOG_OVERHEAD_BYTES, RecordIter, STAMP_BYTES,
+    TimestampType, crc32c, crc32c_of_two,
 };
-use crate::protocol::compression::decompress;
+use crate::protocol::compression::{Codec, decompress};
 use crate::types::{LeaderEpoch, Offset, Timestamp};
 
 /// One batch: its header, read, and all its bytes, header included.
@@ -79,6 +79,22 @@ impl RawBatch {
         let crc = crc32c_of_two(&head[at::ATTRIBUTES..], &tail);
         head[at::CRC..][..4].copy_from_slice(&crc.to_be_bytes());
         [Bytes::copy_from_slice(&head), tail]
+    }
+
+    /// The batch with its records compressed otherwise: `bytes` are this batch's header, whatever it says, and the same
+    /// records in `codec`. Length, attributes and checksum are made anew.
+    ///
+    /// Panics where `bytes` are shorter than a header.
+    #[must_use]
+    pub fn with_records(&self, codec: Codec, mut bytes: Vec<u8>) -> Self {
+        let length = i32::try_from(bytes.len() - LOG_OVERHEAD_BYTES)
+            .expect("a batch is smaller than 2^31 bytes");
+        let attributes = self.header.attributes.with_codec(codec);
+        bytes[at::BATCH_LENGTH..][..4].copy_from_slice(&length.to_be_bytes());
+        bytes[at::ATTRIBUTES..][..2].copy_from_slice(&attributes.bits().to_be_bytes());
+        let crc = crc32c(&bytes[at::ATTRIBUTES..]);
+        bytes[at::CRC..][..4].copy_from_slice(&crc.to_be_bytes());
+        Self::parse(&Bytes::from(bytes)).expect("a batch with its own header is one")
     }
 
     /// The records' bytes, as they are: compressed where the header says so.
