@@ -7,7 +7,7 @@ use super::{
 };
 
 /// When a produce request is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Acks {
     /// `0`: never.
     None,
@@ -18,7 +18,7 @@ pub enum Acks {
 }
 
 /// Which producer wrote a batch, and where in that producer's sequence it stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProducerStamp {
     /// The producer.
     pub id: ProducerId,
@@ -31,7 +31,7 @@ pub struct ProducerStamp {
 /// Something a node did that a checker, a person or a metric wants to know. Plain data, without heap.
 ///
 /// Ranges are half-open: `base_offset..end_offset`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the fields carry the project's ordinary names")]
 pub enum Observation {
     /// The node is ready to serve.
