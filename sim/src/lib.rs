@@ -9,8 +9,14 @@ pub mod stats;
 pub mod verdict;
 
 #[cfg(madsim)]
+pub mod checker;
+#[cfg(madsim)]
 pub mod cluster;
 #[cfg(madsim)]
+pub mod history;
+#[cfg(madsim)]
 pub mod trace;
+#[cfg(madsim)]
+pub mod workload;
 #[cfg(madsim)]
 pub mod world;

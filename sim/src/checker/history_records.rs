@@ -1,0 +1,176 @@
+//! History checks on records: what was read was sent, what was acknowledged is found, nothing stands twice, nothing is rot.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ottla::types::{Offset, TopicPartition};
+
+use super::{Context, Violation};
+use crate::history::{History, Outcome, Read, SendId, Sent};
+
+fn violation(
+    check: &'static str,
+    context: &Context<'_>,
+    partition: Option<&TopicPartition>,
+    what: String,
+    evidence: Vec<String>,
+) -> Violation {
+    Violation {
+        check,
+        at: context.end,
+        node: None,
+        partition: partition.map(ToString::to_string),
+        what,
+        evidence,
+    }
+}
+
+fn reads(history: &History) -> impl Iterator<Item = &Read> {
+    history.polls.iter().flat_map(|poll| &poll.records)
+}
+
+/// S10: a corrupt batch is never served, nor its records handed to an application.
+pub(super) fn corrupt_read(history: &History, context: &Context<'_>, out: &mut Vec<Violation>) {
+    for corrupt in &history.corrupt {
+        let what = format!(
+            "{} was served a batch whose bytes are not those that were written",
+            corrupt.client
+        );
+        out.push(Violation {
+            at: corrupt.at,
+            ..violation("S10", context, None, what, vec![corrupt.what.clone()])
+        });
+    }
+    for read in reads(history).filter(|read| read.id.is_none()) {
+        let what =
+            format!("an application was handed bytes at offset {} that nobody sent", read.offset);
+        out.push(violation("S10", context, Some(&read.partition), what, Vec::new()));
+    }
+}
+
+/// phantom: every value read was sent, to that partition.
+pub(super) fn phantom(history: &History, context: &Context<'_>, out: &mut Vec<Violation>) {
+    for read in reads(history) {
+        let Some(id) = read.id else { continue };
+        let problem = match history.of(id) {
+            None => Some("it was never sent".to_owned()),
+            Some(Sent { partition: Some(partition), .. }) if *partition != read.partition => {
+                Some(format!("it was sent to {partition}"))
+            }
+            Some(_) => None,
+        };
+        if let Some(problem) = problem {
+            let what = format!("record {} was read at offset {}, and {problem}", id.0, read.offset);
+            out.push(violation("phantom", context, Some(&read.partition), what, Vec::new()));
+        }
+    }
+}
+
+/// The records that were acknowledged with an offset and whose loss nobody declared.
+fn acked<'a>(
+    history: &'a History,
+    context: &'a Context<'_>,
+) -> impl Iterator<Item = (&'a Sent, Offset)> {
+    history.sent.iter().filter_map(|sent| match sent.outcome {
+        Outcome::Acked { offset: Some(offset) } if !(context.may_be_lost)(sent) => {
+            Some((sent, offset))
+        }
+        Outcome::Acked { .. }
+        | Outcome::Pending
+        | Outcome::Failed { .. }
+        | Outcome::Unknown { .. } => None,
+    })
+}
+
+/// lost-write: every acknowledged record is found by a fresh reader at the end. Keyed by the record, never by the offset.
+pub(super) fn lost_write(history: &History, context: &Context<'_>, out: &mut Vec<Violation>) {
+    if !history.final_read_complete || context.records_removed {
+        return; // no proof; what keeps the reader from the end is the business of `converged`
+    }
+    let found: BTreeSet<SendId> =
+        history.final_log().into_values().flatten().filter_map(|read| read.id).collect();
+    for (sent, offset) in acked(history, context).filter(|(sent, _)| !found.contains(&sent.id)) {
+        let at = sent.done_at.unwrap_or(context.end);
+        let what = format!(
+            "record {} of {} was acknowledged at offset {offset} and is not in the log",
+            sent.id.0, sent.client
+        );
+        let evidence = vec![
+            format!("acknowledged at {at} with acks={:?}", sent.acks),
+            "a fresh reader read the partition from 0 to its end".to_owned(),
+        ];
+        out.push(violation("lost-write", context, sent.partition.as_ref(), what, evidence));
+    }
+}
+
+/// unseen: every acknowledged record was given to some reader by the end.
+pub(super) fn unseen(history: &History, context: &Context<'_>, out: &mut Vec<Violation>) {
+    if context.records_removed {
+        return;
+    }
+    let seen: BTreeSet<SendId> = reads(history).filter_map(|read| read.id).collect();
+    for (sent, offset) in acked(history, context).filter(|(sent, _)| !seen.contains(&sent.id)) {
+        let what = format!(
+            "record {} of {} was acknowledged at offset {offset}, and no reader was ever given it",
+            sent.id.0, sent.client
+        );
+        out.push(violation("unseen", context, sent.partition.as_ref(), what, Vec::new()));
+    }
+}
+
+/// duplicate: a record of an idempotent producer stands at one offset only.
+pub(super) fn duplicate(history: &History, context: &Context<'_>, out: &mut Vec<Violation>) {
+    for (partition, log) in history.final_log() {
+        let mut places: BTreeMap<SendId, Vec<Offset>> = BTreeMap::new();
+        for read in log {
+            if let Some(id) = read.id {
+                places.entry(id).or_default().push(read.offset);
+            }
+        }
+        for (id, offsets) in places {
+            let is_idempotent = history.of(id).is_some_and(|sent| sent.is_idempotent);
+            if offsets.len() > 1 && is_idempotent {
+                let what = format!(
+                    "record {} of an idempotent producer stands at {} offsets",
+                    id.0,
+                    offsets.len()
+                );
+                let places = offsets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                out.push(violation(
+                    "duplicate",
+                    context,
+                    Some(partition),
+                    what,
+                    vec![format!("offsets {places}")],
+                ));
+            }
+        }
+    }
+}
+
+/// inconsistent-offsets: no offset ever gives two different records, unless the loss of what stood there was declared.
+pub(super) fn inconsistent_offsets(
+    history: &History,
+    context: &Context<'_>,
+    out: &mut Vec<Violation>,
+) {
+    let mut seen: BTreeMap<(&TopicPartition, Offset), &Read> = BTreeMap::new();
+    for read in reads(history) {
+        let Some(first) = seen.insert((&read.partition, read.offset), read) else { continue };
+        let declared =
+            first.id.and_then(|id| history.of(id)).is_some_and(|sent| (context.may_be_lost)(sent));
+        if first.content != read.content && !declared {
+            let name = |read: &Read| {
+                read.id.map_or("something nobody sent".to_owned(), |id| format!("record {}", id.0))
+            };
+            let what =
+                format!("offset {} gave {} and later {}", read.offset, name(first), name(read));
+            out.push(violation(
+                "inconsistent-offsets",
+                context,
+                Some(&read.partition),
+                what,
+                Vec::new(),
+            ));
+        }
+    }
+}

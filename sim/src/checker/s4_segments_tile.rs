@@ -1,0 +1,80 @@
+//! S4: segments tile the offsets: no gap, no overlap, no base offset twice; and no offset is given twice.
+
+use ottla::types::Observation;
+
+use super::disk_logs::{PartitionFiles, each_partition};
+use super::{Disks, Event, Ghost, Occurrence, Violation};
+use crate::world::{NodeId, SimTime};
+
+/// A leader appends elsewhere than at the end of its log.
+pub(super) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
+    let Event::Observed(Observation::ProduceAppended {
+        partition, base_offset, end_offset, ..
+    }) = occurrence.event
+    else {
+        return;
+    };
+    let end =
+        ghost.log(occurrence.node, partition).map_or(ottla::types::Offset::ZERO, |log| log.end);
+    if base_offset != end || end_offset <= base_offset {
+        out.push(Violation {
+            check: "S4",
+            at: occurrence.at,
+            node: Some(occurrence.node),
+            partition: Some(ghost.name(partition)),
+            what: format!("a batch was given the offsets {base_offset}..{end_offset} although the log ended at {end}"),
+            evidence: Vec::new(),
+        });
+    }
+}
+
+/// Files whose offsets do not follow each other. After a crash the last segment may end in garbage until it is recovered.
+pub(super) fn on_disk(
+    ghost: &Ghost,
+    disks: &dyn Disks,
+    node: NodeId,
+    at: SimTime,
+    out: &mut Vec<Violation>,
+) {
+    let Some(state) = ghost.node(node) else { return };
+    if state.has_rot || !state.is_running {
+        return;
+    }
+    for files in each_partition(disks, node) {
+        if let Some((what, fact)) = problem(&files) {
+            out.push(Violation {
+                check: "S4",
+                at,
+                node: Some(node),
+                partition: Some(ghost.name(files.partition)),
+                what,
+                evidence: vec![files.directory.display().to_string(), fact],
+            });
+        }
+    }
+}
+
+fn problem(files: &PartitionFiles) -> Option<(String, String)> {
+    let mut expected: Option<i64> = None;
+    for segment in &files.segments {
+        let name = segment.base_offset;
+        if expected.is_some_and(|expected| expected != name) {
+            return Some((
+                "a segment does not begin where the one before it ends".to_owned(),
+                format!("expected {expected:?}, found {name}"),
+            ));
+        }
+        let mut next = name;
+        for batch in &segment.content.batches {
+            if batch.base_offset != next {
+                return Some((
+                    "a batch does not begin where the one before it ends".to_owned(),
+                    format!("expected {next}, found {}", batch.base_offset),
+                ));
+            }
+            next = batch.end_offset;
+        }
+        expected = Some(next);
+    }
+    None
+}

@@ -1,0 +1,89 @@
+//! S5: where the clean-shutdown file is durable everything is; the recovery point never lies past what is durable.
+
+use std::path::Path;
+
+use super::disk_logs::{PartitionFiles, each_partition};
+use super::segment_reader::read_segment;
+use super::{Disks, Ghost, Violation};
+use crate::world::{NodeId, SimTime};
+
+/// Something is not durable although a file says that it is.
+pub(super) fn on_disk(
+    ghost: &Ghost,
+    disks: &dyn Disks,
+    node: NodeId,
+    at: SimTime,
+    out: &mut Vec<Violation>,
+) {
+    let Some(state) = ghost.node(node) else { return };
+    if state.has_rot {
+        return;
+    }
+    for files in each_partition(disks, node) {
+        let Some(log_dir) = files.directory.parent() else { continue };
+        let mut refuse = |what: String, evidence: Vec<String>| {
+            out.push(Violation {
+                check: "S5",
+                at,
+                node: Some(node),
+                partition: Some(ghost.name(files.partition)),
+                what,
+                evidence,
+            });
+        };
+        let durable_end = durable_end(disks, node, &files);
+        if let Some(point) = recovery_point(disks, node, log_dir, &files.directory)
+            && durable_end.is_some_and(|end| point > end)
+        {
+            refuse(
+                "the recovery point lies past what is durable".to_owned(),
+                vec![format!("recovery point {point}, durable up to {durable_end:?}")],
+            );
+        }
+        let is_clean = !state.is_running
+            && disks.durable(node, &log_dir.join(".kafka_cleanshutdown")).is_some();
+        if is_clean
+            && let Some(path) = files
+                .segments
+                .iter()
+                .map(|segment| &segment.path)
+                .find(|path| disks.cached(node, path) != disks.durable(node, path))
+        {
+            refuse(
+                "the clean-shutdown file stands, and a segment is not durable".to_owned(),
+                vec![path.display().to_string()],
+            );
+        }
+    }
+}
+
+/// After the last record that a power loss cannot take; `None` where no segment's name is durable.
+fn durable_end(disks: &dyn Disks, node: NodeId, files: &PartitionFiles) -> Option<i64> {
+    let mut end = None;
+    for segment in &files.segments {
+        let Some(bytes) = disks.durable(node, &segment.path) else { break };
+        let content = read_segment(&bytes);
+        let valid = content.batches.iter().take_while(|batch| batch.crc_holds);
+        end = Some(valid.last().map_or(segment.base_offset, |batch| batch.end_offset));
+        if content.batches.len() < segment.content.batches.len() {
+            break;
+        }
+    }
+    end
+}
+
+/// What the recovery-point checkpoint says of a partition.
+fn recovery_point(
+    disks: &dyn Disks,
+    node: NodeId,
+    log_dir: &Path,
+    directory: &Path,
+) -> Option<i64> {
+    let (topic, partition) = directory.file_name()?.to_str()?.rsplit_once('-')?;
+    let bytes = disks.durable(node, &log_dir.join("recovery-point-offset-checkpoint"))?;
+    let text = std::str::from_utf8(&bytes).ok()?;
+    let wanted = format!("{topic} {partition} ");
+    text.lines()
+        .find_map(|line| line.strip_prefix(&wanted))
+        .and_then(|offset| offset.trim().parse().ok())
+}
