@@ -48,11 +48,20 @@ pub(crate) struct PartitionView {
     pub(crate) leader_epoch: Option<LeaderEpoch>,
 }
 
+/// Somebody to ask, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// Who.
+    pub(crate) node: NodeKey,
+    /// Where it listens.
+    pub(crate) endpoint: Endpoint,
+}
+
 /// A Metadata request to be sent.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct MetadataQuery {
     /// To whom.
-    pub(crate) node: NodeKey,
+    pub(crate) target: Target,
     /// What.
     pub(crate) request: MetadataRequest,
 }
@@ -142,17 +151,15 @@ impl ClusterView {
         self.topics.get(&partition.topic)?.partitions.get(index).copied()
     }
 
-    /// Who leads the partition and can be reached.
+    /// Who leads the partition, if it is known where that is.
     pub(crate) fn leader(&self, partition: &TopicPartition) -> Option<BrokerId> {
         self.partition(partition)?.leader.filter(|leader| self.brokers.contains_key(leader))
     }
 
-    /// Where a node listens.
-    pub(crate) fn endpoint(&self, node: NodeKey) -> Option<&Endpoint> {
-        match node {
-            NodeKey::Bootstrap(index) => self.bootstrap.get(index),
-            NodeKey::Broker(id) => self.brokers.get(&id),
-        }
+    /// Where a broker listens.
+    pub(crate) fn broker(&self, id: BrokerId) -> Option<Target> {
+        let endpoint = self.brokers.get(&id)?.clone();
+        Some(Target { node: NodeKey::Broker(id), endpoint })
     }
 
     /// Why the last Metadata request had no answer, if it had none.
@@ -161,12 +168,18 @@ impl ClusterView {
     }
 
     /// Somebody to ask about something that every broker knows.
-    pub(crate) fn any_node(&self) -> NodeKey {
+    pub(crate) fn anybody(&self) -> Target {
         let count = self.brokers.len();
         let index = self.turn % (count + self.bootstrap.len());
-        match self.brokers.keys().nth(index) {
-            Some(id) => NodeKey::Broker(*id),
-            None => NodeKey::Bootstrap(index - count),
+        match self.brokers.iter().nth(index) {
+            Some((id, endpoint)) => {
+                Target { node: NodeKey::Broker(*id), endpoint: endpoint.clone() }
+            }
+            None => {
+                let entry = index - count;
+                let endpoint = self.bootstrap[entry].clone();
+                Target { node: NodeKey::Bootstrap(entry), endpoint }
+            }
         }
     }
 
@@ -207,7 +220,7 @@ impl ClusterView {
             allow_auto_topic_creation: self.allow_auto_create,
             ..MetadataRequest::default()
         };
-        Some(MetadataQuery { node: self.any_node(), request })
+        Some(MetadataQuery { target: self.anybody(), request })
     }
 
     /// No answer came.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::cluster_view::{ClusterView, NodeKey};
+use super::cluster_view::{NodeKey, Target};
 use super::config::CommonConfig;
 use crate::rpc::Endpoint;
 use crate::rpc::driver::{Channel, ChannelConfig};
@@ -27,19 +27,19 @@ impl Nodes {
         Self { env: env.clone(), config, channels: BTreeMap::new(), opened: 0 }
     }
 
-    /// The channel to a node; `None` where nobody knows where it listens. A node that moved gets a new one.
-    pub(super) fn channel(&mut self, view: &ClusterView, node: NodeKey) -> Option<Channel> {
-        let endpoint = view.endpoint(node)?;
-        if let Some((known, channel)) = self.channels.get(&node)
-            && known == endpoint
+    /// The channel to a node. One that moved gets a new channel; what waits on the old one is cut off.
+    pub(super) fn channel(&mut self, target: &Target) -> Channel {
+        if let Some((known, channel)) = self.channels.get(&target.node)
+            && *known == target.endpoint
         {
-            return Some(channel.clone());
+            return channel.clone();
         }
         self.opened += 1;
         let purpose = format!("{}/channel/{}", self.config.client_id, self.opened);
+        let endpoint = target.endpoint.clone();
         let channel = Channel::open(endpoint.clone(), self.config.clone(), &self.env, &purpose);
-        self.channels.insert(node, (endpoint.clone(), channel.clone()));
-        Some(channel)
+        self.channels.insert(target.node, (endpoint, channel.clone()));
+        channel
     }
 
     /// Closes all connections once nobody waits on them.
