@@ -107,6 +107,8 @@ pub struct Lifecycle {
     state: State,
     broker_epoch: Option<BrokerEpoch>,
     metadata_end_offset: Offset,
+    /// What the last heartbeat said of it.
+    sent_end_offset: Offset,
     /// Whether a request is under way.
     is_asking: bool,
     /// When to ask next, unless a request is under way.
@@ -125,6 +127,7 @@ impl Lifecycle {
             state: State::Starting,
             broker_epoch: None,
             metadata_end_offset: Offset::ZERO,
+            sent_end_offset: Offset::ZERO,
             is_asking: false,
             next_request: Monotonic::FAR_FUTURE,
             backoff: REGISTRATION_BACKOFF_MIN,
@@ -191,6 +194,7 @@ impl Lifecycle {
 
     fn ask(&mut self, out: &mut Vec<Effect>) {
         self.is_asking = true;
+        self.sent_end_offset = self.metadata_end_offset;
         out.push(match self.broker_epoch {
             None => Effect::Register,
             Some(broker_epoch) => Effect::Heartbeat {
@@ -251,6 +255,8 @@ impl Lifecycle {
                 self.state = State::Running;
                 out.push(Effect::Ready);
             }
+            // The metadata caught up while the heartbeat was under way: no need to wait for the interval.
+            State::Recovery if self.metadata_end_offset > self.sent_end_offset => self.ask(out),
             State::ShuttingDown if answer.should_shut_down => self.end(true, out),
             // The controller waits for others, or for our own next heartbeat: ask again soon.
             State::ShuttingDown => self.next_request = now + REGISTRATION_BACKOFF_MIN,
@@ -304,5 +310,157 @@ impl Lifecycle {
     fn fail(&mut self, error: ErrorCode, out: &mut Vec<Effect>) {
         self.state = State::Ended;
         out.push(Effect::Fail(error));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::types::Timestamp;
+
+    const CONFIG: LifecycleConfig = LifecycleConfig {
+        heartbeat_interval: Duration::from_secs(2),
+        registration_timeout: Duration::from_secs(60),
+        shutdown_timeout: Duration::from_secs(30),
+    };
+
+    /// Plays events at times in milliseconds; one line for each, with the effects and the next deadline.
+    #[track_caller]
+    fn check(events: Vec<(u64, Event)>, expected: &Expect) {
+        let mut lifecycle = Lifecycle::new(CONFIG);
+        let mut text = String::new();
+        for (millis, event) in events {
+            let monotonic = Monotonic::from_nanos(millis * 1_000_000);
+            let mut out = Vec::new();
+            let line = format!("{millis} {event:?}");
+            lifecycle.handle(Now { monotonic, wall: Timestamp::default() }, event, &mut out);
+            let deadline = lifecycle.deadline().map(|at| at.nanos() / 1_000_000);
+            text += &format!("{line}\n  {:?} {deadline:?}\n", lifecycle.state());
+            for effect in out {
+                text += &format!("  {effect:?}\n");
+            }
+        }
+        expected.assert_eq(&text);
+    }
+
+    fn answer(is_fenced: bool, should_shut_down: bool) -> Event {
+        Event::HeartbeatAnswered(Ok(HeartbeatAnswer { is_fenced, should_shut_down }))
+    }
+
+    #[test]
+    fn a_broker_joins_is_unfenced_once_caught_up_and_leaves() {
+        let events = vec![
+            (0, Event::Start),
+            (1, Event::Registered(Ok(BrokerEpoch::new(7)))),
+            (2, Event::MetadataApplied(Offset::new(8))),
+            (3, answer(true, false)),
+            (4, answer(false, false)),
+            (2004, Event::Tick),
+            (2005, Event::ShutdownWanted),
+            (2006, answer(false, false)),
+            (2007, answer(false, false)),
+            (2107, Event::Tick),
+            (2108, answer(true, true)),
+        ];
+        check(
+            events,
+            &expect![[r#"
+            0 Start
+              Starting Some(60000)
+              Register
+            1 Registered(Ok(BrokerEpoch(7)))
+              Recovery None
+              Joined(BrokerEpoch(7))
+              Heartbeat { broker_epoch: BrokerEpoch(7), metadata_end_offset: Offset(0), want_shutdown: false }
+            2 MetadataApplied(Offset(8))
+              Recovery None
+            3 HeartbeatAnswered(Ok(HeartbeatAnswer { is_fenced: true, should_shut_down: false }))
+              Recovery None
+              Heartbeat { broker_epoch: BrokerEpoch(7), metadata_end_offset: Offset(8), want_shutdown: false }
+            4 HeartbeatAnswered(Ok(HeartbeatAnswer { is_fenced: false, should_shut_down: false }))
+              Running Some(2004)
+              Ready
+            2004 Tick
+              Running None
+              Heartbeat { broker_epoch: BrokerEpoch(7), metadata_end_offset: Offset(8), want_shutdown: false }
+            2005 ShutdownWanted
+              ShuttingDown Some(32005)
+            2006 HeartbeatAnswered(Ok(HeartbeatAnswer { is_fenced: false, should_shut_down: false }))
+              ShuttingDown Some(2106)
+            2007 HeartbeatAnswered(Ok(HeartbeatAnswer { is_fenced: false, should_shut_down: false }))
+              ShuttingDown Some(2107)
+            2107 Tick
+              ShuttingDown Some(32005)
+              Heartbeat { broker_epoch: BrokerEpoch(7), metadata_end_offset: Offset(8), want_shutdown: true }
+            2108 HeartbeatAnswered(Ok(HeartbeatAnswer { is_fenced: true, should_shut_down: true }))
+              Ended None
+              End { clean: true }
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_refused_registration_is_repeated_and_a_hopeless_one_is_not() {
+        let refused = Event::Registered(Err(ErrorCode::DuplicateBrokerRegistration));
+        let events = vec![
+            (0, Event::Start),
+            (1, refused.clone()),
+            (101, Event::Tick),
+            (102, refused),
+            (302, Event::Tick),
+            (303, Event::Registered(Err(ErrorCode::InconsistentClusterId))),
+        ];
+        check(
+            events,
+            &expect![[r#"
+            0 Start
+              Starting Some(60000)
+              Register
+            1 Registered(Err(DuplicateBrokerRegistration))
+              Starting Some(101)
+            101 Tick
+              Starting Some(60000)
+              Register
+            102 Registered(Err(DuplicateBrokerRegistration))
+              Starting Some(302)
+            302 Tick
+              Starting Some(60000)
+              Register
+            303 Registered(Err(InconsistentClusterId))
+              Ended None
+              Fail(InconsistentClusterId)
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_stale_epoch_makes_the_broker_register_anew() {
+        let events = vec![
+            (0, Event::Start),
+            (1, Event::Registered(Ok(BrokerEpoch::new(7)))),
+            (2, Event::HeartbeatAnswered(Err(ErrorCode::StaleBrokerEpoch))),
+            (3, Event::Registered(Ok(BrokerEpoch::new(9)))),
+        ];
+        check(
+            events,
+            &expect![[r#"
+            0 Start
+              Starting Some(60000)
+              Register
+            1 Registered(Ok(BrokerEpoch(7)))
+              Recovery None
+              Joined(BrokerEpoch(7))
+              Heartbeat { broker_epoch: BrokerEpoch(7), metadata_end_offset: Offset(0), want_shutdown: false }
+            2 HeartbeatAnswered(Err(StaleBrokerEpoch))
+              Recovery None
+              Register
+            3 Registered(Ok(BrokerEpoch(9)))
+              Recovery None
+              Joined(BrokerEpoch(9))
+              Heartbeat { broker_epoch: BrokerEpoch(9), metadata_end_offset: Offset(0), want_shutdown: false }
+        "#]],
+        );
     }
 }

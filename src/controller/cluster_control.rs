@@ -256,7 +256,9 @@ impl Controller {
             if request.want_shutdown {
                 return NextState::Unchanged { may_end: true };
             }
-            let unfence = !request.want_fence && is_caught_up;
+            // There is no way back from a controlled shutdown within an incarnation.
+            let may_return = !request.want_fence && !registration.in_controlled_shutdown;
+            let unfence = may_return && is_caught_up;
             return if unfence { NextState::Unfenced } else { NextState::STAYS };
         }
         if registration.in_controlled_shutdown {

@@ -168,3 +168,6 @@ impl Controller {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

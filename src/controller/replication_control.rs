@@ -12,6 +12,7 @@ use super::request::{
     ManualAssignment, NewPartitions, NewTopic, NewTopicPlacement, TopicSelector, partition_index,
 };
 use super::{Controller, topic_name};
+use crate::mark;
 use crate::metadata::records::{Config, LeaderRecoveryState, Partition, RemoveTopic, Topic};
 use crate::metadata::{ConfigResource, PartitionImage, Record, TopicImage};
 use crate::types::{
@@ -196,11 +197,15 @@ impl Controller {
         Ok(())
     }
 
-    /// An id that no topic has. It is not drawn from the reserved ones, and a repetition would be a broken generator.
+    /// An id that no topic has. Those of one request differ because the generator moves on.
     fn new_topic_id(&mut self) -> TopicId {
-        let id = Uuid::random(&mut self.rng);
-        assert!(self.image().topic_by_id(id).is_none(), "topic ids repeat");
-        id
+        loop {
+            let id = Uuid::random(&mut self.rng);
+            if self.loader.image().topic_by_id(id).is_none() {
+                return id;
+            }
+            mark!("a random topic id was taken");
+        }
     }
 
     /// A partition as it begins: all active replicas in sync, the first of them leading.

@@ -244,8 +244,11 @@ impl Raft {
         self.epoch = self.epoch.next();
         self.voted_for = Some(VotedFor { voter: self.node, directory_id: self.directory_id });
         self.role = Role::Candidate { granted: BTreeSet::from([self.node]) };
-        out.push(Effect::PersistQuorumState(self.quorum_state()));
         self.count_votes(out);
+        // Where its own vote elected it, leader and vote were persisted in one.
+        if matches!(self.role, Role::Candidate { .. }) {
+            out.push(Effect::PersistQuorumState(self.quorum_state()));
+        }
     }
 
     fn count_votes(&mut self, out: &mut Vec<Effect>) {
