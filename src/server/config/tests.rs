@@ -1,0 +1,306 @@
+//! What configurations are taken, and what is said of those that are not.
+
+use expect_test::{Expect, expect};
+
+use super::*;
+
+const MINIMAL: &str = "process.roles=broker,controller\nnode.id=1\nlog.dirs=/d\n\
+                       listeners=PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9093\n\
+                       controller.listener.names=CONTROLLER\n\
+                       controller.quorum.voters=1@127.0.0.1:9093\n";
+
+fn parse(more: &str) -> Result<(Config, Vec<ConfigWarning>), ConfigError> {
+    Config::parse(&format!("{MINIMAL}{more}"), &BTreeMap::new())
+}
+
+#[track_caller]
+fn check_problems(text: &str, expected: Expect) {
+    let error = Config::parse(text, &BTreeMap::new()).expect_err("it is wrong");
+    expected.assert_eq(&format!("{error}\n"));
+}
+
+#[track_caller]
+fn check_problem(more: &str, expected: Expect) {
+    check_problems(&format!("{MINIMAL}{more}"), expected);
+}
+
+#[track_caller]
+fn check_warnings(more: &str, expected: Expect) {
+    let (_, warnings) = parse(more).unwrap();
+    let lines: Vec<String> = warnings.iter().map(|warning| format!("{warning}\n")).collect();
+    expected.assert_eq(&lines.concat());
+}
+
+#[test]
+fn defaults_are_kafkas() {
+    let (config, warnings) = parse("").unwrap();
+    assert_eq!(warnings, []);
+    assert_eq!(config.listeners.len(), 1);
+    assert_eq!(config.listeners[0].to_string(), "PLAINTEXT://127.0.0.1:9092");
+    assert_eq!(config.advertised_listeners, config.listeners);
+    assert_eq!(config.inter_broker_listener_name, "PLAINTEXT");
+    assert_eq!(config.metadata_log_dir, PathBuf::from("/d"));
+    assert_eq!(config.request_bytes_max, 104_857_600);
+    assert_eq!(config.heartbeat_interval, Duration::from_secs(2));
+    assert_eq!(config.connection_idle_max, Some(Duration::from_secs(600)));
+    assert_eq!(config.flush_check_interval, None);
+    assert!(config.auto_create_topics);
+    for row in table::ROWS {
+        if let Some(default) = row.default {
+            assert_eq!(check_value(row, default), Ok(()), "the default of {}", row.name);
+        }
+    }
+}
+
+#[test]
+fn overrides_win_over_the_file_and_the_last_setting_over_earlier_ones() {
+    let overrides = BTreeMap::from([("num.partitions".to_owned(), "7".to_owned())]);
+    let text = format!("{MINIMAL}num.partitions=3\nnode.id = 1 \n");
+    let (config, warnings) = Config::parse(&text, &overrides).unwrap();
+    assert_eq!(config.partitions_default, 7);
+    assert_eq!(config.settings()["num.partitions"].source, Source::Override);
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(warnings[0].to_string(), "node.id is set twice: line 8 wins over line 2");
+}
+
+#[test]
+fn unknown_names_are_refused_with_the_nearest() {
+    check_problem(
+        "min.insysc.replicas=2\n",
+        expect![[r#"
+            min.insysc.replicas is not a property of Kafka's
+              where: line 7
+              why:   a misspelled property would silently have no effect
+              next:  did you mean min.insync.replicas? (--allow-unknown ignores unknown names)
+        "#]],
+    );
+    check_problem(
+        "com.example.thing=2\n",
+        expect![[r#"
+            com.example.thing is not a property of Kafka's
+              where: line 7
+              why:   a misspelled property would silently have no effect
+              next:  remove it, or start with --allow-unknown
+        "#]],
+    );
+    let text = format!("{MINIMAL}com.example.thing=2\n");
+    let options = ParseOptions { allow_unknown: true };
+    let (_, warnings) = Config::parse_with(&text, &BTreeMap::new(), options).unwrap();
+    assert_eq!(warnings, [ConfigWarning::Unknown { name: "com.example.thing".to_owned() }]);
+}
+
+#[test]
+fn removed_properties_say_what_took_their_place() {
+    check_problem(
+        "zookeeper.connect=localhost:2181\nzookeeper.session.timeout.ms=1\ninter.broker.protocol.version=3.9\n",
+        expect![[r#"
+            inter.broker.protocol.version is refused
+              where: line 9
+              why:   what it sets is not there, and ignoring it would hide that
+              next:  Kafka 4 takes it from metadata.version, which `ottla format` writes: remove it
+            zookeeper.connect is refused
+              where: line 7
+              why:   what it sets is not there, and ignoring it would hide that
+              next:  Kafka 4 has no ZooKeeper: set process.roles, node.id, controller.listener.names and controller.quorum.voters (or controller.quorum.bootstrap.servers) instead
+            zookeeper.session.timeout.ms is refused
+              where: line 8
+              why:   what it sets is not there, and ignoring it would hide that
+              next:  Kafka 4 has no ZooKeeper: set process.roles, node.id, controller.listener.names and controller.quorum.voters (or controller.quorum.bootstrap.servers) instead
+        "#]],
+    );
+}
+
+#[test]
+fn values_have_kinds_and_ranges() {
+    check_problem(
+        "num.partitions=0\nlog.segment.bytes=1GB\nlog.preallocate=yes\nlog.cleanup.policy=delete,shrink\nlog.retention.hours=99999999999\n",
+        expect![[r#"
+            log.cleanup.policy=delete,shrink is not allowed
+              where: line 10
+              why:   it must be one of compact, delete
+              next:  Kafka's default is delete
+            log.preallocate=yes is not allowed
+              where: line 9
+              why:   it must be true or false
+              next:  Kafka's default is false
+            log.retention.hours=99999999999 is not allowed
+              where: line 11
+              why:   it must be a whole number from -2147483648 to 2147483647
+              next:  Kafka's default is 168
+            log.segment.bytes=1GB is not allowed
+              where: line 8
+              why:   it must be a whole number from -2147483648 to 2147483647
+              next:  Kafka's default is 1073741824
+            num.partitions=0 is not allowed
+              where: line 7
+              why:   it must be 1 or more
+              next:  Kafka's default is 1
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_missing_is_named_together() {
+    check_problems(
+        "log.dirs=\n",
+        expect![[r#"
+            node.id is not set
+              where: nowhere in the file
+              why:   every node has a number of its own
+              next:  add a line such as node.id=1
+            process.roles is not set
+              where: nowhere in the file
+              why:   without it Kafka would look for ZooKeeper, which Kafka 4 does not have
+              next:  add a line such as process.roles=broker,controller
+            controller.quorum.voters is not set
+              where: nowhere in the file
+              why:   the controller's quorum must be known to every node
+              next:  add a line such as controller.quorum.voters=<node.id>@localhost:9093
+            controller.listener.names is not set
+              where: the default
+              why:   a node with the role controller says which listener is the controller's
+              next:  add controller.listener.names=CONTROLLER, and CONTROLLER://:9093 to listeners
+            log.dirs is not set
+              where: nowhere in the file
+              why:   data must go somewhere
+              next:  add a line such as log.dirs=/var/lib/ottla
+        "#]],
+    );
+}
+
+#[test]
+fn kafkas_default_directory_is_not_taken_silently() {
+    let text = MINIMAL.replace("log.dirs=/d\n", "");
+    check_problems(
+        &text,
+        expect![[r#"
+            log.dirs is not set
+              where: nowhere in the file
+              why:   Kafka's default, /tmp/kafka-logs, is lost at the next reboot
+              next:  add a line such as log.dirs=/var/lib/ottla
+        "#]],
+    );
+}
+
+#[test]
+fn one_node_is_a_quorum_of_one() {
+    check_problem(
+        "controller.quorum.voters=1@a:1,2@b:1\nprocess.roles=broker\nbroker.id=2\n",
+        expect![[r#"
+            broker.id=2 and node.id=1 name different nodes
+              where: line 9
+              why:   they are the old and the new name of one thing
+              next:  remove broker.id
+            process.roles=broker needs other nodes
+              where: line 8
+              why:   this version runs clusters of one node, which is broker and controller
+              next:  set process.roles=broker,controller
+            controller.quorum.voters names 2 voters
+              where: line 7
+              why:   this version runs a quorum of one node
+              next:  name this node alone
+        "#]],
+    );
+    check_problem(
+        "controller.quorum.voters=2@b:1\n",
+        expect![[r#"
+            controller.quorum.voters does not name this node, 1
+              where: line 7
+              why:   a node with the role controller is a voter
+              next:  name it, or correct node.id
+        "#]],
+    );
+}
+
+#[test]
+fn listeners_must_make_sense_together() {
+    check_problem(
+        "listeners=PLAINTEXT://0.0.0.0:9092,CONTROLLER://:9093\n",
+        expect![[r#"
+            clients would be told to connect to 0.0.0.0
+              where: line 7
+              why:   that address means every address of one's own machine
+              next:  set advertised.listeners to a name that clients can reach
+        "#]],
+    );
+    check_problem(
+        "listeners=SSL://:9092,CONTROLLER://:9093\n",
+        expect![[r#"
+            listener SSL://:9092 wants SSL
+              where: line 7
+              why:   TLS and SASL are not built in
+              next:  use PLAINTEXT, and a TLS proxy in front where the network needs one
+        "#]],
+    );
+    check_problem(
+        "listeners=PLAINTEXT://:9092\n",
+        expect![[r#"
+            controller.listener.names has CONTROLLER, which is no listener
+              where: line 5
+              why:   the listeners are PLAINTEXT
+              next:  add it to listeners, as in CONTROLLER://:9093
+        "#]],
+    );
+    check_problem(
+        "listeners=localhost:9092\n",
+        expect![[r#"
+            listeners has "localhost:9092", which is no listener
+              where: line 7
+              why:   there is no ://
+              next:  write each listener as NAME://host:port
+        "#]],
+    );
+    check_problem(
+        "advertised.listeners=OUTSIDE://example.org:9092\n",
+        expect![[r#"
+            advertised.listeners has OUTSIDE, which is no listener
+              where: line 7
+              why:   the listeners are PLAINTEXT
+              next:  use the same names in both
+        "#]],
+    );
+}
+
+#[test]
+fn several_named_listeners_are_read() {
+    let (config, _) = parse(
+        "listeners=IN://[::1]:9092,out://:9094,CONTROLLER://:9093\n\
+         listener.security.protocol.map=IN:PLAINTEXT,OUT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         advertised.listeners=IN://[::1]:9092,OUT://example.org:19094\n\
+         inter.broker.listener.name=in\n",
+    )
+    .unwrap();
+    let texts: Vec<String> = config.advertised_listeners.iter().map(Endpoint::to_string).collect();
+    assert_eq!(texts, ["IN://[::1]:9092", "OUT://example.org:19094"]);
+    assert_eq!(config.inter_broker_listener_name, "IN");
+    assert_eq!(config.listeners[0].host, "::1");
+}
+
+#[test]
+fn kafkas_own_file_for_one_node_is_taken() {
+    check_warnings(
+        "num.network.threads=3\nsocket.send.buffer.bytes=102400\noffsets.topic.replication.factor=1\n\
+         transaction.state.log.min.isr=1\nlog.retention.hours=168\ngroup.initial.rebalance.delay.ms=0\n\
+         listeners=PLAINTEXT://:9092,CONTROLLER://:9093\n",
+        expect![[r#"
+            listeners is set twice: line 13 wins over line 4
+            num.network.threads is accepted: One thread a core serves its connections from socket to file.
+            socket.send.buffer.bytes is accepted: The kernel sizes its buffers itself.
+            without effect here: group.initial.rebalance.delay.ms, offsets.topic.replication.factor, transaction.state.log.min.isr
+            listener PLAINTEXT names no host: clients are told localhost; set advertised.listeners for clients on other machines
+        "#]],
+    );
+}
+
+#[test]
+fn a_text_that_is_no_properties_file_says_where() {
+    check_problems(
+        "\na=\\u12\n",
+        expect![[r#"
+            the file is not in Java's properties syntax
+              where: line 2
+              why:   \u is not followed by four hexadecimal digits
+              next:  write a backslash as \\
+        "#]],
+    );
+}

@@ -1,0 +1,29 @@
+//! Whether a config that a client sets on a topic or broker may have its value. The table of topics' configs is the log's.
+
+use super::table;
+use super::{check_text, split_list};
+use crate::log::{ConfigMap, LogConfig};
+use crate::metadata::{ConfigResource, ResourceType};
+
+/// Whether a config may have a value. Errors: a sentence for the person who set it.
+///
+/// Kafka: `ControllerConfigurationValidator`.
+pub fn validate(resource: &ConfigResource, name: &str, value: &str) -> Result<(), String> {
+    match resource.resource_type {
+        ResourceType::Topic => validate_topic(name, value),
+        ResourceType::Broker => match table::row(name) {
+            Some(row) => check_text(row.kind, row.range, value)
+                .map_err(|why| format!("Invalid value {value} for configuration {name}: {why}")),
+            None => Err(format!("Unknown broker config name: {name}")),
+        },
+    }
+}
+
+fn validate_topic(name: &str, value: &str) -> Result<(), String> {
+    let topic = ConfigMap::from([(name.to_owned(), value.to_owned())]);
+    LogConfig::new(&ConfigMap::new(), &topic).map_err(|error| error.to_string())?;
+    if name == "cleanup.policy" && split_list(value).iter().any(|one| one == "compact") {
+        return Err("cleanup.policy=compact is not built in yet".to_owned());
+    }
+    Ok(())
+}
