@@ -6,8 +6,6 @@
 
 mod backoff;
 pub mod driver;
-mod endpoint;
 pub mod network_client;
 
 pub use backoff::Backoff;
-pub use endpoint::Endpoint;

@@ -1,17 +1,18 @@
 //! Layer 5: assembly of a node; no decisions.
 //!
-//! `config.rs` reads `server.properties`, `format.rs` prepares the directories, `node.rs` puts the parts together,
+//! `config/` reads `server.properties`, `format.rs` prepares the directories, `node.rs` puts the parts together,
 //! `connection.rs` serves a socket, `api/` answers one kind of request a file.
 
+mod api;
+mod broker;
 pub mod config;
-pub mod config_error;
-pub mod config_table;
-pub mod endpoint;
+mod connection;
 mod format;
+mod frame_reader;
+mod lifecycle;
 mod node;
-pub mod properties;
+mod replica_manager;
 
-pub use config::{Config, ParseOptions};
-pub use config_error::{ConfigError, ConfigWarning};
+pub use config::{Config, ConfigError, ConfigWarning, ParseOptions};
 pub use format::{FormatError, FormatOptions, Formatted, format};
 pub use node::{Node, NodeEnd, StartError};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ottla::client::{ConsumerConfig, ProducerConfig};
-use ottla::server::{config::check_value, config_table};
+use ottla::server::config::{check_value, table as config_table};
 
 use super::NO_VARIANT;
 use super::condition::Measure;

@@ -1,0 +1,123 @@
+//! CreateTopics: asked of the controller, and answered once this broker knows of the new topics too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::Call;
+use crate::controller::ApiError;
+use crate::controller::request::{
+    self, CreatedTopic, ManualAssignment, NewTopic, NewTopicPlacement,
+};
+use crate::log::config::describe;
+use crate::protocol::messages::create_topics_request::CreatableTopic;
+use crate::protocol::messages::create_topics_response::{
+    CreatableTopicConfigs, CreatableTopicResult,
+};
+use crate::protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
+use crate::types::ErrorCode;
+
+/// Kafka's name of the metadata log: no topic of clients.
+const METADATA_TOPIC: &str = "__cluster_metadata";
+
+pub(super) async fn handle(call: &Call<'_>, request: CreateTopicsRequest) -> CreateTopicsResponse {
+    let (accepted, mut topics) = sort_out(request.topics);
+    if !accepted.is_empty() {
+        let names: Vec<String> = accepted.iter().map(|topic| topic.name.clone()).collect();
+        let span = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+        let asked = request::CreateTopicsRequest {
+            topics: accepted.into_iter().map(new_topic).collect(),
+            validate_only: request.validate_only,
+        };
+        match call.broker.create_topics(asked, span).await {
+            Ok(results) => topics.extend(results.into_iter().map(|one| match one.result {
+                Ok(created) => created_topic(call, one.name, &created),
+                Err(error) => refused(one.name, error),
+            })),
+            Err(error) => {
+                topics.extend(names.into_iter().map(|name| refused(name, error.clone())));
+            }
+        }
+    }
+    CreateTopicsResponse { topics, ..Default::default() }
+}
+
+/// Those for the controller, and the answers for the others: names that stand twice, and the metadata log's.
+///
+/// Kafka: `ControllerApis.createTopics`.
+fn sort_out(topics: Vec<CreatableTopic>) -> (Vec<CreatableTopic>, Vec<CreatableTopicResult>) {
+    let mut count: BTreeMap<String, usize> = BTreeMap::new();
+    for topic in &topics {
+        *count.entry(topic.name.clone()).or_default() += 1;
+    }
+    let twice: BTreeSet<&String> =
+        count.iter().filter(|(_, count)| **count > 1).map(|(name, _)| name).collect();
+    let mut answers: Vec<CreatableTopicResult> = twice
+        .iter()
+        .map(|name| {
+            let error = ApiError::new(ErrorCode::InvalidRequest, "Duplicate topic name.");
+            refused((*name).clone(), error)
+        })
+        .collect();
+    let mut accepted = Vec::with_capacity(topics.len());
+    for topic in topics {
+        if twice.contains(&topic.name) {
+            continue;
+        }
+        if topic.name == METADATA_TOPIC {
+            let message = format!("Creation of internal topic {METADATA_TOPIC} is prohibited.");
+            answers.push(refused(topic.name, ApiError::new(ErrorCode::InvalidRequest, message)));
+        } else {
+            accepted.push(topic);
+        }
+    }
+    (accepted, answers)
+}
+
+fn new_topic(topic: CreatableTopic) -> NewTopic {
+    let placement = if topic.assignments.is_empty() {
+        NewTopicPlacement::Automatic {
+            partitions: (topic.num_partitions != -1).then_some(topic.num_partitions),
+            replication_factor: (topic.replication_factor != -1)
+                .then_some(topic.replication_factor),
+        }
+    } else if topic.num_partitions != -1 || topic.replication_factor != -1 {
+        // Kafka refuses both at once; a count that no placement has is refused with the same code.
+        NewTopicPlacement::Automatic { partitions: Some(0), replication_factor: Some(0) }
+    } else {
+        let manual = topic.assignments.into_iter().map(|one| ManualAssignment {
+            partition: one.partition_index.value(),
+            brokers: one.broker_ids,
+        });
+        NewTopicPlacement::Manual(manual.collect())
+    };
+    let configs = topic.configs.into_iter().map(|one| (one.name, one.value)).collect();
+    NewTopic { name: topic.name, placement, configs }
+}
+
+fn refused(name: String, error: ApiError) -> CreatableTopicResult {
+    CreatableTopicResult {
+        name,
+        error_code: error.error,
+        error_message: error.message,
+        ..Default::default()
+    }
+}
+
+fn created_topic(call: &Call<'_>, name: String, created: &CreatedTopic) -> CreatableTopicResult {
+    let entries = describe(&call.broker.config.broker_configs(), &created.configs);
+    let configs = entries.into_iter().map(|entry| CreatableTopicConfigs {
+        name: entry.key.name.to_owned(),
+        value: Some(entry.value),
+        read_only: false,
+        config_source: entry.source.id(),
+        is_sensitive: false,
+    });
+    CreatableTopicResult {
+        name,
+        topic_id: created.topic_id,
+        num_partitions: created.partitions,
+        replication_factor: created.replication_factor,
+        configs: Some(configs.collect()),
+        ..Default::default()
+    }
+}

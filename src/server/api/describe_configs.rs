@@ -1,0 +1,168 @@
+//! DescribeConfigs: what is configured on a topic or on this broker, where it comes from, and what it means.
+
+use super::Call;
+use super::metadata::is_valid_topic_name;
+use crate::log::ConfigMap;
+use crate::log::config::{ConfigSource, describe as describe_topic_configs};
+use crate::protocol::messages::describe_configs_request::DescribeConfigsResource;
+use crate::protocol::messages::describe_configs_response::{
+    DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
+};
+use crate::protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
+use crate::server::config::Config;
+use crate::server::config::table::{Class, Kind, ROWS, Row};
+use crate::types::ErrorCode;
+
+/// Kafka: `ConfigResource.Type`.
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+
+pub(super) async fn handle(
+    call: &Call<'_>,
+    request: DescribeConfigsRequest,
+) -> DescribeConfigsResponse {
+    let show =
+        Show { synonyms: request.include_synonyms, documentation: request.include_documentation };
+    let results = request.resources.into_iter().map(|resource| describe(call, resource, show));
+    DescribeConfigsResponse { results: results.collect(), ..Default::default() }
+}
+
+#[derive(Clone, Copy)]
+struct Show {
+    synonyms: bool,
+    documentation: bool,
+}
+
+fn describe(
+    call: &Call<'_>,
+    resource: DescribeConfigsResource,
+    show: Show,
+) -> DescribeConfigsResult {
+    let configs = match resource.resource_type {
+        TOPIC => describe_topic(call, &resource.resource_name, show),
+        BROKER => describe_broker(call, &resource.resource_name, show),
+        other => Err((ErrorCode::InvalidRequest, format!("Unsupported resource type: {other}"))),
+    };
+    let (error_code, error_message, configs) = match configs {
+        Ok(configs) => (ErrorCode::None, None, configs),
+        Err((error, message)) => (error, Some(message), Vec::new()),
+    };
+    let wanted = resource.configuration_keys.filter(|keys| !keys.is_empty());
+    let is_wanted = |config: &DescribeConfigsResourceResult| match &wanted {
+        Some(keys) => keys.contains(&config.name),
+        None => true,
+    };
+    DescribeConfigsResult {
+        error_code,
+        error_message,
+        resource_type: resource.resource_type,
+        resource_name: resource.resource_name,
+        configs: configs.into_iter().filter(is_wanted).collect(),
+    }
+}
+
+type Described = Result<Vec<DescribeConfigsResourceResult>, (ErrorCode, String)>;
+
+fn describe_topic(call: &Call<'_>, name: &str, show: Show) -> Described {
+    if !is_valid_topic_name(name) {
+        let message = format!("Topic name is invalid: '{name}'");
+        return Err((ErrorCode::InvalidTopicException, message));
+    }
+    let image = call.broker.image();
+    if image.topic(name).is_none() {
+        return Err((
+            ErrorCode::UnknownTopicOrPartition,
+            ErrorCode::UnknownTopicOrPartition.name().to_owned(),
+        ));
+    }
+    let none = ConfigMap::new();
+    let topic = image.topic_configs(name).map_or(&none, |set| &**set);
+    let entries = describe_topic_configs(&call.broker.config.broker_configs(), topic);
+    let described = entries.into_iter().map(|entry| {
+        let synonyms = entry.synonyms.into_iter().map(|synonym| DescribeConfigsSynonym {
+            name: synonym.name.to_owned(),
+            value: Some(synonym.value),
+            source: synonym.source.id(),
+        });
+        DescribeConfigsResourceResult {
+            name: entry.key.name.to_owned(),
+            value: Some(entry.value),
+            read_only: false,
+            config_source: entry.source.id(),
+            is_sensitive: false,
+            synonyms: if show.synonyms { synonyms.collect() } else { Vec::new() },
+            config_type: entry.key.kind.id(),
+            documentation: show.documentation.then(|| entry.key.doc.to_owned()),
+        }
+    });
+    Ok(described.collect())
+}
+
+fn describe_broker(call: &Call<'_>, name: &str, show: Show) -> Described {
+    // The empty name is what is set for all brokers at run time: nothing can be, yet.
+    if name.is_empty() {
+        return Ok(Vec::new());
+    }
+    let own = call.broker.config.node_id;
+    match name.parse::<i32>() {
+        Ok(id) if id == own.value() => {}
+        Ok(id) => {
+            let message =
+                format!("Unexpected broker id, expected {own} or empty string, but received {id}");
+            return Err((ErrorCode::InvalidRequest, message));
+        }
+        Err(_) => {
+            let message = format!("Broker id must be an integer, but it is: {name}");
+            return Err((ErrorCode::InvalidRequest, message));
+        }
+    }
+    let config = &call.broker.config;
+    let shown = ROWS.iter().filter(|row| !matches!(row.class, Class::Refused(_)));
+    Ok(shown.map(|row| describe_property(config, row, show)).collect())
+}
+
+fn describe_property(config: &Config, row: &Row, show: Show) -> DescribeConfigsResourceResult {
+    let is_sensitive = row.kind == Kind::Password;
+    let visible = |text: &str| (!is_sensitive).then(|| text.to_owned());
+    let set = config.settings().get(row.name).map(|setting| setting.text.as_str());
+    let mut synonyms = Vec::new();
+    if show.synonyms {
+        let sources = [(set, ConfigSource::StaticBroker), (row.default, ConfigSource::Default)];
+        for (text, source) in sources {
+            if let Some(text) = text {
+                let (name, value) = (row.name.to_owned(), visible(text));
+                synonyms.push(DescribeConfigsSynonym { name, value, source: source.id() });
+            }
+        }
+    }
+    DescribeConfigsResourceResult {
+        name: row.name.to_owned(),
+        value: set.or(row.default).and_then(visible),
+        // Nothing can be changed while the broker runs.
+        read_only: true,
+        config_source: if set.is_some() {
+            ConfigSource::StaticBroker.id()
+        } else {
+            ConfigSource::Default.id()
+        },
+        is_sensitive,
+        synonyms,
+        config_type: type_code(row.kind),
+        documentation: show.documentation.then(|| row.doc.to_owned()),
+    }
+}
+
+/// Kafka: `DescribeConfigsResponse.ConfigType`.
+const fn type_code(kind: Kind) -> i8 {
+    match kind {
+        Kind::Boolean => 1,
+        Kind::String => 2,
+        Kind::Int => 3,
+        Kind::Short => 4,
+        Kind::Long => 5,
+        Kind::Double => 6,
+        Kind::List => 7,
+        Kind::Class => 8,
+        Kind::Password => 9,
+    }
+}
