@@ -114,9 +114,10 @@ pub fn validate_produced(
     rules: ValidationRules<'_>,
 ) -> Result<ValidatedBatch, Rejection> {
     let batch = exactly_one(records)?;
-    batch.header.check_from_producer()?;
     check_size(batch.header.size_in_bytes, rules.config)?;
+    // First of all that is inside of it: what was damaged on the way may be sent again, what is wrong may not.
     batch.verify_crc()?;
+    batch.header.check_from_producer()?;
     if batch.header.timestamp_type() == TimestampType::LogAppendTime {
         let message = "the producer must not set the timestamp type LogAppendTime";
         return Err(Rejection::new(ErrorCode::InvalidTimestamp, message));
@@ -141,7 +142,7 @@ fn exactly_one(records: &Bytes) -> Result<RawBatch, Rejection> {
         let message = "a produce request must have exactly one batch for a partition, not none";
         return Err(Rejection::new(ErrorCode::InvalidRecord, message));
     };
-    let batch = batch?;
+    let batch = batch.map_err(|error| RawBatch::cause_of(error.fault, records))?;
     if batches.remaining() > 0 {
         let message = "a produce request must have exactly one batch for a partition, not more";
         return Err(Rejection::new(ErrorCode::InvalidRecord, message));
@@ -344,7 +345,7 @@ pub fn validate_replicated(
     for batch in RawBatches::new(records.clone()) {
         let batch = match batch {
             Ok(batch) => batch,
-            Err(error) if is_cut_off(error.fault) => break,
+            Err(error) if error.fault.is_incomplete() => break,
             Err(error) => return Err(error.into()),
         };
         batch.verify_crc().map_err(|fault| fault.at(position))?;
@@ -357,10 +358,6 @@ pub fn validate_replicated(
         batches.push(batch);
     }
     Ok(batches)
-}
-
-const fn is_cut_off(fault: BatchFault) -> bool {
-    matches!(fault, BatchFault::TooShort { .. } | BatchFault::LengthBeyondEnd { .. })
 }
 
 #[cfg(test)]

@@ -157,6 +157,20 @@ fn a_wrong_checksum_is_corrupt() {
 }
 
 #[test]
+fn damage_on_the_way_is_corrupt_whatever_it_hits() {
+    let batch = builder(Codec::None, 3).build();
+    // Magic, base offset and length lie outside of the checksum; the leader epoch does not matter.
+    for at in 17..batch.len() {
+        for bit in [0x01, 0x80] {
+            let mut damaged = batch.to_vec();
+            damaged[at] ^= bit;
+            let rejection = validate(&Bytes::from(damaged), &LogConfig::default()).unwrap_err();
+            assert_eq!(rejection.code, ErrorCode::CorruptMessage, "byte {at}: {rejection}");
+        }
+    }
+}
+
+#[test]
 fn control_batches_from_clients_are_refused() {
     let mut builder = BatchBuilder::new(Compression::NONE);
     builder.append_control(NOW, ControlRecordType::Abort, &[0; 6]);

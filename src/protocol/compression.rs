@@ -270,3 +270,187 @@ fn decompress_snappy_block(
         snap::raw::Decoder::new().decompress(block, &mut plain[start..]).map_err(|_| corrupt)?;
     if written == claimed { Ok(()) } else { Err(corrupt) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const CODECS: [Codec; 4] = [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
+
+    fn plain() -> Bytes {
+        Bytes::from("the quick brown fox jumps over the lazy dog; ".repeat(3))
+    }
+
+    fn from_hex(text: &str) -> Bytes {
+        text.as_bytes()
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect()
+    }
+
+    fn packed(compression: Compression, plain: &[u8]) -> Bytes {
+        let mut out = Vec::new();
+        compress(compression, plain, &mut out);
+        Bytes::from(out)
+    }
+
+    /// What other programs wrote reads as [`plain`].
+    #[track_caller]
+    fn check_foreign(codec: Codec, hex: &str) {
+        assert_eq!(decompress(codec, &from_hex(hex), 1_000), Ok(plain()));
+    }
+
+    #[test]
+    fn an_lz4_frame_of_the_c_library_with_all_its_options_is_read() {
+        // Linked blocks, content size, checksums of blocks and content.
+        check_foreign(
+            Codec::Lz4,
+            "04224d187c408700000000000000de39000000f01074686520717569636b2062726f776e20666f78206a756d70\
+             73206f766572201f00916c617a7920646f673b0e000f2d003e50646f673b20dd7097720000000049f37aa4",
+        );
+        check_foreign(
+            Codec::Lz4,
+            "04224d1860408239000000f01074686520717569636b2062726f776e20666f78206a756d7073206f7665722\
+             01f00916c617a7920646f673b0e000f2d003e50646f673b2000000000",
+        );
+    }
+
+    const SNAPPY_BLOCK: &str = "87017874686520717569636b2062726f776e20666f78206a756d7073206f7665\
+                                7220011f206c617a7920646f673b050efe2d00562d00";
+
+    #[test]
+    fn snappy_is_read_bare_and_in_xerials_frames() {
+        check_foreign(Codec::Snappy, SNAPPY_BLOCK);
+        let header = "82534e41505059000000000100000001";
+        check_foreign(Codec::Snappy, &format!("{header}00000036{SNAPPY_BLOCK}"));
+        // Frames with a header each, as snappy-java writes where streams are appended.
+        let twice = format!("{header}00000036{SNAPPY_BLOCK}").repeat(2);
+        let read = decompress(Codec::Snappy, &from_hex(&twice), 1_000).unwrap();
+        assert_eq!(read, [plain(), plain()].concat());
+    }
+
+    #[test]
+    fn snappy_is_written_as_javas_is() {
+        let written = packed(Compression::of(Codec::Snappy), &vec![7; 32 * 1024 + 1]);
+        assert_eq!(&written[..16], &from_hex("82534e41505059000000000100000001")[..]);
+        let first =
+            usize::try_from(u32::from_be_bytes(written[16..20].try_into().unwrap())).unwrap();
+        assert_eq!(snap::raw::decompress_len(&written[20..20 + first]).unwrap(), 32 * 1024);
+        assert_eq!(snap::raw::decompress_len(&written[24 + first..]).unwrap(), 1);
+    }
+
+    #[test]
+    fn lz4_is_written_as_javas_is() {
+        // Version 1, independent blocks, no checksums, no content size; blocks of 64 KiB.
+        let written = packed(Compression::of(Codec::Lz4), &plain());
+        assert_eq!(&written[..6], &from_hex("04224d186040")[..]);
+    }
+
+    #[test]
+    fn zstd_and_gzip_of_other_programs_are_read() {
+        check_foreign(
+            Codec::Zstd,
+            "28b52ffd2087b50100c40274686520717569636b2062726f776e20666f78206a756d7073206f76657220746865\
+             206c617a7920646f673b020003d500463bcb",
+        );
+        check_foreign(
+            Codec::Zstd,
+            "28b52ffd0458b50100c40274686520717569636b2062726f776e20666f78206a756d7073206f76657220746865\
+             206c617a7920646f673b020003d500463bcb56533861",
+        );
+        check_foreign(
+            Codec::Gzip,
+            "1f8b08000000000002032bc94855282ccd4cce56482aca2fcf5348cbaf50c82acd2d2856c82f4b2d5228014ae7\
+             2456552aa4e4a75b8379b4510c0032a2fb7087000000",
+        );
+    }
+
+    #[test]
+    fn what_comes_out_is_bounded_exactly() {
+        for codec in CODECS {
+            let compressed = packed(Compression::of(codec), &plain());
+            let length = plain().len();
+            assert_eq!(decompress(codec, &compressed, length), Ok(plain()), "{codec:?}");
+            let error = CompressionError::TooLarge {
+                compressed_bytes: compressed.len(),
+                decompressed_bytes_max: length - 1,
+            };
+            assert_eq!(decompress(codec, &compressed, length - 1), Err(error), "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_is_corrupt() {
+        for codec in CODECS {
+            let compressed = packed(Compression::of(codec), &plain());
+            // Of an lz4 frame the end mark may be missing: all is there.
+            let spared = if codec == Codec::Lz4 { 4 } else { 0 };
+            for length in 1..compressed.len() - spared {
+                let read = decompress(codec, &compressed.slice(..length), 1_000);
+                assert_ne!(read, Ok(plain()), "{codec:?} {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_snappy_block_that_claims_gigabytes_is_refused_before_memory_is_taken() {
+        let claim = Bytes::from_static(&[0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0]);
+        let error = CompressionError::Corrupt { codec: Codec::Snappy };
+        assert_eq!(decompress(Codec::Snappy, &claim, usize::MAX), Err(error));
+    }
+
+    #[test]
+    fn levels_are_moved_into_their_range() {
+        for level in [i32::MIN, -1, 0, 1, 9, 10, 22, i32::MAX] {
+            for codec in CODECS {
+                let compression = Compression { codec, level: Some(level) };
+                // The highest levels of zstd take memory that tests need not.
+                if codec == Codec::Zstd && level > 10 {
+                    continue;
+                }
+                let compressed = packed(compression, &plain());
+                assert_eq!(decompress(codec, &compressed, 1_000), Ok(plain()));
+            }
+        }
+    }
+
+    #[test]
+    fn names_and_numbers_read_back() {
+        for codec in Codec::ALL {
+            assert_eq!(Codec::from_id(codec.id()), Some(codec));
+            assert_eq!(Codec::from_name(codec.name()), Some(codec));
+        }
+        assert_eq!((Codec::from_id(5), Codec::from_name("lzma")), (None, None));
+    }
+
+    proptest! {
+        #[test]
+        fn every_codec_gives_back_what_was_put_in(
+            runs in prop::collection::vec((any::<u8>(), 1usize..2_000), 0..200),
+        ) {
+            let plain: Bytes =
+                runs.iter().flat_map(|(byte, count)| std::iter::repeat_n(*byte, *count)).collect();
+            for codec in CODECS {
+                let compressed = packed(Compression::of(codec), &plain);
+                prop_assert_eq!(decompress(codec, &compressed, plain.len()), Ok(plain.clone()));
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(
+            head in prop::sample::select(vec![
+                vec![], XERIAL_MAGIC.to_vec(), vec![0x1f, 0x8b, 8, 0], vec![0x04, 0x22, 0x4d, 0x18],
+                vec![0x28, 0xb5, 0x2f, 0xfd],
+            ]),
+            tail in prop::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let input = Bytes::from([head, tail].concat());
+            for codec in CODECS {
+                if let Ok(plain) = decompress(codec, &input, 10_000) {
+                    prop_assert!(plain.len() <= 10_000);
+                }
+            }
+        }
+    }
+}

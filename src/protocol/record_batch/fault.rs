@@ -1,6 +1,6 @@
 //! What can be wrong with a batch, said exactly, and the answer a client gets for it.
 
-use crate::protocol::compression::{Codec, CompressionError};
+use crate::protocol::compression::CompressionError;
 use crate::types::ErrorCode;
 
 /// A batch that cannot be taken, and where it begins.
@@ -110,6 +110,13 @@ impl BatchFault {
         BatchError { position, fault: self }
     }
 
+    /// Whether the batch may only be cut off: its bytes end too early, and nothing else is wrong with what is there. So ends
+    /// a fetch response that is full, and a file that was being written.
+    #[must_use]
+    pub const fn is_incomplete(self) -> bool {
+        matches!(self, Self::TooShort { .. } | Self::LengthBeyondEnd { .. })
+    }
+
     /// What a client is answered that sent such a batch.
     ///
     /// Kafka: `LogValidator`, `UnifiedLog.analyzeAndValidateRecords`, `ProduceRequest.validateRecords`. Where Kafka lets a
@@ -155,9 +162,7 @@ impl CompressionError {
     pub const fn error_code(self) -> ErrorCode {
         match self {
             Self::TooLarge { .. } => ErrorCode::MessageTooLarge,
-            Self::Corrupt {
-                codec: Codec::None | Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd,
-            } => ErrorCode::CorruptMessage,
+            Self::Corrupt { codec: _ } => ErrorCode::CorruptMessage,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::header::at;
+use super::header::{at, size_of};
 use super::{
     BatchError, BatchFault, BatchHeader, HEADER_BYTES, LOG_OVERHEAD_BYTES, RecordIter, STAMP_BYTES,
     TimestampType, crc32c, crc32c_of_two,
@@ -32,6 +32,40 @@ impl RawBatch {
             });
         }
         Ok(Self { header, bytes: bytes.slice(..header.size()) })
+    }
+
+    /// What is wrong with the batch at the front of `bytes`, given that it could not be parsed for `fault`: where its
+    /// checksum is wrong too, that is the cause, and a producer that sends it again may succeed.
+    #[must_use]
+    pub fn cause_of(fault: BatchFault, bytes: &Bytes) -> BatchFault {
+        let covered = match fault {
+            BatchFault::UnknownCodec { .. }
+            | BatchFault::NegativeLastOffsetDelta { .. }
+            | BatchFault::NegativeRecordCount { .. }
+            | BatchFault::NegativeProducerEpoch { .. }
+            | BatchFault::OffsetOverflow { .. } => {
+                size_in(bytes).and_then(|size| bytes.get(..size))
+            }
+            BatchFault::TooShort { .. }
+            | BatchFault::LengthTooSmall { .. }
+            | BatchFault::LengthBeyondEnd { .. }
+            | BatchFault::OldMagic { .. }
+            | BatchFault::UnknownMagic { .. }
+            | BatchFault::Crc { .. }
+            | BatchFault::NegativeBaseOffset { .. }
+            | BatchFault::NoRecords
+            | BatchFault::CountUnlikeOffsets { .. }
+            | BatchFault::BaseOffsetNotZero { .. }
+            | BatchFault::ControlFromProducer
+            | BatchFault::NoSequence
+            | BatchFault::Compression(_)
+            | BatchFault::Record { .. }
+            | BatchFault::BytesAfterRecords { .. } => None,
+        };
+        let Some(batch) = covered else { return fault };
+        let stored = batch[at::CRC..][..4].try_into().expect("four bytes");
+        let (stored, computed) = (u32::from_be_bytes(stored), crc32c(&batch[at::ATTRIBUTES..]));
+        if stored == computed { fault } else { BatchFault::Crc { stored, computed } }
     }
 
     /// Whether the bytes are those that the checksum was made of.
@@ -120,6 +154,12 @@ impl RawBatch {
         let bytes = self.decompressed_record_bytes(decompressed_bytes_max)?;
         Ok(RecordIter::new(&self.header, bytes))
     }
+}
+
+/// The length of the batch at the front of `bytes`, where it is one.
+fn size_in(bytes: &[u8]) -> Option<usize> {
+    let length = bytes.get(at::BATCH_LENGTH..)?.first_chunk::<4>()?;
+    usize::try_from(size_of(i32::from_be_bytes(*length)).ok()?).ok()
 }
 
 fn write_stamp(head: &mut [u8], base_offset: Offset, leader_epoch: LeaderEpoch) {
