@@ -15,6 +15,8 @@ pub mod cluster;
 #[cfg(madsim)]
 pub mod history;
 #[cfg(madsim)]
+pub mod oracle;
+#[cfg(madsim)]
 pub mod trace;
 #[cfg(madsim)]
 pub mod workload;

@@ -74,6 +74,8 @@ pub enum WorldEvent {
     Panicked { node: NodeId, boot: Boot, message: String },
     /// A node's disk was replaced by an empty one.
     Wiped { node: NodeId },
+    /// A node's disk failed an operation, as it was told to.
+    DiskFailed { node: NodeId, boot: Boot, operation: disk::Operation, path: String },
     /// A fault of the network, a disk or a clock began, took effect or ended. The words name it.
     Fault { node: Option<NodeId>, what: String },
 }
@@ -91,6 +93,7 @@ impl WorldEvent {
             | Self::ShutdownAsked { node, .. }
             | Self::Ended { node, .. }
             | Self::Panicked { node, .. }
+            | Self::DiskFailed { node, .. }
             | Self::Wiped { node } => Some(*node),
             Self::Fault { node, .. } => *node,
         }

@@ -205,6 +205,12 @@ impl SimDisk {
         Ok(FileView { content: file.read(0, usize::MAX).into(), durable: file.durable().into() })
     }
 
+    /// Whether the name of a file is durable, and those of the directories above it.
+    #[must_use]
+    pub fn is_name_durable(&self, path: &Path) -> bool {
+        self.lock().tree.is_durable(path)
+    }
+
     pub(super) fn lose_power(&self, mode: PowerLossMode) -> PowerLoss {
         let mut guard = self.lock();
         let state = &mut *guard;
@@ -297,6 +303,12 @@ impl World {
         );
     }
 
+    /// Tells that the device fails an operation. The caller holds no lock of the world.
+    fn tell_disk_failed(&self, process: &Process, operation: Operation, path: &str) {
+        let (node, boot, path) = (process.node, process.boot, path.to_owned());
+        self.tell(&super::WorldEvent::DiskFailed { node, boot, operation, path });
+    }
+
     /// Begins a sync of a file, or lets it wait for the one under way.
     fn begin_sync(self: &Arc<Self>, disk: &SimDisk, inode: Inode, sync: WaitingSync) {
         let now = self.now();
@@ -338,6 +350,9 @@ impl World {
         drop(state);
         let what = if error.is_none() { "sync" } else { "sync failed" };
         self.trace_disk(&sync.process, what, &sync.path, 0, &[]);
+        if error.is_some() {
+            self.tell_disk_failed(&sync.process, Operation::Sync, &sync.path);
+        }
         sync.process.complete(sync.done, error.map_or(Ok(()), Err));
         // One sync covers everybody who waited; it begins now.
         if let Some(first) = waiting.pop_front() {

@@ -56,12 +56,17 @@ impl Access {
         let now = self.world.now();
         let mut guard = self.disk.lock();
         let state = &mut *guard;
-        let result = match state.faults.error(operation, path, &mut state.draw) {
+        let injected = state.faults.error(operation, path, &mut state.draw);
+        let fails = injected.is_some();
+        let result = match injected {
             Some(error) => Err(error),
             None => act(state),
         };
         let finished = state.faults.finished_at(now, operation, &mut state.draw);
         drop(guard);
+        if fails {
+            self.world.tell_disk_failed(&self.process, operation, path);
+        }
         match finished {
             None => Io::Ready(result),
             Some(at) => Io::Pending(Box::pin(self.later(at, result))),

@@ -95,6 +95,16 @@ impl Tree {
     }
 
     /// The directory that a path's last name stands in, and that name.
+    /// Whether a power loss that loses all it can leaves this path leading to the same file.
+    pub(super) fn is_durable(&self, path: &Path) -> bool {
+        let Ok(names) = names(path) else { return false };
+        let durable = names.into_iter().try_fold(ROOT, |inode, name| {
+            let dir = self.dir(inode).ok()?;
+            dir.durable.get(name).and_then(|(_, inode)| *inode)
+        });
+        durable.is_some() && durable == self.find(path).ok()
+    }
+
     fn place(&self, path: &Path) -> io::Result<Place> {
         let mut names = names(path)?;
         let Some(last) = names.pop() else {

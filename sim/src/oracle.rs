@@ -1,0 +1,311 @@
+//! Where the world, the checks and the reports meet: hears everything, keeps the ghost, and at the end says what was violated and
+//! what the numbers are.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+use ottla::types::{Observation, Offset, PartitionIndex, TopicId, TopicPartition};
+
+use crate::checker::{self, Checkers, Context, Disks, Event, Occurrence, Stop, history_checks};
+use crate::event::Recorder;
+use crate::history::{FINAL_READER, History, Outcome, SendId, Sent};
+use crate::stats::{self, ErrorSeen, Fate, ReadSeen, Stats};
+use crate::verdict::Violation;
+use crate::world::disk::Operation;
+use crate::world::{Boot, EventSink, NodeId, ProcessEnd, SimTime, World, WorldEvent};
+
+/// Hears a run. Given to the world as its sink.
+pub struct Oracle {
+    recorder: Arc<Recorder>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    checkers: Checkers,
+    /// The brokers and their `log.dirs`.
+    brokers: BTreeMap<NodeId, Vec<PathBuf>>,
+    panics: Vec<(SimTime, NodeId, String)>,
+    topics: BTreeMap<TopicId, String>,
+}
+
+impl Oracle {
+    /// Tells `recorder` what is an event.
+    #[must_use]
+    pub fn new(recorder: Arc<Recorder>) -> Self {
+        Self { recorder, inner: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("nothing panics with the oracle locked")
+    }
+
+    /// From now on `node` is a broker with these log directories.
+    pub fn add_broker(&self, node: NodeId, log_dirs: Vec<PathBuf>) {
+        self.lock().brokers.insert(node, log_dirs);
+    }
+
+    /// From now on the topic of this id is known by its name.
+    pub fn name_topic(&self, topic_id: TopicId, name: &str) {
+        let mut inner = self.lock();
+        inner.checkers.name_topic(topic_id, name);
+        inner.topics.insert(topic_id, name.to_owned());
+        drop(inner);
+        self.recorder.name_topic(topic_id, name);
+    }
+
+    /// Looks at the disks of every broker: once the topics are there, after each stop and start, and at the end.
+    pub fn barrier(&self, world: &World) {
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        let disks = WorldDisks { world, brokers: &inner.brokers };
+        for node in inner.brokers.keys() {
+            inner.checkers.learn_places(&disks, *node);
+            inner.checkers.at_barrier(&disks, *node, world.now());
+        }
+    }
+
+    /// Tells that bytes of a broker's files were changed behind its back.
+    pub fn rotted(&self, at: SimTime, node: NodeId) {
+        self.lock().checkers.on_event(&Occurrence { at, node, event: Event::DiskRotted });
+    }
+
+    /// What the online checks found, panics among it.
+    #[must_use]
+    pub fn violations(&self) -> Vec<Violation> {
+        let inner = self.lock();
+        let panics = inner.panics.iter().map(|(at, node, message)| Violation {
+            check: "panic",
+            at: self.recorder.time(at.nanos()),
+            node: Some(self.recorder.who(node.0)),
+            partition: None,
+            what: message.lines().next().unwrap_or("a panic").to_owned(),
+            evidence: message.lines().skip(1).map(str::to_owned).collect(),
+        });
+        let online = inner.checkers.violations().iter().map(|found| self.show(found));
+        let mut all: Vec<Violation> = panics.chain(online).collect();
+        all.sort_by_key(|violation| violation.at);
+        all
+    }
+
+    /// Holds the finished history against what clients may rely on.
+    #[must_use]
+    pub fn judge(&self, history: &History, context: &Context<'_>) -> Vec<Violation> {
+        history_checks(history, context).iter().map(|found| self.show(found)).collect()
+    }
+
+    fn show(&self, found: &checker::Violation) -> Violation {
+        Violation {
+            check: found.check,
+            at: self.recorder.time(found.at.nanos()),
+            node: found.node.map(|node| self.recorder.who(node.0)),
+            partition: found.partition.as_deref().and_then(partition_of),
+            what: found.what.clone(),
+            evidence: found.evidence.clone(),
+        }
+    }
+
+    /// The numbers that expectations are held against.
+    #[must_use]
+    pub fn stats(&self, history: &History, end: SimTime) -> Stats {
+        let found = found_at(history);
+        let reordered = reordered(history, &found);
+        let outcomes = history.sent.iter().map(|sent| {
+            let (workload, client) = split_client(&sent.client);
+            let (fate, error) = fate_of(&sent.outcome);
+            stats::Outcome {
+                workload,
+                client,
+                partition: sent.partition.clone(),
+                sent_at: self.recorder.time(sent.sent_at.nanos()),
+                done_at: self.recorder.time(sent.done_at.unwrap_or(end).nanos()),
+                fate,
+                error,
+                found: found
+                    .get(&sent.id)
+                    .map_or(0, |offsets| u32::try_from(offsets.len()).unwrap_or(u32::MAX)),
+                reordered: reordered.contains(&sent.id),
+            }
+        });
+        let errors = history.failures.iter().filter_map(|failure| {
+            let (workload, _) = split_client(&failure.client);
+            Some(ErrorSeen {
+                at: self.recorder.time(failure.at.nanos()),
+                workload,
+                partition: None,
+                error: failure.error?,
+            })
+        });
+        Stats {
+            outcomes: outcomes.collect(),
+            errors: errors.collect(),
+            reads: self.reads(history),
+            ..Stats::default()
+        }
+    }
+
+    fn reads(&self, history: &History) -> Vec<ReadSeen> {
+        let mut reads = Vec::new();
+        for poll in history.polls.iter().filter(|poll| &*poll.client != FINAL_READER) {
+            let (workload, _) = split_client(&poll.client);
+            let mut counts: BTreeMap<&TopicPartition, u64> = BTreeMap::new();
+            for read in &poll.records {
+                *counts.entry(&read.partition).or_default() += 1;
+            }
+            let at = self.recorder.time(poll.at.nanos());
+            let of_poll = counts.into_iter().map(|(partition, records)| ReadSeen {
+                at,
+                workload: Arc::clone(&workload),
+                partition: partition.clone(),
+                records,
+            });
+            reads.extend(of_poll);
+        }
+        reads
+    }
+}
+
+impl EventSink for Oracle {
+    fn observation(&self, at: SimTime, node: NodeId, _boot: Boot, observation: &Observation) {
+        let mut inner = self.lock();
+        if inner.brokers.contains_key(&node) {
+            inner.checkers.on_event(&Occurrence { at, node, event: Event::Observed(*observation) });
+        }
+        drop(inner);
+        self.recorder.observation(self.recorder.time(at.nanos()), node.0, observation);
+    }
+
+    fn world(&self, at: SimTime, event: &WorldEvent) {
+        let mut inner = self.lock();
+        let Some(node) = event.node().filter(|node| inner.brokers.contains_key(node)) else {
+            if let WorldEvent::Panicked { node, message, .. } = event {
+                inner.panics.push((at, *node, message.clone()));
+            }
+            return;
+        };
+        let mut tell = |event| inner.checkers.on_event(&Occurrence { at, node, event });
+        match event {
+            WorldEvent::Started { .. } => tell(Event::Started),
+            WorldEvent::Killed { .. } => tell(Event::Stopped(Stop::Kill)),
+            WorldEvent::PowerLost { .. } => tell(Event::Stopped(Stop::PowerLoss)),
+            WorldEvent::Ended { end: ProcessEnd::Clean, .. } => {
+                tell(Event::Stopped(Stop::Shutdown))
+            }
+            WorldEvent::Ended { end: ProcessEnd::Failed(_), .. } => {
+                tell(Event::Stopped(Stop::Ended))
+            }
+            WorldEvent::Panicked { message, .. } => {
+                tell(Event::Stopped(Stop::Ended));
+                inner.panics.push((at, node, message.clone()));
+            }
+            WorldEvent::Wiped { .. } => tell(Event::Wiped),
+            WorldEvent::DiskFailed { operation, path, .. } => {
+                let log_dir = inner.brokers.get(&node).and_then(|dirs| dir_of(dirs, path));
+                // Failed reads harm nobody; a name that could not be made or changed is the write of a directory.
+                let harms = !matches!(operation, Operation::Read | Operation::Open);
+                if let Some(log_dir) = log_dir.filter(|_| harms) {
+                    inner.checkers.on_event(&Occurrence {
+                        at,
+                        node,
+                        event: Event::DiskFailed { log_dir },
+                    });
+                }
+            }
+            WorldEvent::Paused { .. }
+            | WorldEvent::Resumed { .. }
+            | WorldEvent::ShutdownAsked { .. }
+            | WorldEvent::Fault { .. } => {}
+        }
+    }
+}
+
+fn dir_of(dirs: &[PathBuf], path: &str) -> Option<u32> {
+    let index = dirs.iter().position(|dir| Path::new(path).starts_with(dir))?;
+    u32::try_from(index).ok()
+}
+
+/// The disks of the world's brokers.
+struct WorldDisks<'a> {
+    world: &'a World,
+    brokers: &'a BTreeMap<NodeId, Vec<PathBuf>>,
+}
+
+impl Disks for WorldDisks<'_> {
+    fn log_dirs(&self, node: NodeId) -> Vec<PathBuf> {
+        self.brokers.get(&node).cloned().unwrap_or_default()
+    }
+
+    fn files(&self, node: NodeId, below: &Path) -> Vec<PathBuf> {
+        let files = self.world.machine(node).disk.files().into_iter().map(PathBuf::from);
+        files.filter(|path| path.starts_with(below)).collect()
+    }
+
+    fn cached(&self, node: NodeId, path: &Path) -> Option<Bytes> {
+        self.world.machine(node).disk.view(path).ok().map(|view| view.content)
+    }
+
+    fn durable(&self, node: NodeId, path: &Path) -> Option<Bytes> {
+        let disk = &self.world.machine(node).disk;
+        disk.view(path).ok().filter(|_| disk.is_name_durable(path)).map(|view| view.durable)
+    }
+}
+
+/// `orders-0` as a partition.
+fn partition_of(name: &str) -> Option<TopicPartition> {
+    let (topic, index) = name.rsplit_once('-')?;
+    let partition = PartitionIndex::from_wire(index.parse().ok()?)?;
+    Some(TopicPartition { topic: topic.into(), partition })
+}
+
+/// `writer/0` as workload and number.
+fn split_client(client: &str) -> (Arc<str>, u32) {
+    match client.rsplit_once('/') {
+        Some((workload, index)) => (workload.into(), index.parse().unwrap_or(0)),
+        None => (client.into(), 0),
+    }
+}
+
+/// What was told of a record that nobody decided is: nobody knows.
+fn fate_of(outcome: &Outcome) -> (Fate, Option<ottla::types::ErrorCode>) {
+    match outcome {
+        Outcome::Acked { offset: Some(_) } => (Fate::Acked, None),
+        Outcome::Acked { offset: None } | Outcome::Pending => (Fate::Unknown, None),
+        Outcome::Failed { error, .. } => (Fate::Failed, *error),
+        Outcome::Unknown { error, .. } => (Fate::Unknown, *error),
+    }
+}
+
+/// Where each record stands at the end.
+fn found_at(history: &History) -> BTreeMap<SendId, Vec<Offset>> {
+    let mut found: BTreeMap<SendId, Vec<Offset>> = BTreeMap::new();
+    for read in history.final_log().into_values().flatten() {
+        if let Some(id) = read.id {
+            found.entry(id).or_default().push(read.offset);
+        }
+    }
+    found
+}
+
+/// The records that stand before one that the same client sent earlier with the same key.
+fn reordered(
+    history: &History,
+    found: &BTreeMap<SendId, Vec<Offset>>,
+) -> std::collections::BTreeSet<SendId> {
+    let mut latest: BTreeMap<(&str, u32, Option<u32>, &TopicPartition), Offset> = BTreeMap::new();
+    let mut out_of_order = std::collections::BTreeSet::new();
+    for Sent { id, client, incarnation, key, partition, .. } in &history.sent {
+        let (Some(partition), Some(first)) =
+            (partition, found.get(id).and_then(|offsets| offsets.first()))
+        else {
+            continue;
+        };
+        let latest = latest.entry((client, *incarnation, *key, partition)).or_insert(*first);
+        if first < latest {
+            out_of_order.insert(*id);
+        }
+        *latest = (*latest).max(*first);
+    }
+    out_of_order
+}
