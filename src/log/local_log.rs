@@ -45,6 +45,15 @@ pub struct Segment {
 struct SavedEntries {
     offsets: usize,
     times: usize,
+    /// The offset index file is missing, or has entries that no longer hold behind the saved ones.
+    offsets_untrue: bool,
+    /// So for the time index.
+    times_untrue: bool,
+}
+
+impl SavedEntries {
+    /// Nothing is known of the files.
+    const NONE: Self = Self { offsets: 0, times: 0, offsets_untrue: true, times_untrue: true };
 }
 
 impl Segment {
@@ -57,7 +66,7 @@ impl Segment {
             index: Some(SegmentIndex::new(base_offset, sizes)),
             first_timestamp: None,
             created,
-            saved: SavedEntries { offsets: 0, times: 0 },
+            saved: SavedEntries::NONE,
         }
     }
 
@@ -70,7 +79,7 @@ impl Segment {
             index: None,
             first_timestamp: None,
             created: Timestamp::from_millis(0),
-            saved: SavedEntries { offsets: 0, times: 0 },
+            saved: SavedEntries::NONE,
         }
     }
 
@@ -107,8 +116,19 @@ impl Segment {
     }
 
     fn install(&mut self, index: SegmentIndex) {
-        self.saved = SavedEntries { offsets: index.offsets.len(), times: index.times.len() };
+        self.saved = SavedEntries {
+            offsets: index.offsets.len(),
+            times: index.times.len(),
+            offsets_untrue: false,
+            times_untrue: false,
+        };
         self.index = Some(index);
+    }
+
+    /// What is behind the saved entries in the index files is not to be believed: recovery read only a part of them.
+    pub const fn distrust_index_files(&mut self) {
+        self.saved.offsets_untrue = true;
+        self.saved.times_untrue = true;
     }
 
     /// The largest timestamp in it. `None` where it has none, or where the indexes were not read yet.
@@ -119,25 +139,44 @@ impl Segment {
 
     fn after_truncation(&mut self) {
         let index = self.index.as_ref().expect("a segment that is cut has its indexes in memory");
-        self.saved.offsets = self.saved.offsets.min(index.offsets.len());
-        self.saved.times = self.saved.times.min(index.times.len());
+        let (offsets, times) = (index.offsets.len(), index.times.len());
+        self.saved.offsets_untrue |= offsets < self.saved.offsets;
+        self.saved.times_untrue |= times < self.saved.times;
+        self.saved.offsets = self.saved.offsets.min(offsets);
+        self.saved.times = self.saved.times.min(times);
     }
 
     /// The parts of the indexes that are not in files.
     fn unsaved(&self, parts: &mut Vec<IndexPart>) {
         let Some(index) = &self.index else { return };
-        let mut push = |kind, saved: usize, entries: usize, content: &dyn Fn() -> Vec<u8>| {
-            if saved < entries {
-                let content = Bytes::from(content());
-                parts.push(IndexPart { segment: self.base_offset, kind, saved, entries, content });
-            }
+        let (segment, saved) = (self.base_offset, self.saved);
+        if saved.offsets_untrue || saved.offsets < index.offsets.len() {
+            parts.push(IndexPart {
+                segment,
+                kind: IndexKind::Offset,
+                saved: saved.offsets,
+                entries: index.offsets.len(),
+                content: index.offsets.encode_from(saved.offsets).into(),
+            });
+        }
+        if saved.times_untrue || saved.times < index.times.len() {
+            parts.push(IndexPart {
+                segment,
+                kind: IndexKind::Time,
+                saved: saved.times,
+                entries: index.times.len(),
+                content: index.times.encode_from(saved.times).into(),
+            });
+        }
+    }
+
+    fn mark_saved(&mut self, kind: IndexKind, entries: usize) {
+        let (saved, untrue) = match kind {
+            IndexKind::Offset => (&mut self.saved.offsets, &mut self.saved.offsets_untrue),
+            IndexKind::Time => (&mut self.saved.times, &mut self.saved.times_untrue),
         };
-        let (offsets, times) = (&index.offsets, &index.times);
-        let saved = self.saved;
-        push(IndexKind::Offset, saved.offsets, offsets.len(), &|| {
-            offsets.encode_from(saved.offsets)
-        });
-        push(IndexKind::Time, saved.times, times.len(), &|| times.encode_from(saved.times));
+        (*saved, *untrue) = (entries, false);
+        self.after_truncation();
     }
 }
 
@@ -465,11 +504,7 @@ impl LocalLog {
         if there.base_offset != segment || there.index.is_none() {
             return;
         }
-        match kind {
-            IndexKind::Offset => there.saved.offsets = entries,
-            IndexKind::Time => there.saved.times = entries,
-        }
-        there.after_truncation();
+        there.mark_saved(kind, entries);
     }
 
     /// Adds the active segment's last time index entry, before a clean stop.

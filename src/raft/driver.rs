@@ -276,12 +276,7 @@ impl RaftNode {
         to: Offset,
         max_bytes: usize,
     ) -> Result<Vec<RawBatch>, RaftError> {
-        let batches = self.log.read(from, max_bytes, to).await?;
-        let parse = |bytes: &Bytes| {
-            let broken = |error| StorageError::corrupt(&self.dir, 0, format!("{error}"));
-            Ok(RawBatch::parse(bytes).map_err(broken)?)
-        };
-        batches.iter().map(parse).collect()
+        Ok(self.log.read(from, max_bytes, to).await?)
     }
 
     /// The latest snapshot's content; `None` where there is none.

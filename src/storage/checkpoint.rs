@@ -11,8 +11,9 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::StorageError;
+use crate::log::LeaderEpochCache;
 use crate::runtime::{Disk, read_file, replace_file};
-use crate::types::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition, Uuid};
+use crate::types::{Offset, PartitionIndex, TopicId, TopicPartition, Uuid};
 
 /// Up to which offset each log of a directory needs no recovery.
 pub const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
@@ -108,52 +109,32 @@ pub(super) async fn write_offsets(
     replace(disk, path, checkpoint_text(lines)).await
 }
 
-/// The file `leader-epoch-checkpoint`: each epoch and its first offset, both rising.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LeaderEpochs(pub Vec<(LeaderEpoch, Offset)>);
-
-impl LeaderEpochs {
-    /// Reads it from a log's directory; missing is empty.
-    ///
-    /// # Errors
-    /// `Io`, or `Corrupt`.
-    pub async fn read(disk: &dyn Disk, dir: &Path) -> Result<Self, StorageError> {
-        let path = dir.join(LEADER_EPOCHS);
-        match read_optional(disk, &path).await? {
-            Some(content) => Self::parse(&path, &content),
-            None => Ok(Self::default()),
-        }
-    }
-
-    fn parse(path: &Path, content: &[u8]) -> Result<Self, StorageError> {
-        let mut epochs: Vec<(LeaderEpoch, Offset)> = Vec::new();
-        for line in checkpoint_lines(path, content)? {
-            let entry = parse_epoch_line(line).ok_or_else(|| {
-                StorageError::corrupt(path, 0, format!("`{line}` should be `epoch offset`"))
-            })?;
-            if epochs.last().is_some_and(|last| last.0 >= entry.0 || last.1 > entry.1) {
-                return Err(StorageError::corrupt(path, 0, format!("`{line}` goes back")));
-            }
-            epochs.push(entry);
-        }
-        Ok(Self(epochs))
-    }
-
-    /// Replaces it.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub async fn write(&self, disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
-        let lines = self.0.iter().map(|(epoch, offset)| format!("{epoch} {offset}"));
-        replace(disk, &dir.join(LEADER_EPOCHS), checkpoint_text(lines)).await
-    }
+/// Reads `leader-epoch-checkpoint` from a log's directory; missing is empty. `None` where it is damaged: the epochs are
+/// then found again by reading the whole log.
+///
+/// # Errors
+/// `Io`.
+pub(super) async fn read_leader_epochs(
+    disk: &dyn Disk,
+    dir: &Path,
+) -> Result<Option<LeaderEpochCache>, StorageError> {
+    let Some(content) = read_optional(disk, &dir.join(LEADER_EPOCHS)).await? else {
+        return Ok(Some(LeaderEpochCache::new()));
+    };
+    let text = std::str::from_utf8(&content).ok();
+    Ok(text.and_then(|text| LeaderEpochCache::decode(text).ok()))
 }
 
-fn parse_epoch_line(line: &str) -> Option<(LeaderEpoch, Offset)> {
-    let (epoch, offset) = line.split_once(' ')?;
-    let epoch = LeaderEpoch::from_wire(epoch.parse().ok()?)?;
-    let offset = Offset::from_wire(offset.parse().ok()?)?;
-    Some((epoch, offset))
+/// Replaces `leader-epoch-checkpoint`, durably.
+///
+/// # Errors
+/// `Io`.
+pub async fn write_leader_epochs(
+    disk: &dyn Disk,
+    dir: &Path,
+    epochs: &LeaderEpochCache,
+) -> Result<(), StorageError> {
+    replace(disk, &dir.join(LEADER_EPOCHS), epochs.encode()).await
 }
 
 /// The file `partition.metadata`: which topic's log this is.
@@ -278,8 +259,6 @@ mod tests {
             assert!(parse_offsets(path, text.as_bytes()).is_err(), "{text:?}");
         }
         assert!(parse_offsets(path, &[0xff, 0xfe]).is_err());
-        assert!(LeaderEpochs::parse(path, b"0\n2\n3 5\n3 6\n").is_err());
-        assert!(LeaderEpochs::parse(path, b"0\n2\n3 5\n4 4\n").is_err());
     }
 
     #[test]

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 
 use super::{LogFileName, StorageError, Suffix};
-use crate::runtime::{Disk, File, Io, OpenMode, SyncDone, sync};
+use crate::log::{IndexKind, IndexPart};
+use crate::runtime::{Disk, File, Io, OpenMode, SyncDone, replace_file, sync};
 use crate::types::Offset;
 
 /// The open files of one log's directory. Shared: any task may read and write at any position.
@@ -210,6 +211,62 @@ impl LogFiles {
         }
         file.set_len(end).await.map_err(on)?;
         sync(file.as_ref()).await.map_err(on)
+    }
+
+    /// Saves what recovery starts from: index entries and the state of producers, in this order, and then the name of the
+    /// snapshot: where it stands, everything it stands for is durable. The log itself was synced before.
+    ///
+    /// Of older snapshots those stay that a segment begins with, and the newest: a cut may need them.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn save_checkpoint(
+        &self,
+        end_offset: Offset,
+        indexes: &[IndexPart],
+        snapshot: Bytes,
+    ) -> Result<(), StorageError> {
+        for part in indexes {
+            let suffix = match part.kind {
+                IndexKind::Offset => Suffix::Index,
+                IndexKind::Time => Suffix::TimeIndex,
+            };
+            let position = part.saved as u64 * part.kind.entry_bytes();
+            self.write_side_file(part.segment, suffix, position, part.content.clone()).await?;
+        }
+        let path = self.path(end_offset, Suffix::Snapshot);
+        let replaced = replace_file(self.disk(), &path, snapshot).await;
+        replaced.map_err(StorageError::on("write a producer snapshot", &path))?;
+        self.remove_snapshots(|snapshot, newest| snapshot < newest).await
+    }
+
+    /// Removes the snapshots of offsets beyond `end_offset`: what they know was cut off.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn remove_snapshots_above(&self, end_offset: Offset) -> Result<(), StorageError> {
+        self.remove_snapshots(|snapshot, _| snapshot > end_offset).await
+    }
+
+    /// Removes the snapshots that `goes` says, given each and the newest, but those that a segment begins with.
+    async fn remove_snapshots(
+        &self,
+        goes: impl Fn(Offset, Offset) -> bool,
+    ) -> Result<(), StorageError> {
+        let names = self.disk.read_dir(&self.dir).await;
+        let names = names.map_err(StorageError::on("list a log's directory", &self.dir))?;
+        let names: Vec<LogFileName> =
+            names.iter().filter_map(|entry| LogFileName::parse(&entry.name)).collect();
+        let snapshots = names.iter().filter(|name| name.suffix == Suffix::Snapshot);
+        let snapshots: Vec<Offset> = snapshots.map(|name| name.offset).collect();
+        let Some(newest) = snapshots.last() else { return Ok(()) };
+        for snapshot in &snapshots {
+            let begins_segment = names.contains(&LogFileName::new(*snapshot, Suffix::Log));
+            if goes(*snapshot, *newest) && !begins_segment {
+                self.remove(*snapshot, Suffix::Snapshot).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads a whole side file; `None` where there is none.

@@ -10,15 +10,21 @@ mod error;
 mod file_name;
 mod log_files;
 mod reader;
+mod recovery;
 mod meta_properties;
 mod unified_log;
 
+#[cfg(test)]
+mod test_disk;
+
 pub use checkpoint::{
-    CleanShutdown, HIGH_WATERMARKS, LOG_STARTS, LeaderEpochs, OffsetCheckpoint, PartitionMetadata,
-    RECOVERY_POINTS,
+    CleanShutdown, HIGH_WATERMARKS, LOG_STARTS, OffsetCheckpoint, PartitionMetadata,
+    RECOVERY_POINTS, write_leader_epochs,
 };
 pub use error::StorageError;
 pub use file_name::{LogFileName, Suffix, log_dir_name, parse_log_dir_name};
 pub use log_files::LogFiles;
 pub use meta_properties::{META_PROPERTIES, MetaProperties};
+pub use reader::{BatchesRead, ReadError, SegmentRead, read_batches};
+pub use recovery::{OpenOptions, OpenedLog, load_index, open_log};
 pub use unified_log::{AppendInfo, OpenLog, UnifiedLog};

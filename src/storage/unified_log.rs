@@ -5,9 +5,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
+use super::reader::{SegmentRead, read_batches};
+use super::recovery::{OpenOptions, OpenedLog, load_index, open_log};
 use super::{LogFileName, LogFiles, StorageError, Suffix};
+use crate::log::{IndexSizes, LeaderEpochCache, LocalLog, Lookup, ProducerState, SegmentLimits};
+use crate::protocol::record_batch::{RawBatch, RawBatches};
 use crate::runtime::Env;
 use crate::types::{LeaderEpoch, Observation, Offset, TopicIdPartition};
 
@@ -18,7 +22,7 @@ pub struct OpenLog {
     pub dir: PathBuf,
     /// Whose log it is: for observations.
     pub id: TopicIdPartition,
-    /// A segment is closed before it grows beyond this many bytes (`log.segment.bytes`).
+    /// A segment is closed before it grows beyond this many bytes (`metadata.log.segment.bytes`).
     pub segment_bytes: u64,
 }
 
@@ -34,116 +38,56 @@ pub struct AppendInfo {
 /// One log. One owner: every call that writes takes `&mut self` and returns when the write is done (not durable: `flush`).
 ///
 /// After an error of a writing call other than "no space" the log must not be written again: the disk failure rule.
+///
+/// Invariants: all segments have their indexes in memory.
 pub struct UnifiedLog {
     env: Env,
     id: TopicIdPartition,
     files: Arc<LogFiles>,
-    segment_bytes: u64,
-    /// Base offset and bytes of each segment, rising; the last one is written to.
-    segments: Vec<(Offset, u64)>,
-    log_end_offset: Offset,
+    log: LocalLog,
+    producers: ProducerState,
+    epochs: LeaderEpochCache,
     flushed_end_offset: Offset,
-    leader_epoch: Option<LeaderEpoch>,
 }
 
+/// `index.interval.bytes` and `segment.index.bytes` as Kafka has them for the metadata log.
+const INDEX_SIZES: IndexSizes = IndexSizes { interval_bytes: 4096, index_bytes_max: 10 << 20 };
+
 impl UnifiedLog {
-    /// Opens or makes a log, and recovers it: afterwards it is the longest valid prefix of what was written.
+    /// Opens or makes a log, and recovers it: afterwards it is the longest valid prefix of what was written, and durable.
     ///
     /// # Errors
     /// `Io`.
     pub async fn open(env: &Env, what: OpenLog) -> Result<Self, StorageError> {
-        let on = |error| StorageError::io("open a log", &what.dir, error);
-        env.disk.create_dir_all(&what.dir).await.map_err(on)?;
-        let entries = env.disk.read_dir(&what.dir).await.map_err(on)?;
-        let names = entries.iter().filter_map(|entry| LogFileName::parse(&entry.name));
-        let bases: Vec<Offset> =
-            names.filter(|name| name.suffix == Suffix::Log).map(|name| name.offset).collect();
-        let files = Arc::new(LogFiles::new(env.disk.clone(), what.dir.clone()));
-        let mut log = Self {
-            env: env.clone(),
-            id: what.id,
-            files,
-            segment_bytes: what.segment_bytes,
-            segments: Vec::new(),
-            log_end_offset: bases.first().copied().unwrap_or(Offset::ZERO),
-            flushed_end_offset: Offset::ZERO,
-            leader_epoch: None,
-        };
-        log.recover(&bases).await?;
-        Ok(log)
-    }
-
-    async fn recover(&mut self, bases: &[Offset]) -> Result<(), StorageError> {
-        let (mut scanned, mut cut) = (0, 0);
-        for (index, base_offset) in bases.iter().enumerate() {
-            let length = self.files.segment(*base_offset).await?.length().await;
-            let path = self.files.path(*base_offset, Suffix::Log);
-            let length = length.map_err(StorageError::on("recover a segment", &path))?;
-            let valid = self.scan(*base_offset, length).await?;
-            (scanned, cut) = (scanned + length, cut + (length - valid));
-            self.segments.push((*base_offset, valid));
-            if valid < length || bases.get(index + 1).is_some_and(|n| *n != self.log_end_offset) {
-                self.files.cut(*base_offset, valid, &bases[index + 1..]).await?;
-                break;
-            }
+        let opened = open_log(env.disk.clone(), open_options(env, &what).await?).await?;
+        let OpenedLog { mut log, producers, epochs, files, .. } = opened;
+        for (segment, size) in log.segments_without_index() {
+            log.install_index(segment, load_index(&files, segment, size, INDEX_SIZES).await?);
         }
-        if self.segments.is_empty() {
-            self.files.create_segment(self.log_end_offset).await?;
-            self.segments.push((self.log_end_offset, 0));
-        }
-        self.env.observe(Observation::LogRecovered {
-            partition: self.id,
-            log_start_offset: self.log_start_offset(),
-            log_end_offset: self.log_end_offset,
-            bytes_scanned: scanned,
-            bytes_cut: cut,
+        env.observe(Observation::LogRecovered {
+            partition: what.id,
+            log_start_offset: log.log_start_offset(),
+            log_end_offset: log.log_end_offset(),
+            bytes_scanned: opened.bytes_scanned,
+            bytes_cut: opened.bytes_cut,
         });
-        self.flush().await?;
-        Ok(())
-    }
-
-    /// Bytes of a segment that are whole, valid batches; moves the log end.
-    async fn scan(&mut self, segment: Offset, length: u64) -> Result<u64, StorageError> {
-        let mut position = 0;
-        while position < length {
-            let Some((header, _)) = self.batch_at(segment, position, length).await? else { break };
-            if header.base_offset < self.log_end_offset {
-                break;
-            }
-            self.log_end_offset = header.end_offset;
-            self.leader_epoch = header.leader_epoch;
-            position += header.size;
-        }
-        Ok(position)
-    }
-
-    /// The valid batch at `position` below `length`; `None` where there is none.
-    async fn batch_at(
-        &self,
-        segment: Offset,
-        position: u64,
-        length: u64,
-    ) -> Result<Option<(Header, Bytes)>, StorageError> {
-        let head = self.files.read(segment, position, HEADER_BYTES).await?;
-        let Some(header) = Header::parse(&head) else { return Ok(None) };
-        if position + header.size > length {
-            return Ok(None);
-        }
-        let size = usize::try_from(header.size).expect("a batch has at most 2 GiB");
-        let bytes = self.files.read(segment, position, size).await?;
-        Ok(header.crc_holds(&bytes).then_some((header, bytes)))
+        let flushed_end_offset = opened.durable_end_offset;
+        let (env, id) = (env.clone(), what.id);
+        let mut log = Self { env, id, files, log, producers, epochs, flushed_end_offset };
+        log.flush().await?;
+        Ok(log)
     }
 
     /// The first offset.
     #[must_use]
     pub fn log_start_offset(&self) -> Offset {
-        self.segments[0].0
+        self.log.log_start_offset()
     }
 
     /// The offset that the next record gets.
     #[must_use]
     pub fn log_end_offset(&self) -> Offset {
-        self.log_end_offset
+        self.log.log_end_offset()
     }
 
     /// Everything below this is durable.
@@ -155,7 +99,13 @@ impl UnifiedLog {
     /// The epoch of the last batch.
     #[must_use]
     pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
-        self.leader_epoch
+        self.epochs.latest().map(|latest| latest.epoch)
+    }
+
+    /// Which epoch began where.
+    #[must_use]
+    pub fn epochs(&self) -> &LeaderEpochCache {
+        &self.epochs
     }
 
     /// Appends whole batches (one or more, one behind the other) as the leader of `leader_epoch`: they get the next
@@ -168,43 +118,61 @@ impl UnifiedLog {
         leader_epoch: LeaderEpoch,
         batches: Bytes,
     ) -> Result<AppendInfo, StorageError> {
-        let base_offset = self.log_end_offset;
-        let mut end_offset = base_offset;
-        let mut stamped = BytesMut::from(&batches[..]);
-        let mut at = 0;
-        while at < stamped.len() {
-            let header = Header::parse(&stamped[at..]).ok_or_else(|| {
-                StorageError::corrupt(self.files.dir(), at as u64, "an append is not a batch")
-            })?;
-            stamped[at..at + 8].copy_from_slice(&end_offset.value().to_be_bytes());
-            stamped[at + 12..at + 16].copy_from_slice(&leader_epoch.value().to_be_bytes());
-            end_offset = end_offset + (header.end_offset - header.base_offset);
-            at += usize::try_from(header.size).expect("a batch has at most 2 GiB");
+        let batches: Result<Vec<RawBatch>, _> = RawBatches::new(batches).collect();
+        let batches = batches.map_err(|error| {
+            StorageError::corrupt(self.files.dir(), error.position, error.fault.to_string())
+        })?;
+        let base_offset = self.log_end_offset();
+        if self.epochs.assign(leader_epoch, base_offset) {
+            super::write_leader_epochs(self.files.disk(), self.files.dir(), &self.epochs).await?;
         }
-        self.write(base_offset, stamped.freeze()).await?;
-        (self.log_end_offset, self.leader_epoch) = (end_offset, Some(leader_epoch));
-        Ok(AppendInfo { base_offset, end_offset })
+        for batch in batches {
+            self.append_one(leader_epoch, &batch).await?;
+        }
+        Ok(AppendInfo { base_offset, end_offset: self.log_end_offset() })
     }
 
-    async fn write(&mut self, base_offset: Offset, bytes: Bytes) -> Result<(), StorageError> {
-        let length = bytes.len() as u64;
-        let last = self.segments.last().expect("a log has a segment");
-        if last.1 > 0 && last.1 + length > self.segment_bytes {
-            self.flush().await?;
-            self.files.create_segment(base_offset).await?;
-            self.segments.push((base_offset, 0));
-        }
-        let (segment, position) = *self.segments.last().expect("a log has a segment");
-        if let Err(error) = self.files.write(segment, position, vec![bytes]).await {
-            let path = self.files.path(segment, Suffix::Log);
-            let error = StorageError::io("append to a segment", &path, error);
+    async fn append_one(
+        &mut self,
+        leader_epoch: LeaderEpoch,
+        batch: &RawBatch,
+    ) -> Result<(), StorageError> {
+        let mut header = batch.header;
+        header.base_offset = self.log_end_offset();
+        header.leader_epoch = Some(leader_epoch);
+        let placement = self.log.append(self.env.clock.now().wall, &header);
+        let slices = batch.stamp(header.base_offset, leader_epoch).to_vec();
+        let (segment, position) = (placement.segment, placement.position);
+        let written = self.write(segment, position, placement.rolled, slices).await;
+        if let Err(error) = written {
+            self.log.undo(&placement);
             if error.is_no_space() {
-                self.files.cut(segment, position, &[]).await?;
+                let later: &[Offset] = if placement.rolled { &[segment] } else { &[] };
+                let active = self.log.active();
+                self.files.cut(active.base_offset, active.size, later).await?;
             }
             return Err(error);
         }
-        self.segments.last_mut().expect("a log has a segment").1 += length;
+        self.producers.on_batch(&header, None);
+        if placement.rolled {
+            self.env.observe(Observation::LogRolled { partition: self.id, base_offset: segment });
+        }
         Ok(())
+    }
+
+    async fn write(
+        &self,
+        segment: Offset,
+        position: u64,
+        rolled: bool,
+        slices: Vec<Bytes>,
+    ) -> Result<(), StorageError> {
+        if rolled {
+            self.files.create_segment(segment).await?;
+        }
+        let path = || self.files.path(segment, Suffix::Log);
+        let written = self.files.write(segment, position, slices).await;
+        written.map_err(|error| StorageError::io("append to a segment", &path(), error))
     }
 
     /// Makes everything written durable; returns the end of it.
@@ -212,18 +180,34 @@ impl UnifiedLog {
     /// # Errors
     /// `Io`: final, see the type.
     pub async fn flush(&mut self) -> Result<Offset, StorageError> {
-        let (segment, _) = *self.segments.last().expect("a log has a segment");
-        self.files.sync(&[segment]).await?;
-        self.flushed_end_offset = self.log_end_offset;
-        self.env.observe(Observation::LogFlushed {
-            partition: self.id,
-            end_offset: self.flushed_end_offset,
-        });
-        Ok(self.flushed_end_offset)
+        let end_offset = self.log_end_offset();
+        if end_offset == self.flushed_end_offset {
+            return Ok(end_offset);
+        }
+        let segments = self.log.segments_from(self.flushed_end_offset);
+        self.files.sync(&segments).await?;
+        self.flushed_end_offset = end_offset;
+        self.env.observe(Observation::LogFlushed { partition: self.id, end_offset });
+        if segments.len() > 1 {
+            self.save_checkpoint().await?;
+        }
+        Ok(end_offset)
+    }
+
+    /// Saves what recovery starts from: index entries, and the state of producers up to the end, which is durable.
+    async fn save_checkpoint(&mut self) -> Result<(), StorageError> {
+        let end_offset = self.log_end_offset();
+        let parts = self.log.unsaved_indexes();
+        let snapshot = Bytes::from(self.producers.encode_snapshot());
+        self.files.save_checkpoint(end_offset, &parts, snapshot).await?;
+        for part in parts {
+            self.log.mark_saved(part.segment, part.kind, part.entries);
+        }
+        Ok(())
     }
 
     /// Whole batches from the one that holds `offset` on: at least one if there is one, and then as many as fit into
-    /// `max_bytes`. All below `end_offset`. Empty at the end.
+    /// `max_bytes`. All below `end_offset`. Empty at the end, and outside of the log.
     ///
     /// # Errors
     /// `Corrupt` where bytes do not carry their checksum; `Io`.
@@ -232,32 +216,35 @@ impl UnifiedLog {
         offset: Offset,
         max_bytes: usize,
         end_offset: Offset,
-    ) -> Result<Vec<Bytes>, StorageError> {
-        let mut batches: Vec<Bytes> = Vec::new();
-        let mut total = 0;
-        let first = self.segments.partition_point(|(base, _)| *base <= offset).saturating_sub(1);
-        for (segment, length) in &self.segments[first..] {
-            let mut position = 0;
-            while position < *length {
-                let batch = self.batch_at(*segment, position, *length).await?;
-                let (header, bytes) = batch.ok_or_else(|| {
-                    let path = self.files.path(*segment, Suffix::Log);
-                    StorageError::corrupt(&path, position, "there is no valid batch")
-                })?;
-                position += header.size;
-                if header.end_offset <= offset {
-                    continue;
-                }
-                if header.end_offset > end_offset
-                    || (!batches.is_empty() && total + bytes.len() > max_bytes)
-                {
-                    return Ok(batches);
-                }
-                total += bytes.len();
-                batches.push(bytes);
+    ) -> Result<Vec<RawBatch>, StorageError> {
+        let end_offset = end_offset.min(self.log_end_offset());
+        let mut offset = offset.max(self.log_start_offset());
+        while offset < end_offset {
+            let Lookup::At { segment, position, size, next } = self.log.lookup(offset) else {
+                unreachable!("all segments have their indexes in memory");
+            };
+            let read = SegmentRead {
+                segment,
+                position,
+                size,
+                offset,
+                end_offset,
+                max_bytes,
+                first_batch_whole: true,
+                verify: true,
+            };
+            let found = read_batches(&self.files, read).await;
+            let found = found.map_err(|error| error.into_storage(&self.files))?;
+            if found.end_offset.is_some() {
+                let batches = found.slices.into_iter().flat_map(RawBatches::new);
+                return Ok(batches.map_while(Result::ok).collect());
+            }
+            match next.filter(|_| found.segment_ended) {
+                Some(next) => offset = next,
+                None => break,
             }
         }
-        Ok(batches)
+        Ok(Vec::new())
     }
 
     /// Removes the batches that reach to or beyond `to`. Durable when it returns.
@@ -265,74 +252,84 @@ impl UnifiedLog {
     /// # Errors
     /// `Io`; `Corrupt`.
     pub async fn truncate(&mut self, to: Offset) -> Result<(), StorageError> {
-        if to >= self.log_end_offset {
+        let from = self.log_end_offset();
+        if to >= from {
             return Ok(());
         }
-        let from = self.log_end_offset;
-        let keep = self.segments.partition_point(|(base, _)| *base < to).max(1);
-        let later: Vec<Offset> = self.segments[keep..].iter().map(|(base, _)| *base).collect();
-        let (segment, length) = self.segments[keep - 1];
-        let (mut position, mut end, mut epoch) = (0, segment, None);
-        while position < length {
-            let Some((header, _)) = self.batch_at(segment, position, length).await? else { break };
-            if header.end_offset > to {
-                break;
-            }
-            (position, end, epoch) =
-                (position + header.size, header.end_offset, header.leader_epoch);
-        }
+        let to = to.max(self.log_start_offset());
+        let (end, segment, position) = self.cut_position(to).await?;
+        let later = self.log.truncate(end, segment, position);
         self.files.cut(segment, position, &later).await?;
-        self.segments.truncate(keep);
-        self.segments[keep - 1].1 = position;
-        (self.log_end_offset, self.leader_epoch) = (end, epoch.or(self.leader_epoch));
+        self.files.remove_snapshots_above(end).await?;
+        // The metadata log has no producers.
+        self.producers = ProducerState::new(end);
+        if self.epochs.truncate_from_end(end) {
+            super::write_leader_epochs(self.files.disk(), self.files.dir(), &self.epochs).await?;
+        }
         self.env.observe(Observation::LogTruncated { partition: self.id, from, to: end });
-        self.flush().await?;
-        Ok(())
+        self.flushed_end_offset = self.flushed_end_offset.min(end);
+        self.files.sync(&[segment]).await
     }
 
-    /// Ends: durable, and marked so that the next open scans little.
+    /// The end of the last batch that ends at or before `to`, and where it stands.
+    async fn cut_position(&self, to: Offset) -> Result<(Offset, Offset, u64), StorageError> {
+        // Looked up is the record before: an index entry for `to` itself may point at a batch that reaches beyond.
+        let before = Offset::from_wire(to.value() - 1).unwrap_or(Offset::ZERO);
+        let Lookup::At { segment, position, size, .. } = self.log.lookup(before) else {
+            unreachable!("all segments have their indexes in memory");
+        };
+        let (mut position, mut end) = (position, None);
+        loop {
+            let read = SegmentRead {
+                segment,
+                position,
+                size,
+                offset: Offset::ZERO,
+                end_offset: to,
+                max_bytes: 1 << 20,
+                first_batch_whole: true,
+                verify: false,
+            };
+            let found = read_batches(&self.files, read).await;
+            let found = found.map_err(|error| error.into_storage(&self.files))?;
+            let Some(found_end) = found.end_offset else { break };
+            (position, end) = (position + found.bytes as u64, Some(found_end));
+        }
+        Ok((end.unwrap_or(segment.max(self.log_start_offset())), segment, position))
+    }
+
+    /// Ends: durable, and with what the next open needs to scan little.
     ///
     /// # Errors
     /// `Io`.
     pub async fn close(mut self) -> Result<(), StorageError> {
         self.flush().await?;
-        Ok(())
+        self.log.seal();
+        self.save_checkpoint().await
     }
 }
 
-const HEADER_BYTES: usize = 61;
-
-/// The fields of a batch header that place it. Stands in until `protocol::record_batch` is there.
-struct Header {
-    base_offset: Offset,
-    end_offset: Offset,
-    leader_epoch: Option<LeaderEpoch>,
-    size: u64,
-    crc: u32,
+/// The recovery point of a log with a sequential owner is its last snapshot: one is written only after a sync.
+async fn open_options(env: &Env, what: &OpenLog) -> Result<OpenOptions, StorageError> {
+    let on = |error| StorageError::io("open a log", &what.dir, error);
+    env.disk.create_dir_all(&what.dir).await.map_err(on)?;
+    let entries = env.disk.read_dir(&what.dir).await.map_err(on)?;
+    let names = entries.iter().filter_map(|entry| LogFileName::parse(&entry.name));
+    let snapshots = names.filter(|name| name.suffix == Suffix::Snapshot).map(|name| name.offset);
+    Ok(OpenOptions {
+        dir: what.dir.clone(),
+        limits: SegmentLimits {
+            segment_bytes: what.segment_bytes,
+            segment_ms: i64::MAX,
+            index: INDEX_SIZES,
+        },
+        log_start_offset: None,
+        recovery_point: snapshots.max().unwrap_or(Offset::ZERO),
+        clean: false,
+        now: env.clock.now().wall,
+    })
 }
 
-impl Header {
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        let field = |at: usize| Some(i32::from_be_bytes(*bytes.get(at..)?.first_chunk()?));
-        let base = i64::from_be_bytes(*bytes.first_chunk()?);
-        let base_offset = Offset::from_wire(base)?;
-        let size = u64::try_from(field(8)?).ok()? + 12;
-        let last = u64::try_from(field(23)?).ok()?;
-        if size < 61 || *bytes.get(16)? != 2 {
-            return None;
-        }
-        Some(Self {
-            base_offset,
-            end_offset: base_offset.checked_add(last + 1)?,
-            leader_epoch: LeaderEpoch::from_wire(field(12)?),
-            size,
-            crc: field(17)?.cast_unsigned(),
-        })
-    }
-
-    fn crc_holds(&self, bytes: &[u8]) -> bool {
-        bytes.get(21..).is_some_and(|body| {
-            crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, body) == u64::from(self.crc)
-        })
-    }
-}
+#[cfg(test)]
+#[path = "unified_log_tests.rs"]
+mod tests;
