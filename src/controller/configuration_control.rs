@@ -12,6 +12,7 @@ const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 const UNCLEAN_LEADER_ELECTION: &str = "unclean.leader.election.enable";
 
 impl Controller {
+    #[expect(clippy::type_complexity, reason = "records, and one result a resource")]
     pub(super) fn alter_configs(
         &self,
         changes: Vec<ConfigChange>,

@@ -164,18 +164,28 @@ impl ControllerHandle {
     /// # Errors
     /// The directory is damaged or foreign, or its disk fails.
     pub async fn start(options: ControllerOptions, env: &Env) -> Result<Self, ControllerError> {
+        let (handle, running) = Self::open(options, env).await?;
+        task::spawn(running);
+        Ok(handle)
+    }
+
+    /// The handle, and what must run for it to be answered.
+    async fn open(
+        options: ControllerOptions,
+        env: &Env,
+    ) -> Result<(Self, impl Future<Output = ()> + Send + 'static + use<>), ControllerError> {
         let (mailbox, requests) = mpsc::channel(MAILBOX_SIZE);
         let (images, images_receiver) = watch::channel(Arc::new(MetadataImage::default()));
         let (failure, failure_receiver) = watch::channel(None);
         let driver = Driver::start(options, env.clone(), images).await?;
-        task::spawn(async move {
+        let running = async move {
             if let Err(error) = driver.run(requests).await {
                 tracing::error!(%error, "the controller's metadata directory failed");
                 // Nobody may be left to hear it.
                 let _ = failure.send(Some(Arc::new(error)));
             }
-        });
-        Ok(Self { mailbox, images: images_receiver, failure: failure_receiver })
+        };
+        Ok((Self { mailbox, images: images_receiver, failure: failure_receiver }, running))
     }
 
     /// The latest committed image.
@@ -229,10 +239,11 @@ impl ControllerHandle {
         &self,
         request: RegisterBrokerRequest,
     ) -> Result<BrokerEpoch, ApiError> {
-        match self.ask(Request::RegisterBroker(request)).await? {
-            Reply::RegisterBroker(result) => result,
-            other => unreachable!("{MISMATCH}: {other:?}"),
-        }
+        let Reply::RegisterBroker(result) = self.ask(Request::RegisterBroker(request)).await?
+        else {
+            unreachable!("{MISMATCH}")
+        };
+        result
     }
 
     /// Takes a broker's heartbeat.
@@ -243,10 +254,11 @@ impl ControllerHandle {
         &self,
         request: BrokerHeartbeatRequest,
     ) -> Result<BrokerHeartbeatResponse, ApiError> {
-        match self.ask(Request::BrokerHeartbeat(request)).await? {
-            Reply::BrokerHeartbeat(result) => result,
-            other => unreachable!("{MISMATCH}: {other:?}"),
-        }
+        let Reply::BrokerHeartbeat(result) = self.ask(Request::BrokerHeartbeat(request)).await?
+        else {
+            unreachable!("{MISMATCH}")
+        };
+        result
     }
 
     /// Takes a broker out of the cluster for good.
@@ -254,10 +266,11 @@ impl ControllerHandle {
     /// # Errors
     /// `BROKER_ID_NOT_REGISTERED`.
     pub async fn unregister_broker(&self, broker: BrokerId) -> Result<(), ApiError> {
-        match self.ask(Request::UnregisterBroker(broker)).await? {
-            Reply::UnregisterBroker(result) => result,
-            other => unreachable!("{MISMATCH}: {other:?}"),
-        }
+        let Reply::UnregisterBroker(result) = self.ask(Request::UnregisterBroker(broker)).await?
+        else {
+            unreachable!("{MISMATCH}")
+        };
+        result
     }
 
     /// Creates topics; one result each, in order.
@@ -268,10 +281,10 @@ impl ControllerHandle {
         &self,
         request: CreateTopicsRequest,
     ) -> Result<Vec<CreateTopicResult>, ApiError> {
-        match self.ask(Request::CreateTopics(request)).await? {
-            Reply::CreateTopics(results) => Ok(results),
-            other => unreachable!("{MISMATCH}: {other:?}"),
-        }
+        let Reply::CreateTopics(results) = self.ask(Request::CreateTopics(request)).await? else {
+            unreachable!("{MISMATCH}")
+        };
+        Ok(results)
     }
 
     /// Deletes topics; one result each, in order.
@@ -282,10 +295,10 @@ impl ControllerHandle {
         &self,
         topics: Vec<TopicSelector>,
     ) -> Result<Vec<DeleteTopicResult>, ApiError> {
-        match self.ask(Request::DeleteTopics(topics)).await? {
-            Reply::DeleteTopics(results) => Ok(results),
-            other => unreachable!("{MISMATCH}: {other:?}"),
-        }
+        let Reply::DeleteTopics(results) = self.ask(Request::DeleteTopics(topics)).await? else {
+            unreachable!("{MISMATCH}")
+        };
+        Ok(results)
     }
 
     /// Adds partitions to topics; one result each, in order.
@@ -297,10 +310,12 @@ impl ControllerHandle {
         topics: Vec<NewPartitions>,
         validate_only: bool,
     ) -> Result<Vec<(String, Result<(), ApiError>)>, ApiError> {
-        match self.ask(Request::CreatePartitions { topics, validate_only }).await? {
-            Reply::CreatePartitions(results) => Ok(results),
-            other => unreachable!("{MISMATCH}: {other:?}"),
-        }
+        let Reply::CreatePartitions(results) =
+            self.ask(Request::CreatePartitions { topics, validate_only }).await?
+        else {
+            unreachable!("{MISMATCH}")
+        };
+        Ok(results)
     }
 
     /// Gives a broker producer ids of its own.
@@ -312,10 +327,12 @@ impl ControllerHandle {
         broker: BrokerId,
         broker_epoch: BrokerEpoch,
     ) -> Result<ProducerIdBlock, ApiError> {
-        match self.ask(Request::AllocateProducerIds { broker, broker_epoch }).await? {
-            Reply::AllocateProducerIds(result) => result,
-            other => unreachable!("{MISMATCH}: {other:?}"),
-        }
+        let Reply::AllocateProducerIds(result) =
+            self.ask(Request::AllocateProducerIds { broker, broker_epoch }).await?
+        else {
+            unreachable!("{MISMATCH}")
+        };
+        result
     }
 
     /// Sets and removes configs; one result a resource, in order.
@@ -327,10 +344,12 @@ impl ControllerHandle {
         changes: Vec<ConfigChange>,
         validate_only: bool,
     ) -> Result<Vec<(ConfigResource, Result<(), ApiError>)>, ApiError> {
-        match self.ask(Request::AlterConfigs { changes, validate_only }).await? {
-            Reply::AlterConfigs(results) => Ok(results),
-            other => unreachable!("{MISMATCH}: {other:?}"),
-        }
+        let Reply::AlterConfigs(results) =
+            self.ask(Request::AlterConfigs { changes, validate_only }).await?
+        else {
+            unreachable!("{MISMATCH}")
+        };
+        Ok(results)
     }
 }
 
@@ -552,7 +571,8 @@ impl Driver {
         let high_watermark = self.raft.high_watermark().expect("an active leader has one");
         let mut replies = Vec::new();
         let mut changed = false;
-        while let Some(parked) = self.parked.pop_front_if(|p| p.end_offset <= high_watermark) {
+        while self.parked.front().is_some_and(|parked| parked.end_offset <= high_watermark) {
+            let parked = self.parked.pop_front().expect("it was looked at");
             changed |= !parked.records.is_empty();
             self.add_to_committed(&parked);
             replies.extend(parked.reply);

@@ -110,10 +110,10 @@ impl Harness {
     ) -> Option<BrokerEpoch> {
         writeln!(self.text, "register {broker} incarnation {incarnation_number}").unwrap();
         let request = registration(broker, incarnation_number, previous);
-        match self.ask(Request::RegisterBroker(request)) {
-            Reply::RegisterBroker(result) => result.ok(),
-            other => panic!("{other:?}"),
-        }
+        let Reply::RegisterBroker(result) = self.ask(Request::RegisterBroker(request)) else {
+            panic!("another request's reply");
+        };
+        result.ok()
     }
 
     fn heartbeat(&mut self, broker: i32, epoch: BrokerEpoch, want_shutdown: bool) {
@@ -248,7 +248,14 @@ fn show(record: &Record) -> String {
             "BrokerRegistrationChange {} epoch {} fenced {:?} shutdown {}",
             r.broker, r.broker_epoch, r.fenced, r.in_controlled_shutdown
         ),
-        other => format!("{other:?}"),
+        Record::UnregisterBroker(_)
+        | Record::FenceBroker(_)
+        | Record::UnfenceBroker(_)
+        | Record::FeatureLevel(_)
+        | Record::NoOp
+        | Record::BeginTransaction(_)
+        | Record::EndTransaction
+        | Record::AbortTransaction(_) => format!("{record:?}"),
     }
 }
 

@@ -84,7 +84,9 @@ impl Harness {
                 self.sync_started_at = self.written.end_offset;
                 text.push_str("  sync\n");
             }
-            other => writeln!(text, "  {other:?}").unwrap(),
+            Effect::Activate { .. } | Effect::Commit { .. } | Effect::Observe(_) => {
+                writeln!(text, "  {effect:?}").unwrap();
+            }
         }
     }
 
