@@ -164,7 +164,7 @@ async fn serve(
     let ended = tokio::select! {
         biased;
         _ = stop_now.wait_for(|how| *how == Stopping::Now) => Ended::Stopping,
-        ended = serve_requests(broker, listener, peer, stream.as_mut(), &mut draining) => ended,
+        ended = serve_requests(broker, listener, stream.as_mut(), &mut draining) => ended,
     };
     match ended {
         Ended::Gone | Ended::Stopping => tracing::debug!(%peer, ?ended, "connection ended"),
@@ -194,7 +194,6 @@ async fn poll_once(stream: &mut dyn Stream) -> io::Result<()> {
 async fn serve_requests(
     broker: &Arc<Broker>,
     listener: &str,
-    peer: SocketAddr,
     stream: &mut dyn Stream,
     draining: &mut watch::Receiver<Stopping>,
 ) -> Ended {
@@ -218,7 +217,7 @@ async fn serve_requests(
             Err(end) => return no_frame(end),
         };
         idle.touch(reader.received());
-        let source = api::Source { listener, peer };
+        let source = api::Source { listener };
         match api::handle(broker, &source, frame.clone()).await {
             Answer::Response(slices) => {
                 let written = tokio::select! {

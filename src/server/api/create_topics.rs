@@ -63,14 +63,30 @@ fn sort_out(topics: Vec<CreatableTopic>) -> (Vec<CreatableTopic>, Vec<CreatableT
         if twice.contains(&topic.name) {
             continue;
         }
-        if topic.name == METADATA_TOPIC {
-            let message = format!("Creation of internal topic {METADATA_TOPIC} is prohibited.");
-            answers.push(refused(topic.name, ApiError::new(ErrorCode::InvalidRequest, message)));
-        } else {
-            accepted.push(topic);
+        match contradiction(&topic) {
+            Some(message) => {
+                let error = ApiError::new(ErrorCode::InvalidRequest, message);
+                answers.push(refused(topic.name, error));
+            }
+            None => accepted.push(topic),
         }
     }
     (accepted, answers)
+}
+
+/// Kafka: `ControllerApis.createTopics`, `ReplicationControlManager.createTopic`.
+fn contradiction(topic: &CreatableTopic) -> Option<String> {
+    if topic.name == METADATA_TOPIC {
+        return Some(format!("Creation of internal topic {METADATA_TOPIC} is prohibited."));
+    }
+    if topic.assignments.is_empty() {
+        return None;
+    }
+    let manual = "A manual partition assignment was specified, but";
+    if topic.replication_factor != -1 {
+        return Some(format!("{manual} replication factor was not set to -1."));
+    }
+    (topic.num_partitions != -1).then(|| format!("{manual} numPartitions was not set to -1."))
 }
 
 fn new_topic(topic: CreatableTopic) -> NewTopic {
@@ -80,9 +96,6 @@ fn new_topic(topic: CreatableTopic) -> NewTopic {
             replication_factor: (topic.replication_factor != -1)
                 .then_some(topic.replication_factor),
         }
-    } else if topic.num_partitions != -1 || topic.replication_factor != -1 {
-        // Kafka refuses both at once; a count that no placement has is refused with the same code.
-        NewTopicPlacement::Automatic { partitions: Some(0), replication_factor: Some(0) }
     } else {
         let manual = topic.assignments.into_iter().map(|one| ManualAssignment {
             partition: one.partition_index.value(),

@@ -13,6 +13,7 @@ use crate::protocol::messages::fetch_response::{
     EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
 };
 use crate::protocol::messages::{FetchRequest, FetchResponse};
+use crate::runtime::Timer;
 use crate::runtime::clock::wait_until;
 use crate::server::replica_manager::{FetchPosition, FetchRead, LeaderHint, ReadLimits};
 use crate::types::{ErrorCode, Monotonic, TopicId, TopicIdPartition};
@@ -114,7 +115,7 @@ type Read = Result<FetchRead, ErrorCode>;
 
 /// Reads, and reads again whenever a partition has more, until there is enough, something is wrong, or time is over.
 async fn read_until_enough(call: &Call<'_>, wants: &[Want], plan: &Plan) -> Vec<Read> {
-    let mut timer = call.broker.env.clock.timer();
+    let mut timer: Option<Box<dyn Timer>> = None;
     loop {
         let reads = read_once(call, wants, plan).await;
         let bytes: usize = reads.iter().flatten().map(|read| read.records.len()).sum();
@@ -129,6 +130,7 @@ async fn read_until_enough(call: &Call<'_>, wants: &[Want], plan: &Plan) -> Vec<
         let seen = wants.iter().zip(&reads).filter_map(|(want, read)| {
             Some((want.partition.ok()?, read.as_ref().ok()?.seen_end_offset))
         });
+        let timer = timer.get_or_insert_with(|| call.broker.env.clock.timer());
         let more = call.broker.replicas.more_than(seen, plan.bytes_min - bytes);
         tokio::select! {
             biased;

@@ -15,7 +15,6 @@ mod offset_for_leader_epoch;
 mod produce;
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -31,8 +30,8 @@ use crate::protocol::messages::{
 };
 use crate::protocol::wire::{DecodeError, Reader};
 use crate::protocol::{ApiKey, VersionRange};
-use crate::runtime::BoxFuture;
-use crate::types::ErrorCode;
+use crate::runtime::{BoxFuture, Clock, Timer};
+use crate::types::{ErrorCode, Monotonic};
 
 pub(super) use super::broker::Broker;
 
@@ -61,8 +60,6 @@ pub(super) fn served_versions(api: ApiKey) -> Option<VersionRange> {
 pub(super) struct Source<'a> {
     /// The listener: clients are told addresses of the same one.
     pub(super) listener: &'a str,
-    /// The client.
-    pub(super) peer: SocketAddr,
 }
 
 /// What becomes of a request.
@@ -250,21 +247,35 @@ mod operations {
     }
 }
 
-/// Runs futures side by side to the last one's end; their values in the order of the futures.
-async fn join_all<T>(futures: Vec<BoxFuture<'_, T>>) -> Vec<T> {
-    let mut futures: Vec<Result<BoxFuture<'_, T>, T>> = futures.into_iter().map(Ok).collect();
+/// Runs futures side by side until all have ended or the clock shows `deadline`: their values in the order of the futures,
+/// `None` for those that had not ended.
+///
+/// A timer is made only where something has to wait: most appends are done when they are asked for.
+async fn join_all_until<T>(
+    clock: &dyn Clock,
+    deadline: Monotonic,
+    futures: Vec<BoxFuture<'_, T>>,
+) -> Vec<Option<T>> {
+    let mut values: Vec<Option<T>> = Vec::new();
+    values.resize_with(futures.len(), || None);
+    let mut futures = futures;
+    let mut timer: Option<Box<dyn Timer>> = None;
     poll_fn(|cx| {
         let mut is_pending = false;
-        for slot in &mut futures {
-            let Ok(future) = slot else { continue };
+        for (future, value) in futures.iter_mut().zip(&mut values) {
+            if value.is_some() {
+                continue;
+            }
             match future.as_mut().poll(cx) {
-                Poll::Ready(value) => *slot = Err(value),
+                Poll::Ready(ready) => *value = Some(ready),
                 Poll::Pending => is_pending = true,
             }
         }
-        if is_pending { Poll::Pending } else { Poll::Ready(()) }
+        if !is_pending {
+            return Poll::Ready(());
+        }
+        timer.get_or_insert_with(|| clock.timer()).poll_at(deadline, cx)
     })
     .await;
-    let values = futures.into_iter().filter_map(Result::err);
-    values.collect()
+    values
 }

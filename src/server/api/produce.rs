@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Answer, Call, join_all};
+use super::{Answer, Call, join_all_until};
 use crate::protocol::Records;
 use crate::protocol::compression::Codec;
 use crate::protocol::messages::produce_request::PartitionProduceData;
@@ -15,9 +15,8 @@ use crate::protocol::messages::produce_response::{
 use crate::protocol::messages::{ProduceRequest, ProduceResponse};
 use crate::protocol::record_batch::BatchHeader;
 use crate::runtime::BoxFuture;
-use crate::runtime::clock::timeout_at;
 use crate::server::replica_manager::{AppendRefusal, LeaderHint};
-use crate::types::{Acks, ErrorCode, Monotonic, PartitionIndex, TopicId, TopicIdPartition};
+use crate::types::{Acks, ErrorCode, PartitionIndex, TopicId, TopicIdPartition};
 
 /// Batches compressed with zstd are taken from this version on (KIP-110).
 const VERSION_OF_ZSTD: i16 = 7;
@@ -86,25 +85,31 @@ fn refused(
     PartitionProduceResponse { index, error_code, error_message, ..Default::default() }
 }
 
-/// Appends to every partition at once, then waits for each.
+/// A partition's answer, or what to wait for.
+type Pending<'a> = BoxFuture<'a, PartitionProduceResponse>;
+
+/// Appends to every partition at once, then waits for all.
 async fn append_all(call: &Call<'_>, request: ProduceRequest, acks: Acks) -> ProduceResponse {
+    let clock = call.broker.env.clock.as_ref();
     let span = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-    let deadline = call.broker.env.clock.now().monotonic + span;
-    let mut responses = Vec::with_capacity(request.topic_data.len());
-    let mut appends: Vec<BoxFuture<'_, PartitionProduceResponse>> = Vec::new();
+    let deadline = clock.now().monotonic + span;
+    let mut topics = Vec::with_capacity(request.topic_data.len());
+    let mut appends: Vec<Pending<'_>> = Vec::new();
     for topic in request.topic_data {
         let topic_id = find_topic(call, &topic.name, topic.topic_id);
+        let indexes: Vec<PartitionIndex> =
+            topic.partition_data.iter().map(|partition| partition.index).collect();
         for partition in topic.partition_data {
-            appends.push(Box::pin(append(call, topic_id, partition, acks, deadline)));
+            appends.push(Box::pin(append(call, topic_id, partition, acks)));
         }
-        responses.push((topic.name, topic.topic_id, appends.len()));
+        topics.push((topic.name, topic.topic_id, indexes));
     }
-    let mut answers = join_all(appends).await.into_iter();
-    let mut taken = 0;
-    let responses = responses.into_iter().map(|(name, topic_id, end)| {
-        let partition_responses = answers.by_ref().take(end - taken).collect();
-        taken = end;
-        TopicProduceResponse { name, topic_id, partition_responses }
+    let mut answers = join_all_until(clock, deadline, appends).await.into_iter();
+    let responses = topics.into_iter().map(|(name, topic_id, indexes)| {
+        let answers = indexes.into_iter().zip(answers.by_ref()).map(|(index, answer)| {
+            answer.unwrap_or_else(|| refused(index, ErrorCode::RequestTimedOut, None))
+        });
+        TopicProduceResponse { name, topic_id, partition_responses: answers.collect() }
     });
     ProduceResponse { responses: responses.collect(), ..Default::default() }
 }
@@ -123,7 +128,6 @@ async fn append(
     topic_id: Result<TopicId, ErrorCode>,
     data: PartitionProduceData,
     acks: Acks,
-    deadline: Monotonic,
 ) -> PartitionProduceResponse {
     let index = data.index;
     let partition = match topic_id {
@@ -134,18 +138,15 @@ async fn append(
         Ok(records) => records,
         Err((error, message)) => return refused(index, error, Some(message.to_owned())),
     };
-    let answer = call.broker.replicas.append(partition, records, acks);
-    let clock = call.broker.env.clock.as_ref();
-    match timeout_at(clock, deadline, answer).await {
-        Some(Ok(answer)) => PartitionProduceResponse {
+    match call.broker.replicas.append(partition, records, acks).await {
+        Ok(answer) => PartitionProduceResponse {
             index,
             base_offset: Some(answer.base_offset),
             log_append_time_ms: answer.log_append_time,
             log_start_offset: Some(answer.log_start_offset),
             ..Default::default()
         },
-        Some(Err(refusal)) => refused_by_log(call, partition, refusal),
-        None => refused(index, ErrorCode::RequestTimedOut, None),
+        Err(refusal) => refused_by_log(call, partition, refusal),
     }
 }
 
