@@ -1,6 +1,6 @@
 //! Layer 4: the world. What a driver may ask of it, as traits: a network, a disk, a clock, tasks, a seed, an ear.
 //!
-//! There are two of each: the real one (`tcp.rs`, `file_disk.rs`, `signal.rs`, compiled only in the real build) and the
+//! There are two of each: the real one (`real/`, compiled only in the real build) and the
 //! testbed's simulated one. One conformance suite runs against both (`conformance.rs`).
 
 pub mod clock;
@@ -12,7 +12,7 @@ pub mod conformance;
 #[cfg(not(madsim))]
 mod real;
 #[cfg(not(madsim))]
-pub use real::{file_disk, signal, tcp};
+pub use real::{real_env, real_wall_clock, signal};
 
 use std::fmt;
 use std::future::Future;
