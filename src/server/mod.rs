@@ -13,6 +13,7 @@ mod lifecycle;
 mod node;
 mod replica_manager;
 
+pub use api::apis_served;
 pub use config::{Config, ConfigError, ConfigWarning, ParseOptions};
 pub use format::{FormatError, FormatOptions, Formatted, format};
 pub use node::{Node, NodeEnd, StartError};

@@ -279,3 +279,10 @@ async fn join_all_until<T>(
     .await;
     values
 }
+
+/// The APIs served, for `ottla version --verbose`: name, key and versions, both ends inclusive.
+#[must_use]
+pub fn apis_served() -> Vec<(&'static str, i16, std::ops::RangeInclusive<i16>)> {
+    let rows = SERVED.iter();
+    rows.map(|(api, versions)| (api.name(), api.key(), versions.min..=versions.max)).collect()
+}

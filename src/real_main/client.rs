@@ -1,0 +1,119 @@
+//! What the commands that talk to a cluster share: the world, the properties, the translation of errors.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ottla::client::{Admin, AdminConfig, ClientError, ConfigError};
+use ottla::runtime::{Env, clock, real_env};
+use ottla::types::Observation;
+
+use super::args::Global;
+use super::failure::{Exit, Failure};
+
+/// Clients' observations are of no use to a command.
+struct Deaf;
+
+impl ottla::runtime::Observer for Deaf {
+    fn observe(&self, _observation: Observation) {}
+}
+
+/// Runs a command's future on a runtime of its own, in the real world, until it ends or Ctrl-C is pressed.
+pub(crate) fn block_on<F>(command: impl FnOnce(Env) -> F) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), Failure>>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(Exit::Failed, "cannot start").why(error))?;
+    let env = real_env(Arc::new(Deaf), 1)
+        .map_err(|error| Failure::new(Exit::Failed, "cannot start").why(error))?;
+    runtime.block_on(async {
+        let command = command(env);
+        tokio::select! {
+            biased;
+            result = command => result,
+            _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+        }
+    })
+}
+
+/// The properties of a client: the file's, over them `own`, over them `-X`.
+pub(crate) fn properties(
+    global: &Global,
+    own: &[(&str, &str)],
+) -> Result<BTreeMap<String, String>, Failure> {
+    let mut properties = BTreeMap::new();
+    properties.insert("bootstrap.servers".to_owned(), global.bootstrap_server.clone());
+    if let Some(path) = &global.command_config {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Failure::new(Exit::Usage, "cannot read the client's properties")
+                .place(path.display().to_string())
+                .why(error)
+        })?;
+        let read = ottla::server::config::properties::parse_properties(&text).map_err(|error| {
+            Failure::new(Exit::Usage, "cannot read the client's properties")
+                .place(path.display().to_string())
+                .why(error)
+        })?;
+        properties.extend(read.into_iter().map(|property| (property.key, property.value)));
+    }
+    properties.extend(own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    properties.extend(global.properties.iter().cloned());
+    Ok(properties)
+}
+
+/// A property that a client refuses.
+pub(crate) fn wrong_property(error: &ConfigError) -> Failure {
+    Failure::new(Exit::Usage, "a client property cannot be accepted")
+        .place("-X, --command-config, or an option")
+        .why(error)
+}
+
+/// The admin client of a command.
+pub(crate) fn admin(global: &Global, env: Env) -> Result<Admin, Failure> {
+    let timeout = (global.timeout * 1000).to_string();
+    let properties = properties(global, &[("default.api.timeout.ms", &timeout)])?;
+    let config =
+        AdminConfig::from_properties(&properties).map_err(|error| wrong_property(&error))?;
+    Ok(Admin::new(config, env))
+}
+
+/// Waits for a call for as long as `--timeout` says.
+pub(crate) async fn within<T>(
+    global: &Global,
+    env: &Env,
+    what: &str,
+    call: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, Failure> {
+    let deadline = env.clock.now().monotonic + Duration::from_secs(global.timeout);
+    match clock::timeout_at(env.clock.as_ref(), deadline, call).await {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(error)) => Err(from_client(global, what, &error)),
+        None => Err(Failure::new(
+            Exit::TimedOut,
+            format!("{what}: no answer within {} s", global.timeout),
+        )
+        .place(global.bootstrap_server.clone())
+        .next("check the address (-b), or wait longer with --timeout")),
+    }
+}
+
+/// A client's error as a command's.
+pub(crate) fn from_client(global: &Global, what: &str, error: &ClientError) -> Failure {
+    let failure = |exit| Failure::new(exit, what).place(global.bootstrap_server.clone()).why(error);
+    match error {
+        ClientError::TimedOut { last_error: Some(_), .. } | ClientError::Disconnected(_) => {
+            failure(Exit::Unreachable)
+                .next("is a broker running there? `ottla dev` starts one; -b names another address")
+        }
+        ClientError::TimedOut { last_error: None, .. } => failure(Exit::TimedOut),
+        ClientError::Answer { .. }
+        | ClientError::UnsupportedVersion { .. }
+        | ClientError::InvalidPartition { .. }
+        | ClientError::OffsetOutOfRange { .. }
+        | ClientError::CorruptBatch { .. } => failure(Exit::Refused),
+        ClientError::RecordTooLarge { .. } | ClientError::NotAssigned(_) => failure(Exit::Usage),
+        ClientError::Closed => failure(Exit::Failed),
+    }
+}
