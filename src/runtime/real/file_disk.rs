@@ -18,6 +18,9 @@ use crate::runtime::{DirEntry, Disk, File, Io, OpenMode, SyncDone};
 /// What is longer takes several calls.
 const SLICES_PER_CALL: usize = if cfg!(target_os = "linux") { 64 } else { 16 };
 
+/// Longer reads ask for the file's length first (one cheap call more): a caller that asks for far too much gets no memory for it.
+const LONG_READ: usize = 1 << 20;
+
 /// The kernel's file systems. Relative paths start at the process's working directory.
 pub(super) struct FileDisk {
     threads: DiskThreads,
@@ -156,7 +159,11 @@ impl File for OpenFile {
 }
 
 /// Reads into memory that is written once, by the kernel.
-fn read_now(file: &fs::File, position: u64, length: usize) -> io::Result<Bytes> {
+fn read_now(file: &fs::File, position: u64, mut length: usize) -> io::Result<Bytes> {
+    if length > LONG_READ {
+        let left = file.metadata()?.len().saturating_sub(position);
+        length = length.min(usize::try_from(left).unwrap_or(usize::MAX));
+    }
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(length)?;
     while bytes.len() < length {
@@ -197,8 +204,8 @@ fn write_now(file: &fs::File, mut position: u64, slices: &[Bytes]) -> io::Result
 
 /// A full quota is a full disk to us: both heal when space is freed.
 fn no_space(error: io::Error) -> io::Error {
-    match error.kind() {
-        ErrorKind::QuotaExceeded => io::Error::new(ErrorKind::StorageFull, error),
-        _ => error,
+    if error.kind() == ErrorKind::QuotaExceeded {
+        return io::Error::new(ErrorKind::StorageFull, error);
     }
+    error
 }

@@ -46,7 +46,7 @@ impl Net for Tcp {
             }
             stream.set_nodelay(true)?;
             set_socket_keepalive(&stream, true)?;
-            Ok(Box::new(TcpConnection { stream, dead: false }) as Box<dyn Stream>)
+            Ok(Box::new(TcpConnection::new(stream)) as Box<dyn Stream>)
         })
     }
 
@@ -151,7 +151,7 @@ impl Connection for Accepted {
         self.stream.set_nodelay(true)?;
         set_socket_keepalive(&self.stream, true)?;
         let stream = TcpStream::from_std(self.stream)?;
-        Ok(Box::new(TcpConnection { stream, dead: false }))
+        Ok(Box::new(TcpConnection::new(stream)))
     }
 }
 
@@ -160,26 +160,36 @@ struct TcpConnection {
     stream: TcpStream,
     /// An error was seen. The kernel tells it once, to whichever half asks first; the other would take it for an orderly end.
     dead: bool,
+    /// Our own direction was closed: writing then fails without saying anything of the connection.
+    shut: bool,
 }
 
 impl TcpConnection {
-    fn check_alive(&self) -> io::Result<()> {
-        if self.dead { Err(ErrorKind::ConnectionReset.into()) } else { Ok(()) }
+    fn new(stream: TcpStream) -> Self {
+        Self { stream, dead: false, shut: false }
     }
 
-    /// Remembers the end, and gives it the one name that the rest of the system knows.
-    fn ended(&mut self, error: io::Error) -> io::Error {
+    /// Remembers the death, and gives it the one name that the rest of the system knows.
+    fn died(&mut self, error: io::Error) -> io::Error {
         self.dead = true;
-        match error.kind() {
-            // After the peer's orderly end a reset is told as EPIPE; a peer that vanished as ETIMEDOUT or EHOSTUNREACH.
+        // After the peer's orderly end a reset is told as EPIPE; a peer that vanished as ETIMEDOUT or EHOSTUNREACH.
+        let by_another_name = matches!(
+            error.kind(),
             ErrorKind::BrokenPipe
-            | ErrorKind::ConnectionAborted
-            | ErrorKind::NotConnected
-            | ErrorKind::TimedOut
-            | ErrorKind::HostUnreachable
-            | ErrorKind::NetworkUnreachable => io::Error::new(ErrorKind::ConnectionReset, error),
-            _ => error,
-        }
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::NotConnected
+                | ErrorKind::TimedOut
+                | ErrorKind::HostUnreachable
+                | ErrorKind::NetworkUnreachable
+        );
+        if by_another_name { io::Error::new(ErrorKind::ConnectionReset, error) } else { error }
+    }
+
+    fn wrote<T>(&mut self, result: io::Result<T>) -> Poll<io::Result<T>> {
+        Poll::Ready(match result {
+            Err(error) if !self.shut => Err(self.died(error)),
+            result => result,
+        })
     }
 }
 
@@ -189,9 +199,16 @@ impl AsyncRead for TcpConnection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.check_alive()?;
+        let before = buffer.remaining();
         let result = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
-        Poll::Ready(result.map_err(|error| self.ended(error)))
+        if let Err(error) = result {
+            return Poll::Ready(Err(self.died(error)));
+        }
+        // What arrived before the death is still read.
+        if self.dead && before > 0 && buffer.remaining() == before {
+            return Poll::Ready(Err(ErrorKind::ConnectionReset.into()));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -201,9 +218,8 @@ impl AsyncWrite for TcpConnection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.check_alive()?;
         let result = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
-        Poll::Ready(result.map_err(|error| self.ended(error)))
+        self.wrote(result)
     }
 
     fn poll_write_vectored(
@@ -211,9 +227,8 @@ impl AsyncWrite for TcpConnection {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.check_alive()?;
         let result = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices));
-        Poll::Ready(result.map_err(|error| self.ended(error)))
+        self.wrote(result)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -225,8 +240,23 @@ impl AsyncWrite for TcpConnection {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check_alive()?;
         let result = ready!(Pin::new(&mut self.stream).poll_shutdown(cx));
-        Poll::Ready(result.map_err(|error| self.ended(error)))
+        let result = self.wrote(result);
+        self.shut = true;
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_acceptor_rests_where_asking_again_would_spin() {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
+            assert_eq!(after_accept_error(&errno.into()), AfterError::Rest);
+        }
+        assert_eq!(after_accept_error(&Errno::CONNABORTED.into()), AfterError::Next);
+        assert_eq!(after_accept_error(&Errno::INVAL.into()), AfterError::End);
     }
 }
