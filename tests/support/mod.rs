@@ -1,0 +1,194 @@
+//! A node in a thread of its own, and a client that speaks bytes.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use ottla::protocol::frame::{
+    RequestHeader, decode_response, decode_response_header, encode_request,
+};
+use ottla::protocol::messages::Request;
+use ottla::protocol::wire::Reader;
+use ottla::runtime::{Env, Observer, RealEnv};
+use ottla::server::{Config, FormatOptions, Node, StartError, format};
+use ottla::types::Observation;
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Keeps what it hears.
+#[derive(Default)]
+pub struct Heard(Mutex<Vec<Observation>>);
+
+impl Observer for Heard {
+    fn observe(&self, observation: Observation) {
+        self.0.lock().unwrap().push(observation);
+    }
+}
+
+impl Heard {
+    /// Everything heard so far.
+    pub fn all(&self) -> Vec<Observation> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// Runs a future on a runtime of its own.
+pub fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// The real world.
+pub fn env(heard: Arc<Heard>) -> Env {
+    RealEnv::new(heard, 1).unwrap()
+}
+
+/// A configuration of one node on a free loopback port with its data in `dir`.
+pub fn config(dir: &Path, more: &[(&str, &str)]) -> Config {
+    let text = format!(
+        "process.roles=broker,controller\nnode.id=1\nlog.dirs={}\n\
+         listeners=PLAINTEXT://127.0.0.1:0,CONTROLLER://127.0.0.1:0\n\
+         controller.listener.names=CONTROLLER\ncontroller.quorum.voters=1@127.0.0.1:9093\n",
+        dir.display()
+    );
+    let more: BTreeMap<String, String> =
+        more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Config::parse(&text, &more).unwrap_or_else(|error| panic!("{error}")).0
+}
+
+/// A node that runs until it is stopped or dropped.
+pub struct Server {
+    pub address: SocketAddr,
+    pub heard: Arc<Heard>,
+    stop: Option<tokio::sync::oneshot::Sender<bool>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Server {
+    /// Formats `dir` where needed, and starts a node on it.
+    pub fn start(dir: &Path, more: &[(&str, &str)]) -> Self {
+        Self::try_start(config(dir, more)).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Formats where needed, and starts a node.
+    pub fn try_start(config: Config) -> Result<Self, StartError> {
+        let heard = Arc::new(Heard::default());
+        let env = env(heard.clone());
+        let (started, result) = mpsc::channel();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            run(async move {
+                let options = FormatOptions { ignore_formatted: true, ..FormatOptions::default() };
+                format(&config, options, &env).await.unwrap_or_else(|error| panic!("{error}"));
+                match Node::start(config, env).await {
+                    Ok(node) => {
+                        started.send(Ok(node.listeners()[0].1)).unwrap();
+                        if stopped.await == Ok(true) {
+                            node.shutdown().await;
+                        }
+                    }
+                    Err(error) => started.send(Err(error)).unwrap(),
+                }
+            });
+        });
+        let address = result.recv_timeout(PATIENCE).expect("the node starts or says why not")?;
+        Ok(Self { address, heard, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Stops it in good order.
+    pub fn stop(mut self) {
+        self.end(true);
+    }
+
+    /// Drops it as it is.
+    pub fn kill(mut self) {
+        self.end(false);
+    }
+
+    fn end(&mut self, orderly: bool) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(orderly);
+        }
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+
+    /// A connection to it.
+    pub fn connect(&self) -> Client {
+        Client::connect(self.address)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.end(false);
+        }
+    }
+}
+
+/// A connection.
+pub struct Client {
+    pub stream: TcpStream,
+    correlation_id: i32,
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, correlation_id: 0 }
+    }
+
+    /// Sends a request and reads its answer.
+    pub fn ask<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
+        self.send(version, request);
+        self.receive::<R>(version)
+    }
+
+    /// Sends a request.
+    pub fn send<R: Request>(&mut self, version: i16, request: &R) {
+        self.correlation_id += 1;
+        let header = RequestHeader {
+            api_key: R::API.key(),
+            api_version: version,
+            correlation_id: self.correlation_id,
+            client_id: Some("test".to_owned()),
+        };
+        let frame: Vec<u8> =
+            encode_request(&header, request).unwrap().into_iter().flatten().collect();
+        self.stream.write_all(&frame).unwrap();
+    }
+
+    /// Reads the answer to the last request sent.
+    pub fn receive<R: Request>(&mut self, version: i16) -> R::Response {
+        let mut input = Reader::new(self.frame().expect("the server answers"));
+        let id = decode_response_header(R::API, version, &mut input).unwrap();
+        assert_eq!(id, self.correlation_id, "answers come in the order of the requests");
+        decode_response(version, &mut input).unwrap()
+    }
+
+    /// The next frame, without its length; `None` where the server closed the connection.
+    pub fn frame(&mut self) -> Option<Bytes> {
+        let mut length = [0; 4];
+        self.stream.read_exact(&mut length).ok()?;
+        let mut frame = vec![0; usize::try_from(i32::from_be_bytes(length)).unwrap()];
+        self.stream.read_exact(&mut frame).ok()?;
+        Some(frame.into())
+    }
+
+    /// Whether the server closes the connection without another byte.
+    pub fn is_closed(&mut self) -> bool {
+        match self.stream.read(&mut [0; 1]) {
+            Ok(count) => count == 0,
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        }
+    }
+}
