@@ -101,11 +101,11 @@ pub async fn format(
             }
         }
     }
-    let mut rng = env.rng("format");
-    let cluster_id = cluster_id.unwrap_or_else(|| Uuid::random(&mut rng).to_string());
+    let cluster_id =
+        cluster_id.unwrap_or_else(|| Uuid::random(&mut env.rng("cluster id")).to_string());
     for dir in &to_format {
         create(env, dir).await?;
-        let directory_id = directory_id(&mut rng);
+        let directory_id = directory_id(env, dir);
         if *dir == config.metadata_log_dir {
             let voter = Voter::new(config.node_id, directory_id);
             let now = env.clock.now().wall;
@@ -125,10 +125,11 @@ pub(super) fn directories(config: &Config) -> Vec<PathBuf> {
     all.filter(|dir| seen.insert((*dir).clone())).cloned().collect()
 }
 
-/// A directory's id: not one of the hundred that Kafka keeps for itself (`DirectoryId.reserved`).
-fn directory_id(rng: &mut impl rand::Rng) -> Uuid {
-    // A random id has version and variant bits set, which the reserved ones, all below 100, have not.
-    Uuid::random(rng)
+/// A directory's id: never two alike, whoever formats them in whichever order.
+///
+/// Kafka keeps a hundred ids for itself (`DirectoryId.reserved`); a random id has version bits set, which those have not.
+fn directory_id(env: &Env, dir: &Path) -> Uuid {
+    Uuid::random(&mut env.rng(&format!("directory {}", dir.display())))
 }
 
 async fn create(env: &Env, dir: &Path) -> Result<(), StorageError> {

@@ -22,6 +22,8 @@ pub(super) struct Identity {
 
 /// The partitions of this node.
 pub(super) struct ReplicaManager {
+    /// Held until the node ends.
+    _locks: Vec<Box<dyn Send + Sync>>,
     image: watch::Sender<Arc<MetadataImage>>,
 }
 
@@ -103,7 +105,17 @@ impl ReplicaManager {
         let mut cluster_id: Option<String> = None;
         let mut log_directories = Vec::new();
         let mut metadata_directory = Uuid::ZERO;
+        let mut locks = Vec::new();
         for dir in super::format::directories(config) {
+            if !MetaProperties::read(env.disk.as_ref(), &dir).await?.is_some() {
+                return Err(StorageError::Unformatted { path: dir });
+            }
+            let path = dir.join(".lock");
+            let lock = env.disk.lock(&path).await;
+            locks.push(lock.map_err(|error| match error.kind() {
+                std::io::ErrorKind::WouldBlock => StorageError::Locked { path },
+                _ => StorageError::io("lock a log directory", &dir, error),
+            })?);
             let found = MetaProperties::read(env.disk.as_ref(), &dir).await?;
             let found = found.ok_or_else(|| StorageError::Unformatted { path: dir.clone() })?;
             found.check(&dir, config.node_id, cluster_id.as_deref())?;
@@ -121,7 +133,7 @@ impl ReplicaManager {
             log_directories,
             previous_broker_epoch: None,
         };
-        Ok((Self { image: watch::Sender::new(Arc::default()) }, identity))
+        Ok((Self { _locks: locks, image: watch::Sender::new(Arc::default()) }, identity))
     }
 
     pub(super) fn start_background(&self, _config: &Config) -> Vec<task::Task<()>> {

@@ -35,9 +35,9 @@ fn a_directory_of_another_node_is_refused() {
 #[test]
 fn directories_of_two_clusters_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let env = env(Arc::new(Heard::default()));
     let path = |name: &str| dir.path().join(name);
     for name in ["a", "b"] {
+        let env = env(Arc::new(Heard::default()));
         run(format(&config(&path(name), &[]), FormatOptions::default(), &env)).unwrap();
     }
     let both = format!("{},{}", path("a").display(), path("b").display());

@@ -14,7 +14,7 @@ use ottla::protocol::frame::{
 };
 use ottla::protocol::messages::Request;
 use ottla::protocol::wire::Reader;
-use ottla::runtime::{Env, Observer, RealEnv};
+use ottla::runtime::{Env, Observer, real_env};
 use ottla::server::{Config, FormatOptions, Node, StartError, format};
 use ottla::types::Observation;
 
@@ -45,7 +45,7 @@ pub fn run<T>(future: impl Future<Output = T>) -> T {
 
 /// The real world.
 pub fn env(heard: Arc<Heard>) -> Env {
-    RealEnv::new(heard, 1).unwrap()
+    real_env(heard, 1).unwrap()
 }
 
 /// A configuration of one node on a free loopback port with its data in `dir`.
