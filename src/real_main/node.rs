@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use ottla::runtime::{real_env, signal};
+use ottla::runtime::{Observer, real_env, signal};
 use ottla::server::{self, Config, ConfigWarning, FormatOptions, Node, ParseOptions};
 use ottla::types::Uuid;
 use tracing::{info, warn};
@@ -88,7 +88,8 @@ fn run(args: &StartArgs) -> Result<ExitCode, Failure> {
     }
     let cores =
         args.cores.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let env = real_env(Arc::new(LogObserver), cores)
+    let observer = Arc::new(LogObserver::default());
+    let env = real_env(Arc::clone(&observer) as Arc<dyn Observer>, cores)
         .map_err(|error| Failure::new(Exit::Failed, "cannot start").why(error))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(Exit::Failed, "cannot start").why(error))?;
@@ -96,9 +97,7 @@ fn run(args: &StartArgs) -> Result<ExitCode, Failure> {
         let mut stop = signal::Stop::new().map_err(|error| Failure::new(Exit::Failed, "cannot listen for signals").why(error))?;
         let node = Node::start(config, env).await;
         let node = node.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
-        for (name, address) in node.listeners() {
-            info!(target: "start", listener = name, %address, "listening");
-        }
+        observer.name_topics(Box::new(node.topic_names()));
         info!(target: "start", "Kafka Server started");
         tokio::select! {
             biased;
@@ -180,7 +179,11 @@ fn log_to_stderr(format: LogFormat) {
     let filter = EnvFilter::try_from_env("OTTLA_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => builder.event_format(KafkaLines).init(),
+        LogFormat::Text => {
+            let colors = std::io::IsTerminal::is_terminal(&std::io::stderr())
+                && std::env::var_os("NO_COLOR").is_none();
+            builder.with_ansi(colors).event_format(KafkaLines).init();
+        }
         LogFormat::Json => builder.json().init(),
     }
 }

@@ -1,63 +1,185 @@
-//! What a node says of itself, as log lines: only state changes at INFO, requests below.
+//! What a node says of itself, as log lines: a constant phrase, and fields that always have the same names. At INFO only what
+//! changed; requests and batches below.
+
+use std::sync::{Arc, OnceLock};
 
 use ottla::runtime::Observer;
-use ottla::types::Observation;
-use tracing::{Level, debug, error, info, trace, warn};
+use ottla::types::{Observation, TopicId, TopicIdPartition, Uuid};
+use tracing::{debug, error, info, trace, warn};
+
+/// Looks up a topic's name.
+type TopicNames = Box<dyn Fn(TopicId) -> Option<Arc<str>> + Send + Sync>;
 
 /// Turns observations into `tracing` events.
-#[derive(Debug)]
-pub(crate) struct LogObserver;
+#[derive(Default)]
+pub(crate) struct LogObserver {
+    names: OnceLock<TopicNames>,
+}
+
+impl LogObserver {
+    /// From now on topics are logged by name. Until then, while a node starts, by id.
+    pub(crate) fn name_topics(&self, names: TopicNames) {
+        // A second call changes nothing: a process runs one node.
+        let _ = self.names.set(names);
+    }
+
+    fn topic(&self, topic_id: TopicId) -> String {
+        if topic_id == Uuid::METADATA_TOPIC {
+            return "__cluster_metadata".to_owned();
+        }
+        let name = self.names.get().and_then(|names| names(topic_id));
+        name.map_or_else(|| topic_id.to_string(), |name| name.to_string())
+    }
+
+    fn name(&self, partition: TopicIdPartition) -> String {
+        format!("{}-{}", self.topic(partition.topic_id), partition.partition)
+    }
+}
 
 impl Observer for LogObserver {
     fn observe(&self, observation: Observation) {
-        if tracing::level_filters::LevelFilter::current() >= level_of(&observation) {
-            log(observation);
+        use Observation as O;
+        match observation {
+            O::NodeStarted { broker, broker_epoch } => {
+                info!(target: "broker", node = %broker, %broker_epoch, "the broker serves");
+            }
+            O::NodeStopping { broker } => {
+                info!(target: "broker", node = %broker, "the broker stops")
+            }
+            O::LogDirOffline { index } => {
+                error!(target: "log", index, "a log directory failed and is out of use until the next start; nothing on it is acknowledged any more");
+            }
+            O::LogDirFull { index } => {
+                warn!(target: "log", index, "no space for an append: it was refused, and the log stays as it was");
+            }
+            O::ControllerElected { broker, epoch } => {
+                info!(target: "controller", node = %broker, %epoch, "became the active controller")
+            }
+            O::ControllerResigned { broker, epoch } => {
+                info!(target: "controller", node = %broker, %epoch, "is no longer the active controller")
+            }
+            O::BrokerRegistered { broker, broker_epoch } => {
+                info!(target: "controller", %broker, %broker_epoch, "a broker registered")
+            }
+            O::BrokerUnfenced { broker, broker_epoch } => {
+                info!(target: "controller", %broker, %broker_epoch, "a broker may lead")
+            }
+            O::BrokerFenced { broker, broker_epoch } => {
+                warn!(target: "controller", %broker, %broker_epoch, "a broker may no longer lead")
+            }
+            O::MetadataCommitted { end_offset } => {
+                debug!(target: "controller", offset = %end_offset, "metadata committed")
+            }
+            O::TopicCreated { topic_id, partitions } => {
+                info!(target: "controller", topic = self.topic(topic_id), partitions, "topic created")
+            }
+            O::TopicDeleted { topic_id } => {
+                info!(target: "controller", topic = self.topic(topic_id), "topic deleted")
+            }
+            O::ProducerIdAllocated { producer, epoch } => {
+                debug!(target: "broker", producer_id = %producer, %epoch, "producer id handed out")
+            }
+            O::ConnectionRefused { error } => {
+                debug!(target: "network", %error, "a connection was closed")
+            }
+            O::ProduceReceived { .. }
+            | O::ProduceAppended { .. }
+            | O::ProduceAcked { .. }
+            | O::ProduceDuplicate { .. }
+            | O::ProduceFailed { .. }
+            | O::FetchServed { .. }
+            | O::FetchFailed { .. }
+            | O::HighWatermarkAdvanced { .. } => self.observe_requests(observation),
+            O::LogFlushed { .. }
+            | O::LogRolled { .. }
+            | O::LogTruncated { .. }
+            | O::LogStartMoved { .. }
+            | O::LogRecovered { .. }
+            | O::LogDeleted { .. }
+            | O::SegmentCorrupt { .. }
+            | O::ProducerExpired { .. }
+            | O::LeaderElected { .. } => self.observe_logs(observation),
         }
     }
 }
 
-/// The level at which an observation is worth a line. Requests and batches are not worth one at INFO.
-const fn level_of(observation: &Observation) -> Level {
-    use Observation as O;
-    match observation {
-        O::LogDirOffline { .. } => Level::ERROR,
-        O::SegmentCorrupt { .. } | O::LogDirFull { .. } | O::BrokerFenced { .. } => Level::WARN,
-        O::ProduceReceived { .. }
-        | O::ProduceAppended { .. }
-        | O::ProduceAcked { .. }
-        | O::FetchServed { .. }
-        | O::HighWatermarkAdvanced { .. } => Level::TRACE,
-        O::ProduceDuplicate { .. }
-        | O::ProduceFailed { .. }
-        | O::FetchFailed { .. }
-        | O::LogFlushed { .. }
-        | O::LogRolled { .. }
-        | O::MetadataCommitted { .. }
-        | O::ProducerExpired { .. }
-        | O::ProducerIdAllocated { .. } => Level::DEBUG,
-        O::NodeStarted { .. }
-        | O::NodeStopping { .. }
-        | O::LogTruncated { .. }
-        | O::LogStartMoved { .. }
-        | O::LogRecovered { .. }
-        | O::LogDeleted { .. }
-        | O::ControllerElected { .. }
-        | O::ControllerResigned { .. }
-        | O::BrokerRegistered { .. }
-        | O::BrokerUnfenced { .. }
-        | O::TopicCreated { .. }
-        | O::TopicDeleted { .. }
-        | O::LeaderElected { .. }
-        | O::ConnectionRefused { .. } => Level::INFO,
+impl LogObserver {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the caller has split the observations")]
+    fn observe_requests(&self, observation: Observation) {
+        use Observation as O;
+        match observation {
+            O::ProduceReceived { partition, acks, records, bytes } => {
+                trace!(target: "produce", partition = self.name(partition), ?acks, records, bytes, "batch received");
+            }
+            O::ProduceAppended { partition, leader_epoch, base_offset, end_offset, .. } => {
+                trace!(target: "produce", partition = self.name(partition), %leader_epoch, offset = %base_offset, %end_offset, "batch appended");
+            }
+            O::ProduceAcked { partition, base_offset, end_offset, .. } => {
+                trace!(target: "produce", partition = self.name(partition), offset = %base_offset, %end_offset, "batch acknowledged");
+            }
+            O::ProduceDuplicate { partition, base_offset, producer } => {
+                debug!(target: "produce", partition = self.name(partition), offset = %base_offset, producer_id = %producer.id, "batch repeated: answered with the first one's offset");
+            }
+            O::ProduceFailed { partition, error } => {
+                debug!(target: "produce", partition = self.name(partition), %error, "batch refused")
+            }
+            O::FetchServed { partition, fetch_offset, end_offset, high_watermark } => {
+                trace!(target: "fetch", partition = self.name(partition), offset = %fetch_offset, %end_offset, %high_watermark, "records served");
+            }
+            O::FetchFailed { partition, error } => {
+                debug!(target: "fetch", partition = self.name(partition), %error, "fetch refused")
+            }
+            O::HighWatermarkAdvanced { partition, to, .. } => {
+                trace!(target: "replication", partition = self.name(partition), high_watermark = %to, "high watermark advanced")
+            }
+            _ => {}
+        }
     }
-}
 
-fn log(observation: Observation) {
-    match level_of(&observation) {
-        Level::ERROR => error!(target: "node", "{observation:?}"),
-        Level::WARN => warn!(target: "node", "{observation:?}"),
-        Level::INFO => info!(target: "node", "{observation:?}"),
-        Level::DEBUG => debug!(target: "node", "{observation:?}"),
-        Level::TRACE => trace!(target: "node", "{observation:?}"),
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the caller has split the observations")]
+    fn observe_logs(&self, observation: Observation) {
+        use Observation as O;
+        match observation {
+            O::LogFlushed { partition, end_offset } => {
+                debug!(target: "log", partition = self.name(partition), offset = %end_offset, "log flushed")
+            }
+            O::LogRolled { partition, base_offset } => {
+                debug!(target: "log", partition = self.name(partition), offset = %base_offset, "new segment")
+            }
+            O::LogTruncated { partition, from, to } => {
+                info!(target: "log", partition = self.name(partition), %from, %to, "log truncated");
+            }
+            O::LogStartMoved { partition, from, to } => {
+                info!(target: "log", partition = self.name(partition), %from, %to, "log start moved")
+            }
+            O::LogRecovered {
+                partition,
+                log_start_offset,
+                log_end_offset,
+                bytes_scanned,
+                bytes_cut,
+            } if bytes_cut > 0 => {
+                warn!(target: "log", partition = self.name(partition), start = %log_start_offset, end = %log_end_offset, bytes_scanned, bytes_cut, "log recovered: bytes that made no whole batch were cut off");
+            }
+            O::LogRecovered {
+                partition, log_start_offset, log_end_offset, bytes_scanned, ..
+            } => {
+                info!(target: "log", partition = self.name(partition), start = %log_start_offset, end = %log_end_offset, bytes_scanned, "log opened");
+            }
+            O::LogDeleted { partition } => {
+                info!(target: "log", partition = self.name(partition), "log deleted")
+            }
+            O::SegmentCorrupt { partition, segment, position } => {
+                error!(target: "log", partition = self.name(partition), %segment, position, "bytes on disk do not carry the checksum they were written with: they are not served");
+            }
+            O::ProducerExpired { partition, producer } => {
+                debug!(target: "log", partition = self.name(partition), producer_id = %producer, "idle producer forgotten")
+            }
+            O::LeaderElected { partition, leader, leader_epoch, unclean } => {
+                let leader = leader.map_or(-1, |leader| leader.value());
+                info!(target: "controller", partition = self.name(partition), leader, %leader_epoch, unclean, "leader elected");
+            }
+            _ => {}
+        }
     }
 }

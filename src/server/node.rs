@@ -25,7 +25,7 @@ use crate::metadata::records::{Endpoint as RegisteredEndpoint, FeatureRange};
 use crate::runtime::clock::{sleep, timeout_at};
 use crate::runtime::{Env, Listener, task};
 use crate::storage::StorageError;
-use crate::types::{ErrorCode, Observation, Uuid};
+use crate::types::{ErrorCode, Observation, TopicId, Uuid};
 
 /// How long requests under way may take at a stop before their connections are cut.
 const DRAIN_SPAN: Duration = Duration::from_secs(5);
@@ -135,6 +135,16 @@ impl Node {
             tracing::info!(node = %broker, listener = name, %address, "listening");
         }
         Ok(node)
+    }
+
+    /// Looks up topics' names, for whoever writes a log: does not keep the node alive.
+    #[must_use]
+    pub fn topic_names(&self) -> impl Fn(TopicId) -> Option<Arc<str>> + Send + Sync + 'static {
+        let broker = Arc::downgrade(&self.broker);
+        move |topic_id| {
+            let image = broker.upgrade()?.image();
+            image.topic_by_id(topic_id).map(|topic| Arc::clone(&topic.name))
+        }
     }
 
     /// The broker's listeners: their names and the addresses they are bound to.
