@@ -16,7 +16,7 @@ pub mod producer;
 
 pub use admin::{
     Admin, AdminConfig, ClusterDescription, ConfigEntry, EpochEnd, ListedOffset, NewTopic,
-    OffsetSpec, PartitionDescription, TopicDescription, VersionRange,
+    NodeDescription, PartitionDescription, ServedApi, TopicDescription,
 };
 pub use config::ConfigError;
 pub use consumer::{Consumer, ConsumerConfig, ConsumerRecord};

@@ -1,37 +1,138 @@
 //! The admin client's calls.
 
-use crate::client::error::ClientError;
-use crate::runtime::Env;
-use crate::types::{LeaderEpoch, TopicId, TopicPartition};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rand::rngs::StdRng;
 
 use super::{
-    AdminConfig, ClusterDescription, ConfigEntry, EpochEnd, ListedOffset, NewTopic, OffsetSpec,
-    TopicDescription, VersionRange,
+    AdminConfig, ClusterDescription, ConfigEntry, EpochEnd, ListedOffset, NewTopic,
+    NodeDescription, PartitionDescription, ServedApi, TopicDescription,
 };
+use crate::client::cluster_view::{ClusterView, Target};
+use crate::client::driver::Nodes;
+use crate::client::error::ClientError;
+use crate::protocol::messages::api_versions_response::ApiVersion;
+use crate::protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use crate::protocol::messages::delete_topics_request::DeleteTopicState;
+use crate::protocol::messages::describe_cluster_response::DescribeClusterBroker;
+use crate::protocol::messages::describe_configs_request::DescribeConfigsResource;
+use crate::protocol::messages::describe_configs_response::DescribeConfigsResourceResult;
+use crate::protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use crate::protocol::messages::metadata_request::MetadataRequestTopic;
+use crate::protocol::messages::metadata_response::MetadataResponseTopic;
+use crate::protocol::messages::offset_for_leader_epoch_request::{
+    OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
+use crate::protocol::messages::{
+    ApiVersionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest,
+    DescribeConfigsRequest, ListOffsetsRequest, Message, MetadataRequest, MetadataResponse,
+    OffsetForLeaderEpochRequest, Request,
+};
+use crate::protocol::{OffsetSpec, VersionRange};
+use crate::rpc::driver::CallOptions;
+use crate::rpc::network_client::RpcError;
+use crate::runtime::Env;
+use crate::runtime::clock::sleep;
+use crate::types::{ErrorCode, LeaderEpoch, Monotonic, TopicId, TopicPartition, Uuid};
 
-/// Asks a cluster about itself and changes it. Calls may run side by side.
-#[derive(Clone, Debug)]
+/// The longest answer that is taken, in bytes: Metadata of a hundred thousand partitions has 10 MB.
+const RESPONSE_BYTES_MAX: usize = 100 << 20;
+
+/// Kafka's number for topics in DescribeConfigs (Kafka: `ConfigResource.Type`).
+const RESOURCE_TOPIC: i8 = 2;
+
+/// Asks a cluster about itself and changes it. Calls may run side by side; clones share connections.
+///
+/// ```
+/// use ottla::client::{Admin, AdminConfig, NewTopic};
+/// use ottla::runtime::Env;
+///
+/// async fn make(env: Env) -> Result<(), Box<dyn std::error::Error>> {
+///     let admin = Admin::new(AdminConfig::new([("bootstrap.servers", "127.0.0.1:9092")])?, env);
+///     let topic_id = admin.create_topics(&[NewTopic::new("orders").partitions(3)]).await?.remove(0)?;
+///     println!("orders is {topic_id}");
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone)]
 pub struct Admin {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     env: Env,
+    config: AdminConfig,
+    state: Mutex<State>,
+}
+
+struct State {
+    view: ClusterView,
+    nodes: Nodes,
+    rng: StdRng,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let client_id = &self.shared.config.common.client_id;
+        f.debug_struct("Admin").field("client_id", client_id).finish()
+    }
+}
+
+/// What one attempt came to.
+enum Attempt<T> {
+    Done(T),
+    /// To be repeated while there is time; the text is for the error.
+    Again(String),
 }
 
 impl Admin {
     /// An admin client; connects with its first call.
     #[must_use]
     pub fn new(config: AdminConfig, env: Env) -> Self {
-        let _ = config;
-        Self { env }
+        let client_id = &config.common.client_id;
+        let state = State {
+            view: ClusterView::new(
+                &config.common,
+                false,
+                env.rng(&format!("{client_id}/metadata")),
+            ),
+            nodes: Nodes::new(&config.common, RESPONSE_BYTES_MAX, &env),
+            rng: env.rng(&format!("{client_id}/retry")),
+        };
+        Self { shared: Arc::new(Shared { env, config, state: Mutex::new(state) }) }
     }
 
     /// Makes topics. The answers come in the order of the questions.
+    ///
+    /// A request that was cut off is sent again, so a topic that it made may be answered TOPIC_ALREADY_EXISTS, as in Kafka.
     ///
     /// Errors: outer, the request as a whole; inner, the topic (TOPIC_ALREADY_EXISTS, INVALID_REPLICATION_FACTOR, …).
     pub async fn create_topics(
         &self,
         topics: &[NewTopic],
     ) -> Result<Vec<Result<TopicId, ClientError>>, ClientError> {
-        let _ = (topics, &self.env);
-        Err(ClientError::Closed)
+        let request = CreateTopicsRequest {
+            topics: topics.iter().map(creatable).collect(),
+            timeout_ms: self.timeout_ms(),
+            validate_only: false,
+        };
+        let is_elsewhere = |error: ErrorCode| error == ErrorCode::NotController;
+        let response = self
+            .ask(request, |response| {
+                match response.topics.iter().find(|topic| is_elsewhere(topic.error_code)) {
+                    Some(topic) => Attempt::Again(topic.error_code.to_string()),
+                    None => Attempt::Done(response),
+                }
+            })
+            .await?;
+        let answer = |wanted: &NewTopic| {
+            let answer = response.topics.iter().find(|topic| topic.name == wanted.name);
+            let answer = answer.ok_or_else(|| lacks(&wanted.name))?;
+            succeeded(answer.error_code, answer.error_message.clone())?;
+            Ok(answer.topic_id)
+        };
+        Ok(topics.iter().map(answer).collect())
     }
 
     /// Removes topics by name. The answers come in the order of the questions.
@@ -41,13 +142,40 @@ impl Admin {
         &self,
         topics: &[&str],
     ) -> Result<Vec<Result<(), ClientError>>, ClientError> {
-        let _ = topics;
-        Err(ClientError::Closed)
+        let state =
+            |name: &&str| DeleteTopicState { name: Some((*name).to_owned()), topic_id: Uuid::ZERO };
+        let request = DeleteTopicsRequest {
+            topics: topics.iter().map(state).collect(),
+            topic_names: Vec::new(),
+            timeout_ms: self.timeout_ms(),
+        };
+        // Versions before 6 have another list; every broker since Kafka 2.8 knows this one.
+        let versions = VersionRange::new(6, DeleteTopicsRequest::VERSIONS.max);
+        let response = self
+            .ask_in_versions(request, versions, |response| {
+                let moved =
+                    response.responses.iter().find(|t| t.error_code == ErrorCode::NotController);
+                match moved {
+                    Some(topic) => Attempt::Again(topic.error_code.to_string()),
+                    None => Attempt::Done(response),
+                }
+            })
+            .await?;
+        let answer = |wanted: &&str| {
+            let answer = response.responses.iter().find(|t| t.name.as_deref() == Some(*wanted));
+            let answer = answer.ok_or_else(|| lacks(wanted))?;
+            succeeded(answer.error_code, answer.error_message.clone())
+        };
+        Ok(topics.iter().map(answer).collect())
     }
 
     /// The names of all topics, sorted, internal ones included.
     pub async fn list_topics(&self) -> Result<Vec<String>, ClientError> {
-        Err(ClientError::Closed)
+        let response = self.metadata(None).await?;
+        let mut names: Vec<String> =
+            response.topics.into_iter().filter_map(|topic| topic.name).collect();
+        names.sort_unstable();
+        Ok(names)
     }
 
     /// Describes topics, without making any. The answers come in the order of the questions.
@@ -57,33 +185,117 @@ impl Admin {
         &self,
         topics: &[&str],
     ) -> Result<Vec<Result<TopicDescription, ClientError>>, ClientError> {
-        let _ = topics;
-        Err(ClientError::Closed)
+        let response = self.metadata(Some(topics)).await?;
+        let answer = |wanted: &&str| {
+            let answer = response.topics.iter().find(|t| t.name.as_deref() == Some(*wanted));
+            let answer = answer.ok_or_else(|| lacks(wanted))?;
+            succeeded(answer.error_code, None)?;
+            Ok(describe(wanted, answer))
+        };
+        Ok(topics.iter().map(answer).collect())
     }
 
-    /// The configuration of a topic.
+    /// The configuration of a topic, sorted by name.
     pub async fn describe_topic_configs(
         &self,
         topic: &str,
     ) -> Result<Vec<ConfigEntry>, ClientError> {
-        let _ = topic;
-        Err(ClientError::Closed)
+        let request = DescribeConfigsRequest {
+            resources: vec![DescribeConfigsResource {
+                resource_type: RESOURCE_TOPIC,
+                resource_name: topic.to_owned(),
+                configuration_keys: None,
+            }],
+            ..DescribeConfigsRequest::default()
+        };
+        let mut response = self.ask(request, Attempt::Done).await?;
+        let result = response.results.pop().ok_or_else(|| lacks(topic))?;
+        succeeded(result.error_code, result.error_message)?;
+        let entry = |config: DescribeConfigsResourceResult| ConfigEntry {
+            name: config.name,
+            value: config.value,
+            source: config.config_source,
+            read_only: config.read_only,
+            is_sensitive: config.is_sensitive,
+        };
+        let mut entries: Vec<ConfigEntry> = result.configs.into_iter().map(entry).collect();
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
     }
 
     /// The cluster's brokers and controller.
     pub async fn describe_cluster(&self) -> Result<ClusterDescription, ClientError> {
-        Err(ClientError::Closed)
+        let response = self.ask(DescribeClusterRequest::default(), Attempt::Done).await?;
+        succeeded(response.error_code, response.error_message)?;
+        let node = |broker: DescribeClusterBroker| {
+            let port = u16::try_from(broker.port).ok()?;
+            let (id, host, rack) = (broker.broker_id, broker.host, broker.rack);
+            Some(NodeDescription { id, host, port, rack })
+        };
+        let mut nodes: Vec<NodeDescription> =
+            response.brokers.into_iter().filter_map(node).collect();
+        nodes.sort_by_key(|node| node.id);
+        Ok(ClusterDescription {
+            cluster_id: response.cluster_id,
+            controller: response.controller_id,
+            nodes,
+        })
     }
 
-    /// Offsets of partitions, asked of their leaders, in the order of the questions.
+    /// Offsets of partitions, asked of their leaders, in the order of the questions. The end of a log is its high watermark
+    /// (`read_uncommitted`).
     ///
-    /// Errors: outer, the request as a whole; inner, the partition.
+    /// Errors: outer, a leader could not be asked; inner, the partition.
     pub async fn list_offsets(
         &self,
         questions: &[(TopicPartition, OffsetSpec)],
     ) -> Result<Vec<Result<ListedOffset, ClientError>>, ClientError> {
-        let _ = questions;
-        Err(ClientError::Closed)
+        let mut answers = Vec::new();
+        for (partition, offset) in questions {
+            answers.push(self.list_offset(partition, *offset).await);
+        }
+        let is_answer = |answer: &Result<_, ClientError>| {
+            matches!(answer, Ok(_) | Err(ClientError::Answer { .. }))
+        };
+        match answers.iter().position(|answer| !is_answer(answer)) {
+            Some(index) => answers.swap_remove(index).map(|_| Vec::new()),
+            None => Ok(answers),
+        }
+    }
+
+    async fn list_offset(
+        &self,
+        partition: &TopicPartition,
+        offset: OffsetSpec,
+    ) -> Result<ListedOffset, ClientError> {
+        let question = |leader_epoch| ListOffsetsRequest {
+            topics: vec![ListOffsetsTopic {
+                name: partition.topic.to_string(),
+                partitions: vec![ListOffsetsPartition {
+                    partition_index: partition.partition,
+                    current_leader_epoch: leader_epoch,
+                    timestamp: offset,
+                }],
+            }],
+            timeout_ms: self.timeout_ms(),
+            ..ListOffsetsRequest::default()
+        };
+        let mut versions = ListOffsetsRequest::VERSIONS;
+        // Versions before 7 do not know the largest timestamp (KIP-734).
+        if offset == OffsetSpec::MaxTimestamp {
+            versions.min = 7;
+        }
+        self.ask_leader(partition, versions, question, |response| {
+            let answers = response.topics.into_iter().flat_map(|topic| topic.partitions);
+            let answer = answers.into_iter().next()?;
+            let listed = ListedOffset {
+                offset: answer.offset,
+                timestamp: answer.timestamp.filter(|time| time.millis() >= 0),
+                leader_epoch: answer.leader_epoch,
+            };
+            Some((answer.error_code, listed))
+        })
+        .await
     }
 
     /// Where a leader epoch ends (KIP-101), asked of the partition's leader.
@@ -92,12 +304,292 @@ impl Admin {
         partition: &TopicPartition,
         leader_epoch: LeaderEpoch,
     ) -> Result<EpochEnd, ClientError> {
-        let _ = (partition, leader_epoch);
-        Err(ClientError::Closed)
+        let question = |current_leader_epoch| OffsetForLeaderEpochRequest {
+            topics: vec![OffsetForLeaderTopic {
+                topic: partition.topic.to_string(),
+                partitions: vec![OffsetForLeaderPartition {
+                    partition: partition.partition,
+                    current_leader_epoch,
+                    leader_epoch: Some(leader_epoch),
+                }],
+            }],
+            ..OffsetForLeaderEpochRequest::default()
+        };
+        let versions = OffsetForLeaderEpochRequest::VERSIONS;
+        self.ask_leader(partition, versions, question, |response| {
+            let answers = response.topics.into_iter().flat_map(|topic| topic.partitions);
+            let answer = answers.into_iter().next()?;
+            let (leader_epoch, end_offset) = (answer.leader_epoch, answer.end_offset);
+            Some((answer.error_code, EpochEnd { leader_epoch, end_offset }))
+        })
+        .await
     }
 
     /// What the broker that answers first serves, sorted by API number.
-    pub async fn api_versions(&self) -> Result<Vec<VersionRange>, ClientError> {
-        Err(ClientError::Closed)
+    pub async fn api_versions(&self) -> Result<Vec<ServedApi>, ClientError> {
+        let request = ApiVersionsRequest {
+            client_software_name: "ottla".to_owned(),
+            client_software_version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let response = self.ask(request, Attempt::Done).await?;
+        succeeded(response.error_code, None)?;
+        let served = |range: &ApiVersion| {
+            let versions = VersionRange::new(range.min_version, range.max_version);
+            ServedApi { api_key: range.api_key, versions }
+        };
+        let mut apis: Vec<ServedApi> = response.api_keys.iter().map(served).collect();
+        apis.sort_by_key(|api| api.api_key);
+        Ok(apis)
     }
+
+    // ---- asking ----
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A poisoned lock means that a bug panicked elsewhere; that panic is the one to be seen.
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn timeout_ms(&self) -> i32 {
+        i32::try_from(self.shared.config.common.request_timeout.as_millis()).unwrap_or(i32::MAX)
+    }
+
+    fn now(&self) -> Monotonic {
+        self.shared.env.clock.now().monotonic
+    }
+
+    async fn metadata(&self, topics: Option<&[&str]>) -> Result<MetadataResponse, ClientError> {
+        let topic = |name: &&str| MetadataRequestTopic {
+            topic_id: Uuid::ZERO,
+            name: Some((*name).to_owned()),
+        };
+        let request = MetadataRequest {
+            topics: topics.map(|topics| topics.iter().map(topic).collect()),
+            allow_auto_topic_creation: false,
+            ..MetadataRequest::default()
+        };
+        self.ask(request, |response| {
+            if response.error_code.is_none() {
+                Attempt::Done(response)
+            } else {
+                Attempt::Again(response.error_code.to_string())
+            }
+        })
+        .await
+    }
+
+    /// Asks any broker, in any version.
+    async fn ask<R, T>(
+        &self,
+        request: R,
+        judge: impl Fn(R::Response) -> Attempt<T>,
+    ) -> Result<T, ClientError>
+    where
+        R: Request + Send + 'static,
+        R::Response: Send + 'static,
+    {
+        self.ask_in_versions(request, R::VERSIONS, judge).await
+    }
+
+    /// Asks any broker until `judge` is content or `default.api.timeout.ms` is over.
+    async fn ask_in_versions<R, T>(
+        &self,
+        request: R,
+        versions: VersionRange,
+        judge: impl Fn(R::Response) -> Attempt<T>,
+    ) -> Result<T, ClientError>
+    where
+        R: Request + Send + 'static,
+        R::Response: Send + 'static,
+    {
+        let mut tries = Tries::new(self, R::API.name());
+        loop {
+            let target = self.state().view.anybody();
+            match self.call(&target, request.clone(), versions, &tries).await {
+                Ok(response) => match judge(response) {
+                    Attempt::Done(value) => return Ok(value),
+                    Attempt::Again(reason) => tries.failed(self, reason).await?,
+                },
+                Err(error) => tries.broken(self, error).await?,
+            }
+        }
+    }
+
+    /// Asks the partition's leader until it gives an answer that is not to be repeated.
+    async fn ask_leader<R, T>(
+        &self,
+        partition: &TopicPartition,
+        versions: VersionRange,
+        question: impl Fn(Option<LeaderEpoch>) -> R,
+        read: impl Fn(R::Response) -> Option<(ErrorCode, T)>,
+    ) -> Result<T, ClientError>
+    where
+        R: Request + Send + 'static,
+        R::Response: Send + 'static,
+    {
+        let mut tries = Tries::new(self, R::API.name());
+        let mut is_known = false;
+        loop {
+            if !is_known {
+                self.learn_topic(partition).await?;
+                is_known = true;
+            }
+            let (target, epoch) = {
+                let view = &self.state().view;
+                let target = view.leader(partition).and_then(|leader| view.broker(leader));
+                (target, view.partition(partition).and_then(|known| known.leader_epoch))
+            };
+            let Some(target) = target else {
+                is_known = false;
+                tries.failed(self, format!("{partition} has no leader")).await?;
+                continue;
+            };
+            match self.call(&target, question(epoch), versions, &tries).await {
+                Ok(response) => match read(response) {
+                    Some((ErrorCode::None, value)) => return Ok(value),
+                    Some((error, _)) if !error.is_retriable() => {
+                        return Err(ClientError::Answer { error, message: None });
+                    }
+                    Some((error, _)) => {
+                        is_known = false;
+                        tries.failed(self, error.to_string()).await?;
+                    }
+                    None => return Err(lacks(&partition.to_string())),
+                },
+                Err(error) => {
+                    is_known = false;
+                    tries.broken(self, error).await?;
+                }
+            }
+        }
+    }
+
+    /// Takes in what Metadata says of the partition's topic.
+    async fn learn_topic(&self, partition: &TopicPartition) -> Result<(), ClientError> {
+        let response = self.metadata(Some(&[&partition.topic])).await?;
+        if let Some(topic) = response.topics.first() {
+            succeeded(topic.error_code, Some(format!("topic {}", partition.topic)))?;
+        }
+        let now = self.shared.env.clock.now();
+        let mut state = self.state();
+        state.view.want(&partition.topic);
+        state.view.on_response(now, response);
+        match state.view.topic(&partition.topic).map(|topic| topic.partitions.len()) {
+            Some(count) if partition.partition.value().unsigned_abs() as usize >= count => {
+                Err(ClientError::InvalidPartition {
+                    topic: partition.topic.to_string(),
+                    partition: partition.partition.value(),
+                    partitions: u32::try_from(count).unwrap_or(u32::MAX),
+                })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    async fn call<R>(
+        &self,
+        target: &Target,
+        request: R,
+        versions: VersionRange,
+        tries: &Tries,
+    ) -> Result<R::Response, RpcError>
+    where
+        R: Request + Send + 'static,
+        R::Response: Send + 'static,
+    {
+        let left = tries.deadline.since(self.now());
+        let timeout = self.shared.config.common.request_timeout.min(left);
+        let channel = self.state().nodes.channel(target);
+        channel.call(request, CallOptions { versions, timeout }).await
+    }
+}
+
+/// The attempts of one call.
+struct Tries {
+    api: &'static str,
+    deadline: Monotonic,
+    failures: u32,
+}
+
+impl Tries {
+    fn new(admin: &Admin, api: &'static str) -> Self {
+        let deadline = admin.now() + admin.shared.config.api_timeout;
+        Self { api, deadline, failures: 0 }
+    }
+
+    /// A broker could not be asked: another is, after a pause.
+    async fn broken(&mut self, admin: &Admin, error: RpcError) -> Result<(), ClientError> {
+        if let RpcError::UnsupportedVersion { api } = error {
+            return Err(ClientError::UnsupportedVersion { api: api.to_string() });
+        }
+        admin.state().view.on_node_failed();
+        self.failed(admin, error.to_string()).await
+    }
+
+    /// Pauses before the next attempt.
+    ///
+    /// Errors: there is no time for one.
+    async fn failed(&mut self, admin: &Admin, reason: String) -> Result<(), ClientError> {
+        self.failures += 1;
+        let pause = {
+            let backoff = admin.shared.config.common.retry_backoff();
+            backoff.pause(self.failures, &mut admin.state().rng)
+        };
+        if admin.now() + pause >= self.deadline {
+            return Err(ClientError::TimedOut {
+                waited_for: format!("answer to {}", self.api),
+                after: admin.shared.config.api_timeout,
+                last_error: Some(reason),
+            });
+        }
+        sleep(admin.shared.env.clock.as_ref(), pause).await;
+        Ok(())
+    }
+}
+
+fn creatable(topic: &NewTopic) -> CreatableTopic {
+    // −1 is Kafka's word for the broker's default.
+    let partitions = topic.partitions.map(|count| i32::try_from(count).unwrap_or(i32::MAX));
+    let replicas = topic.replication_factor.map(|count| i16::try_from(count).unwrap_or(i16::MAX));
+    let config = |(name, value): (&String, &String)| CreatableTopicConfig {
+        name: name.clone(),
+        value: Some(value.clone()),
+    };
+    CreatableTopic {
+        name: topic.name.clone(),
+        num_partitions: partitions.unwrap_or(-1),
+        replication_factor: replicas.unwrap_or(-1),
+        assignments: Vec::new(),
+        configs: topic.configs.iter().map(config).collect(),
+    }
+}
+
+fn describe(name: &str, topic: &MetadataResponseTopic) -> TopicDescription {
+    let mut partitions: Vec<PartitionDescription> = topic
+        .partitions
+        .iter()
+        .map(|partition| PartitionDescription {
+            partition: partition.partition_index,
+            leader: partition.leader_id,
+            leader_epoch: partition.leader_epoch,
+            replicas: partition.replica_nodes.clone(),
+            in_sync_replicas: partition.isr_nodes.clone(),
+            offline_replicas: partition.offline_replicas.clone(),
+        })
+        .collect();
+    partitions.sort_by_key(|partition| partition.partition);
+    TopicDescription {
+        name: name.to_owned(),
+        topic_id: Some(topic.topic_id).filter(|id| *id != Uuid::ZERO),
+        is_internal: topic.is_internal,
+        partitions,
+    }
+}
+
+fn succeeded(error: ErrorCode, message: Option<String>) -> Result<(), ClientError> {
+    if error.is_none() { Ok(()) } else { Err(ClientError::Answer { error, message }) }
+}
+
+fn lacks(what: &str) -> ClientError {
+    let message = Some(format!("the answer does not speak of {what}"));
+    ClientError::Answer { error: ErrorCode::UnknownServerError, message }
 }

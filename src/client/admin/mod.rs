@@ -6,5 +6,5 @@ mod types;
 pub use driver::Admin;
 pub use types::{
     AdminConfig, ClusterDescription, ConfigEntry, EpochEnd, ListedOffset, NewTopic,
-    NodeDescription, OffsetSpec, PartitionDescription, TopicDescription, VersionRange,
+    NodeDescription, PartitionDescription, ServedApi, TopicDescription,
 };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::client::config::{CommonConfig, ConfigError, Names, Reader, common_names, property_map};
+use crate::protocol::VersionRange;
 use crate::types::{BrokerId, LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId};
 
 /// What an [`super::Admin`] is told once, parsed from Kafka's property names.
@@ -171,20 +172,7 @@ pub struct ConfigEntry {
     pub is_sensitive: bool,
 }
 
-/// Which offset is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum OffsetSpec {
-    /// The log's start.
-    Earliest,
-    /// One past the last record that a consumer may read.
-    Latest,
-    /// The record with the largest timestamp (KIP-734).
-    MaxTimestamp,
-    /// The first record at or after this time.
-    At(Timestamp),
-}
-
-/// The answer to an [`OffsetSpec`].
+/// The answer to an [`OffsetSpec`](crate::protocol::OffsetSpec).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListedOffset {
     /// The offset; `None` where no record is that young.
@@ -204,13 +192,11 @@ pub struct EpochEnd {
     pub end_offset: Option<Offset>,
 }
 
-/// Versions of an API that a broker serves, both ends inclusive.
+/// Versions of an API that a broker serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VersionRange {
-    /// The API's number.
+pub struct ServedApi {
+    /// The API's number; not necessarily one that we know.
     pub api_key: i16,
-    /// The lowest.
-    pub min: i16,
-    /// The highest.
-    pub max: i16,
+    /// The versions.
+    pub versions: VersionRange,
 }

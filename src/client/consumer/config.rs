@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::client::config::{CommonConfig, ConfigError, Names, Reader, common_names, property_map};
+use crate::protocol::IsolationLevel;
 
 /// Where to go on where the position does not exist: `auto.offset.reset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,15 +15,6 @@ pub enum OffsetReset {
     Latest,
     /// Nowhere: `poll` fails.
     None,
-}
-
-/// Which records of transactions are handed out: `isolation.level`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum IsolationLevel {
-    /// All.
-    ReadUncommitted,
-    /// Only those of committed transactions.
-    ReadCommitted,
 }
 
 /// What a [`super::Consumer`] is told once, parsed from Kafka's property names.

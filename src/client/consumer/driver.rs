@@ -1,97 +1,240 @@
-//! The consumer's task, and the calls on it.
+//! The consumer's calls, and its waiting. It has no task of its own: answers are taken in by the calls, as in Kafka's client,
+//! while the connections read ahead.
 
+use std::fmt;
 use std::time::Duration;
 
-use crate::client::error::ClientError;
-use crate::runtime::Env;
-use crate::types::{Offset, TopicPartition};
+use tokio::select;
+use tokio::sync::mpsc;
 
+use super::fetcher::{Effect, Event, Fetcher};
 use super::{ConsumerConfig, ConsumerRecord};
+use crate::client::driver::Nodes;
+use crate::client::error::ClientError;
+use crate::protocol::OffsetSpec;
+use crate::protocol::messages::{FetchRequest, ListOffsetsRequest, MetadataRequest};
+use crate::rpc::driver::CallOptions;
+use crate::runtime::clock::wait_until;
+use crate::runtime::{Env, Timer};
+use crate::types::{Monotonic, Offset, TopicPartition};
+
+/// Room for what an answer holds beside the records, in bytes.
+const RESPONSE_BYTES_BESIDE: usize = 16 << 20;
 
 /// Reads records of assigned partitions. For one owner: calls take `&mut self`.
-#[derive(Debug)]
+///
+/// ```
+/// use std::time::Duration;
+/// use ottla::client::{Consumer, ConsumerConfig};
+/// use ottla::runtime::Env;
+/// use ottla::types::{PartitionIndex, TopicPartition};
+///
+/// async fn read_all(env: Env) -> Result<(), Box<dyn std::error::Error>> {
+///     let properties = [("bootstrap.servers", "127.0.0.1:9092"), ("auto.offset.reset", "earliest")];
+///     let mut consumer = Consumer::new(ConsumerConfig::new(properties)?, env);
+///     consumer.assign(vec![TopicPartition { topic: "orders".into(), partition: PartitionIndex::new(0) }]);
+///     loop {
+///         for record in consumer.poll(Duration::from_millis(100)).await? {
+///             println!("{} {:?}", record.offset, record.value);
+///         }
+///     }
+/// }
+/// ```
 pub struct Consumer {
+    machine: Fetcher,
+    nodes: Nodes,
     env: Env,
+    timer: Box<dyn Timer>,
+    answers: mpsc::UnboundedReceiver<Event>,
+    answer_to: mpsc::UnboundedSender<Event>,
+    request_timeout: Duration,
+    api_timeout: Duration,
+}
+
+impl fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer").field("assignment", &self.assignment()).finish_non_exhaustive()
+    }
 }
 
 impl Consumer {
-    /// A consumer without partitions; starts its task at once.
+    /// A consumer without partitions. Nothing is asked before the first `poll` or `position`.
     #[must_use]
     pub fn new(config: ConsumerConfig, env: Env) -> Self {
-        let _ = config;
-        Self { env }
+        // A first batch may be larger than fetch.max.bytes (KIP-74): twice that is enough for any real one.
+        let response_bytes_max =
+            (config.fetch_bytes_max as usize).saturating_mul(2) + RESPONSE_BYTES_BESIDE;
+        let (answer_to, answers) = mpsc::unbounded_channel();
+        let client_id = config.common.client_id.clone();
+        Self {
+            nodes: Nodes::new(&config.common, response_bytes_max, &env),
+            timer: env.clock.timer(),
+            answers,
+            answer_to,
+            request_timeout: config.common.request_timeout,
+            api_timeout: config.api_timeout,
+            machine: Fetcher::new(config, |purpose| env.rng(&format!("{client_id}/{purpose}"))),
+            env,
+        }
     }
 
     /// Reads these partitions from now on, and no others. Those that stay keep their position; new ones start where
     /// `auto.offset.reset` says until they are sought.
     pub fn assign(&mut self, partitions: Vec<TopicPartition>) {
-        let _ = (partitions, &self.env);
+        self.machine.assign(partitions);
     }
 
     /// What is assigned, sorted.
     #[must_use]
     pub fn assignment(&self) -> Vec<TopicPartition> {
-        Vec::new()
+        self.machine.assignment()
     }
 
     /// The next poll goes on at `offset`.
     ///
     /// Errors: [`ClientError::NotAssigned`].
     pub fn seek(&mut self, partition: &TopicPartition, offset: Offset) -> Result<(), ClientError> {
-        let _ = offset;
-        Err(ClientError::NotAssigned(partition.clone()))
+        self.machine.seek(partition, offset)
     }
 
     /// The next poll goes on at the start of the log; all assigned partitions where `partitions` is empty.
     ///
     /// Errors: [`ClientError::NotAssigned`].
     pub fn seek_to_beginning(&mut self, partitions: &[TopicPartition]) -> Result<(), ClientError> {
-        let _ = partitions;
-        Ok(())
+        self.machine.seek_to(partitions, OffsetSpec::Earliest)
     }
 
     /// The next poll goes on at the end of the log (with `read_committed`, the last stable offset); all assigned partitions
-    /// where `partitions` is empty.
+    /// where `partitions` is empty. Which offset that is, is asked by the next `poll` or `position`.
     ///
     /// Errors: [`ClientError::NotAssigned`].
     pub fn seek_to_end(&mut self, partitions: &[TopicPartition]) -> Result<(), ClientError> {
-        let _ = partitions;
-        Ok(())
+        self.machine.seek_to(partitions, OffsetSpec::Latest)
     }
 
     /// The offset of the next record that `poll` will hand out. Waits where it must be asked for.
     ///
-    /// Errors: [`ClientError::NotAssigned`], [`ClientError::TimedOut`] after `default.api.timeout.ms`.
+    /// Errors: [`ClientError::NotAssigned`], [`ClientError::TimedOut`] after `default.api.timeout.ms`,
+    /// [`ClientError::OffsetOutOfRange`] where there is none and `auto.offset.reset=none`.
     pub async fn position(&mut self, partition: &TopicPartition) -> Result<Offset, ClientError> {
-        Err(ClientError::NotAssigned(partition.clone()))
+        let deadline = self.env.clock.now().monotonic + self.api_timeout;
+        loop {
+            self.advance();
+            if let Some(offset) = self.machine.position(partition)? {
+                return Ok(offset);
+            }
+            if !self.wait(deadline).await {
+                return Err(ClientError::TimedOut {
+                    waited_for: format!("position in {partition}"),
+                    after: self.api_timeout,
+                    last_error: self.machine.last_failure(),
+                });
+            }
+        }
     }
 
     /// Keeps these partitions out of `poll` without losing what was fetched.
     ///
     /// Errors: [`ClientError::NotAssigned`].
     pub fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), ClientError> {
-        let _ = partitions;
-        Ok(())
+        self.machine.set_paused(partitions, true)
     }
 
     /// Takes these partitions into `poll` again.
     ///
     /// Errors: [`ClientError::NotAssigned`].
     pub fn resume(&mut self, partitions: &[TopicPartition]) -> Result<(), ClientError> {
-        let _ = partitions;
-        Ok(())
+        self.machine.set_paused(partitions, false)
     }
 
     /// Hands out what has arrived, at most `max.poll.records`, at once; waits only while there is nothing, at most `timeout`.
-    /// Records of one partition come in the order of their offsets. The next fetch runs meanwhile.
+    /// Records of one partition come in the order of their offsets. The next fetch runs meanwhile. Cancel-safe.
     ///
     /// Errors: [`ClientError::OffsetOutOfRange`] with `auto.offset.reset=none`, [`ClientError::CorruptBatch`],
     /// [`ClientError::Answer`] for what will not get better by itself. Positions stay where they were.
     pub async fn poll(&mut self, timeout: Duration) -> Result<Vec<ConsumerRecord>, ClientError> {
-        let _ = timeout;
-        Err(ClientError::Closed)
+        let deadline = self.env.clock.now().monotonic + timeout;
+        loop {
+            self.advance();
+            let records = self.machine.take_records()?;
+            if !records.is_empty() {
+                // What is now empty is fetched while the caller works.
+                self.advance();
+                return Ok(records);
+            }
+            // Bytes without a record to hand out may have made room for another fetch.
+            self.advance();
+            if !self.wait(deadline).await {
+                return Ok(records);
+            }
+        }
     }
 
-    /// Ends the task and closes the connections.
-    pub async fn close(self) {}
+    /// Closes the connections. Dropping the consumer does the same.
+    pub async fn close(mut self) {
+        self.nodes.clear();
+    }
+
+    /// Takes in what has arrived, asks for what is missing.
+    fn advance(&mut self) {
+        while let Ok(event) = self.answers.try_recv() {
+            self.handle(event);
+        }
+        self.handle(Event::Tick);
+    }
+
+    /// Waits for something to happen. Returns whether something may have, before `deadline`.
+    async fn wait(&mut self, deadline: Monotonic) -> bool {
+        let now = self.env.clock.now().monotonic;
+        if now >= deadline {
+            return false;
+        }
+        let wake = self.machine.deadline().map_or(deadline, |at| at.min(deadline));
+        let event = select! {
+            biased;
+            event = self.answers.recv() => event.expect("the consumer holds a sender itself"),
+            () = wait_until(self.timer.as_mut(), Some(wake)) => Event::Tick,
+        };
+        self.handle(event);
+        true
+    }
+
+    fn handle(&mut self, event: Event) {
+        let mut effects = Vec::new();
+        self.machine.handle(self.env.clock.now(), event, &mut effects);
+        for effect in effects {
+            self.perform(effect);
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        let answer_to = self.answer_to.clone();
+        let timeout = self.request_timeout;
+        // Whoever asked may be gone when the answer comes: then nobody cares for it.
+        match effect {
+            Effect::Metadata(query) => {
+                let options = CallOptions::new::<MetadataRequest>(timeout);
+                let channel = self.nodes.channel(&query.target);
+                channel.submit(query.request, options, move |answer| {
+                    let _ = answer_to.send(Event::MetadataAnswered(answer));
+                });
+            }
+            Effect::ListOffsets { target, token, request } => {
+                let options = CallOptions::new::<ListOffsetsRequest>(timeout);
+                self.nodes.channel(&target).submit(request, options, move |answer| {
+                    let _ = answer_to.send(Event::OffsetsAnswered(token, answer));
+                });
+            }
+            Effect::Fetch { target, token, request, versions } => {
+                let options = CallOptions { versions, timeout };
+                self.nodes.channel(&target).submit::<FetchRequest>(
+                    request,
+                    options,
+                    move |answer| {
+                        let _ = answer_to.send(Event::FetchAnswered(token, answer));
+                    },
+                );
+            }
+        }
+    }
 }

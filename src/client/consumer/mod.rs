@@ -1,9 +1,11 @@
 //! The consumer, with partitions assigned by hand: it fetches ahead, [`Consumer::poll`] hands out what has arrived.
 
+mod completed_fetch;
 mod config;
 mod driver;
+mod fetcher;
 mod record;
 
-pub use config::{ConsumerConfig, IsolationLevel, OffsetReset};
+pub use config::{ConsumerConfig, OffsetReset};
 pub use driver::Consumer;
 pub use record::ConsumerRecord;
