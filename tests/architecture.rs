@@ -16,7 +16,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("replica", &["types", "protocol", "log"]),
     ("controller", &["types", "protocol", "metadata"]),
     ("broker", &["types", "protocol", "metadata"]),
-    ("client", &["types", "protocol"]),
+    ("client", &["types", "protocol", "rpc"]),
     ("rpc", &["types", "protocol"]),
     ("runtime", &["types"]),
     ("storage", &["types", "protocol", "log", "runtime"]),

@@ -1,1 +1,330 @@
-//! What a client knows of the cluster.
+//! What a client knows of the cluster, and when it asks again (pure). Each client has one.
+//!
+//! One Metadata request is under way at a time. Who is asked: the brokers that are known, then the bootstrap servers, the
+//! next one after each failure; so a cluster whose every known broker is gone is found again (KIP-899).
+//!
+//! Kafka: `Metadata`, `ProducerMetadata`, `NetworkClient.DefaultMetadataUpdater`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+
+use super::config::CommonConfig;
+use crate::protocol::messages::metadata_request::MetadataRequestTopic;
+use crate::protocol::messages::metadata_response::MetadataResponseTopic;
+use crate::protocol::messages::{MetadataRequest, MetadataResponse};
+use crate::rpc::{Backoff, Endpoint};
+use crate::types::{
+    BrokerId, ErrorCode, LeaderEpoch, Monotonic, Now, PartitionIndex, TopicId, TopicPartition, Uuid,
+};
+
+/// Somebody to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum NodeKey {
+    /// The entry of `bootstrap.servers` with this index: which broker answers there is not known.
+    Bootstrap(usize),
+    /// A broker of the cluster.
+    Broker(BrokerId),
+}
+
+/// What is known of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TopicView {
+    /// Its id; `None` from brokers that know none.
+    pub(crate) topic_id: Option<TopicId>,
+    /// In the order of their numbers, without gaps.
+    pub(crate) partitions: Vec<PartitionView>,
+}
+
+/// What is known of a partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PartitionView {
+    /// Who leads it, as far as is known.
+    pub(crate) leader: Option<BrokerId>,
+    /// The leader's term.
+    pub(crate) leader_epoch: Option<LeaderEpoch>,
+}
+
+/// Somebody to ask, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// Who.
+    pub(crate) node: NodeKey,
+    /// Where it listens.
+    pub(crate) endpoint: Endpoint,
+}
+
+/// A Metadata request to be sent.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct MetadataQuery {
+    /// To whom.
+    pub(crate) target: Target,
+    /// What.
+    pub(crate) request: MetadataRequest,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct ClusterView {
+    bootstrap: Vec<Endpoint>,
+    age_max: Duration,
+    backoff: Backoff,
+    allow_auto_create: bool,
+    rng: StdRng,
+    brokers: BTreeMap<BrokerId, Endpoint>,
+    topics: BTreeMap<Arc<str>, TopicView>,
+    /// The last error of topics that are wanted and not known.
+    errors: BTreeMap<Arc<str>, ErrorCode>,
+    wanted: BTreeSet<Arc<str>>,
+    is_asking: bool,
+    /// Somebody found that what is known is wrong or not enough.
+    is_update_requested: bool,
+    updated_at: Option<Monotonic>,
+    not_before: Monotonic,
+    /// Requests that failed, or left something open, one after another.
+    failures: u32,
+    /// Counts on through whom may be asked.
+    turn: usize,
+    last_failure: Option<String>,
+}
+
+impl ClusterView {
+    pub(crate) fn new(config: &CommonConfig, allow_auto_create: bool, mut rng: StdRng) -> Self {
+        let turn = rng.random_range(0..config.bootstrap_servers.len().max(1));
+        Self {
+            bootstrap: config.bootstrap_servers.clone(),
+            age_max: config.metadata_age_max,
+            backoff: config.retry_backoff(),
+            allow_auto_create,
+            rng,
+            brokers: BTreeMap::new(),
+            topics: BTreeMap::new(),
+            errors: BTreeMap::new(),
+            wanted: BTreeSet::new(),
+            is_asking: false,
+            is_update_requested: false,
+            updated_at: None,
+            not_before: Monotonic::ZERO,
+            failures: 0,
+            turn,
+            last_failure: None,
+        }
+    }
+
+    /// Keeps the topic known from now on.
+    pub(crate) fn want(&mut self, topic: &Arc<str>) {
+        if self.wanted.insert(topic.clone()) {
+            self.is_update_requested = true;
+            // A new topic is asked for at once: the back-off was for the others.
+            self.failures = 0;
+            self.not_before = Monotonic::ZERO;
+        }
+    }
+
+    /// Keeps these topics known and forgets all others.
+    pub(crate) fn want_only<'a>(&mut self, topics: impl IntoIterator<Item = &'a Arc<str>>) {
+        let wanted: BTreeSet<Arc<str>> = topics.into_iter().cloned().collect();
+        self.wanted.retain(|topic| wanted.contains(topic));
+        self.topics.retain(|topic, _| wanted.contains(topic));
+        self.errors.retain(|topic, _| wanted.contains(topic));
+        for topic in &wanted {
+            self.want(topic);
+        }
+    }
+
+    /// What is known of the topic.
+    pub(crate) fn topic(&self, topic: &str) -> Option<&TopicView> {
+        self.topics.get(topic)
+    }
+
+    /// What the last answer said of a topic that is not known.
+    pub(crate) fn topic_error(&self, topic: &str) -> Option<ErrorCode> {
+        self.errors.get(topic).copied()
+    }
+
+    /// What is known of the partition.
+    pub(crate) fn partition(&self, partition: &TopicPartition) -> Option<PartitionView> {
+        let index = usize::try_from(partition.partition.value()).ok()?;
+        self.topics.get(&partition.topic)?.partitions.get(index).copied()
+    }
+
+    /// Who leads the partition, if it is known where that is.
+    pub(crate) fn leader(&self, partition: &TopicPartition) -> Option<BrokerId> {
+        self.partition(partition)?.leader.filter(|leader| self.brokers.contains_key(leader))
+    }
+
+    /// Where a broker listens.
+    pub(crate) fn broker(&self, id: BrokerId) -> Option<Target> {
+        let endpoint = self.brokers.get(&id)?.clone();
+        Some(Target { node: NodeKey::Broker(id), endpoint })
+    }
+
+    /// Why the last Metadata request had no answer, if it had none.
+    pub(crate) fn last_failure(&self) -> Option<&str> {
+        self.last_failure.as_deref()
+    }
+
+    /// Somebody to ask about something that every broker knows.
+    pub(crate) fn anybody(&self) -> Target {
+        let count = self.brokers.len();
+        let index = self.turn % (count + self.bootstrap.len());
+        match self.brokers.iter().nth(index) {
+            Some((id, endpoint)) => {
+                Target { node: NodeKey::Broker(*id), endpoint: endpoint.clone() }
+            }
+            None => {
+                let entry = index - count;
+                let endpoint = self.bootstrap[entry].clone();
+                Target { node: NodeKey::Bootstrap(entry), endpoint }
+            }
+        }
+    }
+
+    /// The node did not answer: somebody else is asked next.
+    pub(crate) fn on_node_failed(&mut self) {
+        self.turn = self.turn.wrapping_add(1);
+    }
+
+    /// What is known was found wrong: ask again, after the back-off.
+    pub(crate) fn request_update(&mut self) {
+        self.is_update_requested = true;
+    }
+
+    /// When [`ClusterView::poll`] has something to ask.
+    pub(crate) fn deadline(&self) -> Option<Monotonic> {
+        if self.is_asking {
+            return None;
+        }
+        if self.is_update_requested {
+            return Some(self.not_before);
+        }
+        self.updated_at.map(|at| (at + self.age_max).max(self.not_before))
+    }
+
+    /// The request that is due, if one is; then an answer or a failure must come.
+    pub(crate) fn poll(&mut self, now: Now) -> Option<MetadataQuery> {
+        if self.deadline().is_none_or(|deadline| deadline > now.monotonic) {
+            return None;
+        }
+        self.is_asking = true;
+        self.is_update_requested = false;
+        let topics = self.wanted.iter().map(|topic| MetadataRequestTopic {
+            topic_id: Uuid::ZERO,
+            name: Some(topic.to_string()),
+        });
+        let request = MetadataRequest {
+            topics: Some(topics.collect()),
+            allow_auto_topic_creation: self.allow_auto_create,
+            ..MetadataRequest::default()
+        };
+        Some(MetadataQuery { target: self.anybody(), request })
+    }
+
+    /// No answer came.
+    pub(crate) fn on_failure(&mut self, now: Now, reason: String) {
+        self.last_failure = Some(reason);
+        self.is_update_requested = true;
+        self.on_node_failed();
+        self.end_round(now, false);
+    }
+
+    /// Takes an answer in.
+    pub(crate) fn on_response(&mut self, now: Now, response: MetadataResponse) {
+        if !response.error_code.is_none() || response.brokers.is_empty() {
+            return self.on_failure(now, format!("Metadata answered {}", response.error_code));
+        }
+        self.last_failure = None;
+        self.brokers = response
+            .brokers
+            .into_iter()
+            .filter_map(|broker| {
+                let port = u16::try_from(broker.port).ok()?;
+                Some((broker.node_id, Endpoint { host: broker.host, port }))
+            })
+            .collect();
+        let mut is_complete = true;
+        for topic in response.topics {
+            let Some(name) = topic.name.as_deref().and_then(|name| self.wanted.get(name)) else {
+                continue;
+            };
+            is_complete &= self.learn_topic(name.clone(), topic);
+        }
+        is_complete &= self
+            .wanted
+            .iter()
+            .all(|topic| self.topics.contains_key(topic) || self.errors.contains_key(topic));
+        self.updated_at = Some(now.monotonic);
+        self.is_update_requested |= !is_complete;
+        self.end_round(now, is_complete);
+    }
+
+    /// Takes one topic in. Returns whether nothing is left open that another request may settle.
+    fn learn_topic(&mut self, name: Arc<str>, topic: MetadataResponseTopic) -> bool {
+        if !topic.error_code.is_none() && topic.partitions.is_empty() {
+            if topic.error_code == ErrorCode::UnknownTopicOrPartition {
+                self.topics.remove(&name);
+            }
+            self.errors.insert(name, topic.error_code);
+            return !topic.error_code.is_retriable();
+        }
+        let topic_id = Some(topic.topic_id).filter(|id| *id != Uuid::ZERO);
+        let old = self.topics.remove(&name).filter(|old| old.topic_id == topic_id);
+        let mut partitions: Vec<PartitionView> = Vec::new();
+        let mut sorted = topic.partitions;
+        sorted.sort_by_key(|partition| partition.partition_index);
+        for (index, partition) in (0i32..).zip(sorted) {
+            if partition.partition_index != PartitionIndex::new(index) {
+                // A list with gaps cannot be indexed; it ends at the gap.
+                break;
+            }
+            let known = old.as_ref().and_then(|old| old.partitions.get(partitions.len())).copied();
+            let told =
+                PartitionView { leader: partition.leader_id, leader_epoch: partition.leader_epoch };
+            partitions.push(newer(known, told));
+        }
+        let has_leaders = partitions.iter().all(|partition| partition.leader.is_some());
+        self.errors.remove(&name);
+        self.topics.insert(name, TopicView { topic_id, partitions });
+        has_leaders
+    }
+
+    /// A broker that refused named the leader (KIP-951). Returns whether that was news.
+    pub(crate) fn on_leader_hint(
+        &mut self,
+        partition: &TopicPartition,
+        leader: BrokerId,
+        leader_epoch: LeaderEpoch,
+        endpoint: Option<Endpoint>,
+    ) -> bool {
+        if let Some(endpoint) = endpoint {
+            self.brokers.insert(leader, endpoint);
+        }
+        let index = usize::try_from(partition.partition.value()).unwrap_or(usize::MAX);
+        let known = self.topics.get_mut(&partition.topic).and_then(|t| t.partitions.get_mut(index));
+        match known {
+            Some(known) if known.leader_epoch < Some(leader_epoch) => {
+                *known = PartitionView { leader: Some(leader), leader_epoch: Some(leader_epoch) };
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    fn end_round(&mut self, now: Now, is_complete: bool) {
+        self.is_asking = false;
+        self.failures = if is_complete { 0 } else { self.failures.saturating_add(1) };
+        let pause = self.backoff.pause(self.failures.max(1), &mut self.rng);
+        self.not_before = now.monotonic + pause;
+    }
+}
+
+/// A leader of an older term is not believed: the broker that told has not heard of the newer one yet.
+fn newer(known: Option<PartitionView>, told: PartitionView) -> PartitionView {
+    match known {
+        Some(known) if told.leader_epoch < known.leader_epoch => known,
+        Some(_) | None => told,
+    }
+}

@@ -1,9 +1,11 @@
 //! Clients' properties, in Kafka's names: typed once, unknown names refused with the nearest known one.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
+
+use crate::rpc::network_client::NetworkClientConfig;
+use crate::rpc::{Backoff, Endpoint};
 
 /// A property that cannot be accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -175,48 +177,11 @@ impl<'a> Reader<'a> {
 
 const I32_MAX: u64 = i32::MAX as u64;
 
-/// A host and port of `bootstrap.servers`, not yet resolved.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct HostPort {
-    /// A name or an address; without the brackets of an IPv6 address.
-    pub host: String,
-    /// The TCP port.
-    pub port: u16,
-}
-
-impl HostPort {
-    /// Reads `host:port` or `[v6]:port`; `None` where `text` is neither.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let (host, port) = text.rsplit_once(':')?;
-        let host = match host.strip_prefix('[') {
-            Some(rest) => rest.strip_suffix(']')?,
-            None if host.contains(':') => return None,
-            None => host,
-        };
-        if host.is_empty() {
-            return None;
-        }
-        let port = port.parse().ok().filter(|port| *port > 0)?;
-        Some(Self { host: host.to_owned(), port })
-    }
-}
-
-impl fmt::Display for HostPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
-}
-
 /// What every kind of client needs to know to reach a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommonConfig {
     /// `bootstrap.servers`: where to ask first.
-    pub bootstrap_servers: Vec<HostPort>,
+    pub bootstrap_servers: Vec<Endpoint>,
     /// `client.id`: how the broker's logs and quotas call this client.
     pub client_id: String,
     /// `request.timeout.ms` (30 s): a request unanswered this long breaks its connection.
@@ -248,6 +213,17 @@ macro_rules! common_names {
 pub(crate) use common_names;
 
 impl CommonConfig {
+    /// The pauses between attempts of a request.
+    pub(crate) fn retry_backoff(&self) -> Backoff {
+        Backoff { first: self.retry_backoff, max: self.retry_backoff_max }
+    }
+
+    /// What each connection needs to know.
+    pub(crate) fn network(&self) -> NetworkClientConfig {
+        let reconnect = Backoff { first: self.reconnect_backoff, max: self.reconnect_backoff_max };
+        NetworkClientConfig { reconnect, setup_timeout: self.connection_setup_timeout }
+    }
+
     /// Reads the common properties. Defaults: Kafka's `CommonClientConfigs`.
     pub(crate) fn read(reader: &Reader<'_>, default_client_id: &str) -> Result<Self, ConfigError> {
         Ok(Self {
@@ -265,7 +241,7 @@ impl CommonConfig {
     }
 }
 
-fn bootstrap_servers(reader: &Reader<'_>) -> Result<Vec<HostPort>, ConfigError> {
+fn bootstrap_servers(reader: &Reader<'_>) -> Result<Vec<Endpoint>, ConfigError> {
     let name = "bootstrap.servers";
     let text = reader.text(name).ok_or_else(|| ConfigError::Missing { name: name.to_owned() })?;
     let bad = |value: &str| ConfigError::Value {
@@ -278,7 +254,7 @@ fn bootstrap_servers(reader: &Reader<'_>) -> Result<Vec<HostPort>, ConfigError> 
         .split(',')
         .map(str::trim)
         .filter(|part| !part.is_empty())
-        .map(|part| HostPort::parse(part).ok_or_else(|| bad(part)))
+        .map(|part| Endpoint::parse(part).ok_or_else(|| bad(part)))
         .collect::<Result<Vec<_>, _>>()?;
     if servers.is_empty() { Err(bad(text)) } else { Ok(servers) }
 }

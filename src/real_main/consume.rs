@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
 
-use ottla::client::{Admin, Consumer, ConsumerConfig, ConsumerRecord, OffsetSpec};
+use ottla::client::{Admin, Consumer, ConsumerConfig, ConsumerRecord};
+use ottla::protocol::OffsetSpec;
 use ottla::runtime::Env;
 use ottla::types::{Offset, Timestamp, TopicPartition};
 use serde_json::json;
@@ -141,7 +142,8 @@ async fn begin_positions(
             partitions.iter().map(|partition| (partition.clone(), offset)).collect()
         }
         Begin::Time(time) => {
-            let mut found = offsets(global, env, admin, partitions, OffsetSpec::At(time)).await?;
+            let mut found =
+                offsets(global, env, admin, partitions, OffsetSpec::Timestamp(time)).await?;
             // Where no record is that young, reading begins at the end.
             for (partition, end) in ends {
                 found.entry(partition.clone()).or_insert(*end);

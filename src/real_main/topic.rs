@@ -3,7 +3,8 @@
 use std::io::Write;
 
 use comfy_table::{Table, presets};
-use ottla::client::{Admin, ClientError, ListedOffset, NewTopic, OffsetSpec, TopicDescription};
+use ottla::client::{Admin, ClientError, ListedOffset, NewTopic, TopicDescription};
+use ottla::protocol::OffsetSpec;
 use ottla::runtime::Env;
 use ottla::types::{BrokerId, ErrorCode, TopicPartition};
 use serde_json::{Value, json};

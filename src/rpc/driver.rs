@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::select;
 use tokio::sync::{mpsc, oneshot};
 
+use super::Endpoint;
 use super::network_client::{
     Effect, Event, NetworkClient, NetworkClientConfig, RequestId, RpcError, Submission,
 };
@@ -25,15 +26,6 @@ use crate::protocol::{ApiKey, VersionRange};
 use crate::runtime::clock::wait_until;
 use crate::runtime::{BoxFuture, Env, Stream, Timer, task};
 use crate::types::Now;
-
-/// Where a node listens: a name or an address, not yet resolved.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Endpoint {
-    /// A name or an address; without the brackets of an IPv6 address.
-    pub host: String,
-    /// The TCP port.
-    pub port: u16,
-}
 
 /// What a channel is told once.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,8 @@
 
 mod backoff;
 pub mod driver;
+mod endpoint;
 pub mod network_client;
 
 pub use backoff::Backoff;
+pub use endpoint::Endpoint;

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ottla::client::{
-    Admin, AdminConfig, ClientError, Consumer, ConsumerConfig, ConsumerRecord, OffsetSpec,
-};
+use ottla::client::{Admin, AdminConfig, ClientError, Consumer, ConsumerConfig, ConsumerRecord};
+use ottla::protocol::OffsetSpec;
 use ottla::runtime::clock;
 use ottla::types::{Offset, TopicPartition};
 

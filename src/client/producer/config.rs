@@ -4,18 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::client::config::{CommonConfig, ConfigError, Names, Reader, common_names, property_map};
+use crate::protocol::compression::Codec;
 use crate::types::Acks;
-
-/// How batches are compressed: `compression.type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "Kafka's own words")]
-pub enum CompressionType {
-    None,
-    Gzip,
-    Snappy,
-    Lz4,
-    Zstd,
-}
 
 /// Who chooses the partition of a record that names none: `partitioner`, a word of ours for Kafka's `partitioner.class`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,7 +39,7 @@ pub struct ProducerConfig {
     pub(crate) buffer_memory: usize,
     pub(crate) block_max: Duration,
     pub(crate) request_size_max: usize,
-    pub(crate) compression: CompressionType,
+    pub(crate) compression: Codec,
     pub(crate) retries: u32,
     pub(crate) delivery_timeout: Duration,
     pub(crate) in_flight_max: usize,
@@ -145,7 +135,7 @@ impl ProducerConfig {
             buffer_memory: reader.size("buffer.memory", 33_554_432)?,
             block_max: reader.millis("max.block.ms", 60_000)?,
             request_size_max: reader.size("max.request.size", 1_048_576)?,
-            compression: reader.word("compression.type", CompressionType::None, &COMPRESSIONS)?,
+            compression: reader.word("compression.type", Codec::None, &COMPRESSIONS)?,
             retries: u32::try_from(retries).expect("at most 2^31 − 1"),
             delivery_timeout: reader.millis("delivery.timeout.ms", 120_000)?,
             in_flight_max: in_flight,
@@ -208,12 +198,12 @@ impl ProducerConfig {
     }
 }
 
-const COMPRESSIONS: [(&str, CompressionType); 5] = [
-    ("none", CompressionType::None),
-    ("gzip", CompressionType::Gzip),
-    ("snappy", CompressionType::Snappy),
-    ("lz4", CompressionType::Lz4),
-    ("zstd", CompressionType::Zstd),
+const COMPRESSIONS: [(&str, Codec); 5] = [
+    ("none", Codec::None),
+    ("gzip", Codec::Gzip),
+    ("snappy", Codec::Snappy),
+    ("lz4", Codec::Lz4),
+    ("zstd", Codec::Zstd),
 ];
 
 const PARTITIONERS: [(&str, PartitionerKind); 4] = [

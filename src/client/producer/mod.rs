@@ -3,11 +3,15 @@
 //!
 //! `machine` files are pure; `driver.rs` holds the task and the futures.
 
+mod accumulator;
+mod batch;
 mod config;
 mod driver;
 mod partitioner;
 mod record;
+mod sender;
+mod sequences;
 
-pub use config::{CompressionType, PartitionerKind, ProducerConfig};
+pub use config::{PartitionerKind, ProducerConfig};
 pub use driver::{Delivery, Producer};
 pub use record::{ProducerRecord, RecordIdentity, RecordMetadata, Serializer};

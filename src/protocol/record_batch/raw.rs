@@ -4,11 +4,11 @@ use bytes::Bytes;
 
 use super::header::{at, size_of};
 use super::{
-    BatchError, BatchFault, BatchHeader, HEADER_BYTES, LOG_OVERHEAD_BYTES, RecordIter, STAMP_BYTES,
-    TimestampType, crc32c, crc32c_of_two,
+    BatchError, BatchFault, BatchHeader, BatchProducer, HEADER_BYTES, LOG_OVERHEAD_BYTES,
+    RecordIter, STAMP_BYTES, TimestampType, crc32c, crc32c_of_two,
 };
 use crate::protocol::compression::{Codec, decompress};
-use crate::types::{LeaderEpoch, Offset, Timestamp};
+use crate::types::{LeaderEpoch, Offset, Sequence, Timestamp};
 
 /// One batch: its header, read, and all its bytes, header included.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,6 +129,22 @@ impl RawBatch {
         let crc = crc32c(&bytes[at::ATTRIBUTES..]);
         bytes[at::CRC..][..4].copy_from_slice(&crc.to_be_bytes());
         Self::parse(&Bytes::from(bytes)).expect("a batch with its own header is one")
+    }
+
+    /// The batch in the name of another producer, epoch or sequence: 61 new bytes with a new checksum, and the records as
+    /// they are. For a batch that a client has to send again under a new producer epoch (KIP-360).
+    #[must_use]
+    pub fn with_producer(&self, producer: BatchProducer) -> [Bytes; 2] {
+        let mut head = [0; HEADER_BYTES];
+        head.copy_from_slice(&self.bytes[..HEADER_BYTES]);
+        let base_sequence = producer.base_sequence.map_or(-1, Sequence::value);
+        head[at::PRODUCER_ID..][..8].copy_from_slice(&producer.id.value().to_be_bytes());
+        head[at::PRODUCER_EPOCH..][..2].copy_from_slice(&producer.epoch.value().to_be_bytes());
+        head[at::BASE_SEQUENCE..][..4].copy_from_slice(&base_sequence.to_be_bytes());
+        let tail = self.bytes.slice(HEADER_BYTES..);
+        let crc = crc32c_of_two(&head[at::ATTRIBUTES..], &tail);
+        head[at::CRC..][..4].copy_from_slice(&crc.to_be_bytes());
+        [Bytes::copy_from_slice(&head), tail]
     }
 
     /// The records' bytes, as they are: compressed where the header says so.
