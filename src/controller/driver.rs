@@ -710,3 +710,6 @@ fn replay(
     let replayed = loader.replay(offset, epoch, &record);
     replayed.map_err(|error| ControllerError::Invalid { offset, error })
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ mod meta_properties;
 mod unified_log;
 
 #[cfg(test)]
-mod test_disk;
+pub(crate) mod test_disk;
 
 pub use checkpoint::{
     CleanShutdown, HIGH_WATERMARKS, LOG_STARTS, OffsetCheckpoint, PartitionMetadata,
