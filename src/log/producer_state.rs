@@ -272,6 +272,12 @@ impl ProducerState {
         }
     }
 
+    /// Takes an append of a batch without producer back: the log ends at `end_offset` again.
+    pub fn restore_end(&mut self, end_offset: Offset) {
+        assert!(end_offset <= self.end_offset, "taking back moves the end back");
+        self.end_offset = end_offset;
+    }
+
     /// Where the oldest open transaction begins.
     #[must_use]
     pub fn first_undecided_offset(&self) -> Option<Offset> {

@@ -1,1 +1,14 @@
-//! Layer 3: a partition's replica, as a machine.
+//! Layer 3: a partition's replica.
+//!
+//! [`Partition`] is the machine: offsets, acknowledgements, syncs, the high watermark. [`driver`] puts it behind a short
+//! lock, beside the log's files, as an object that any task may call.
+//!
+//! Absent for now: followers, in-sync replicas, fetch sessions. One replica leads for ever.
+
+pub mod driver;
+mod partition;
+
+pub use partition::{
+    Append, AppendAnswer, Checkpoint, Effect, Event, OpenedState, Partition, PartitionConfig,
+    Retention, Role, UNSYNCED_BYTES_MAX, WaiterId,
+};

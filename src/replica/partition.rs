@@ -21,12 +21,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::log::{
-    LeaderEpochCache, LocalLog, Placement, ProducerCheck, ProducerState, ProducerUndo,
-    ValidatedBatch,
+    BatchMetadata, EpochEndOffset, IndexPart, LeaderEpochCache, LocalLog, Lookup, Placement,
+    ProducerState, ProducerStateEntry, ProducerVerdict, Segment, SegmentIndex, ValidatedBatch,
 };
 use crate::types::{
-    Acks, ErrorCode, LeaderEpoch, Monotonic, Now, Observation, Offset, ProducerStamp, Timestamp,
-    TopicIdPartition,
+    Acks, ErrorCode, LeaderEpoch, Monotonic, Now, Observation, Offset, ProducerId, ProducerStamp,
+    Timestamp, TopicIdPartition,
 };
 
 /// The recovery point follows when this many bytes are not synced: what a start after a crash may have to read
@@ -44,6 +44,8 @@ pub struct PartitionConfig {
     pub flush_messages: Option<u64>,
     /// `flush.ms`: sync what is older.
     pub flush_interval: Option<Duration>,
+    /// `producer.id.expiration.ms`: producers that are idle for longer are forgotten.
+    pub producer_expiration: Duration,
     /// Which entry of `log.dirs` the log is in.
     pub log_dir: u32,
 }
@@ -88,9 +90,9 @@ pub struct AppendAnswer {
 /// An append to be decided. The batch has passed the validator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Append {
-    /// Who wants the answer; `None` with `acks=0`.
-    pub waiter: Option<WaiterId>,
-    /// When to answer.
+    /// Who wants the answer.
+    pub waiter: WaiterId,
+    /// When to answer; with `acks=0`, as soon as the batch has its place.
     pub acks: Acks,
     /// The batch.
     pub batch: ValidatedBatch,
@@ -136,6 +138,8 @@ pub enum Event {
         /// The end.
         end_offset: Offset,
     },
+    /// There was no space for the checkpoint: the next sync tries again.
+    CheckpointDropped,
     /// The log directory failed, here or at another log of it.
     DirFailed,
     /// Everything assigned should be made durable.
@@ -250,7 +254,7 @@ pub struct Checkpoint {
     /// The state of producers up to it, as the snapshot file has it.
     pub snapshot: Bytes,
     /// The index entries that are not in files yet.
-    pub indexes: Vec<crate::log::IndexPart>,
+    pub indexes: Vec<IndexPart>,
 }
 
 /// A batch that has its offsets, until it is below the high watermark.
@@ -261,8 +265,10 @@ struct Assigned {
     bytes: u64,
     producer: Option<ProducerStamp>,
     crc: u32,
+    leader_epoch: LeaderEpoch,
     placement: Placement,
-    producer_undo: Option<ProducerUndo>,
+    /// The producer and its state before.
+    producer_before: Option<(ProducerId, Option<ProducerStateEntry>)>,
 }
 
 /// A producer that waits.
@@ -284,8 +290,8 @@ pub struct OpenedState {
     pub epochs: LeaderEpochCache,
     /// The high watermark of the last checkpoint.
     pub high_watermark: Offset,
-    /// Where recovery would start.
-    pub recovery_point: Offset,
+    /// Everything below is durable, and recovery would start there. Less than the log's end after a recovery.
+    pub durable_end_offset: Offset,
 }
 
 /// The machine.
@@ -325,16 +331,18 @@ pub struct Partition {
 enum CheckpointState {
     /// None.
     Idle,
-    /// The next sync should be one: a segment was closed.
+    /// The next sync should be one: a segment was closed, or the log was recovered.
     Wanted,
     /// It waits for the sync in flight.
     Syncing(Box<Checkpoint>),
-    /// Its files are being written.
-    Saving,
+    /// Its files are being written. These are the index entries in it.
+    Saving(Vec<IndexPart>),
 }
 
 impl Partition {
-    /// A replica with the log as it was opened; everything in it is durable.
+    /// A replica with the log as it was opened; everything in it is written.
+    ///
+    /// What is not surely durable is synced with the first event: the page cache of a killed process may hold it alone.
     #[must_use]
     pub fn new(id: TopicIdPartition, config: PartitionConfig, opened: OpenedState) -> Self {
         let end = opened.log.log_end_offset();
@@ -344,9 +352,9 @@ impl Partition {
             config,
             role: Role::Unassigned,
             written: end,
-            synced: end,
+            synced: opened.durable_end_offset.min(end),
             high_watermark: opened.high_watermark.clamp(start, end),
-            recovery_point: opened.recovery_point.min(end),
+            recovery_point: opened.durable_end_offset.min(end),
             log: opened.log,
             producers: opened.producers,
             epochs: opened.epochs,
@@ -355,7 +363,11 @@ impl Partition {
             flush_wanted: false,
             unsynced_since: None,
             bytes_since_checkpoint: 0,
-            checkpoint: CheckpointState::Idle,
+            checkpoint: if opened.durable_end_offset < end {
+                CheckpointState::Wanted
+            } else {
+                CheckpointState::Idle
+            },
             assigned: VecDeque::new(),
             waiting: VecDeque::new(),
             watching: BTreeSet::new(),
@@ -383,7 +395,8 @@ impl Partition {
             Event::Synced { end_offset, generation } => {
                 self.on_synced(now, end_offset, generation, out);
             }
-            Event::CheckpointSaved { end_offset } => self.on_checkpoint_saved(end_offset, out),
+            Event::CheckpointSaved { end_offset } => self.on_checkpoint_saved(end_offset),
+            Event::CheckpointDropped => self.checkpoint = CheckpointState::Wanted,
             Event::DirFailed => self.go_offline(out),
             Event::Flush => {
                 self.flush_wanted = true;
@@ -428,6 +441,142 @@ impl Partition {
         assert!(ends.is_sorted(), "producers wait in the order of their ends");
     }
 
+    /// The end that this replica may claim: what is written, or durable where nothing less counts.
+    #[must_use]
+    pub fn replica_end_offset(&self) -> Offset {
+        if self.config.flushes_each() { self.synced.max(self.high_watermark) } else { self.written }
+    }
+
+    /// Everything below is durable.
+    #[must_use]
+    pub const fn synced_end_offset(&self) -> Offset {
+        self.synced
+    }
+
+    /// Everything below is committed.
+    #[must_use]
+    pub const fn high_watermark(&self) -> Offset {
+        self.high_watermark
+    }
+
+    /// The end of what a reader of committed transactions may see: without transactions, the high watermark.
+    #[must_use]
+    pub const fn last_stable_offset(&self) -> Offset {
+        self.high_watermark
+    }
+
+    /// Recovery after a crash would start here.
+    #[must_use]
+    pub const fn recovery_point(&self) -> Offset {
+        self.recovery_point
+    }
+
+    /// Rises with each cut: what was read before one may be gone.
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Segments and ends.
+    #[must_use]
+    pub const fn log(&self) -> &LocalLog {
+        &self.log
+    }
+
+    /// The producers.
+    #[must_use]
+    pub const fn producers(&self) -> &ProducerState {
+        &self.producers
+    }
+
+    /// The leader epochs.
+    #[must_use]
+    pub const fn epochs(&self) -> &LeaderEpochCache {
+        &self.epochs
+    }
+
+    /// What this replica is.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Whether nothing is to be written, synced or saved any more.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let saving =
+            matches!(self.checkpoint, CheckpointState::Syncing(_) | CheckpointState::Saving(_));
+        self.written == self.log.log_end_offset() && self.syncing.is_none() && !saving
+    }
+
+    /// Whether a request may be served here that believes in `epoch`; the leader's epoch.
+    ///
+    /// Errors: KAFKA_STORAGE_ERROR, NOT_LEADER_OR_FOLLOWER, FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH (KIP-320).
+    pub fn check_leader(&self, epoch: Option<LeaderEpoch>) -> Result<LeaderEpoch, ErrorCode> {
+        match (self.role, epoch) {
+            (Role::Offline, _) => Err(ErrorCode::KafkaStorageError),
+            (Role::Unassigned, _) => Err(ErrorCode::NotLeaderOrFollower),
+            (Role::Leader { epoch: ours, .. }, Some(theirs)) if theirs < ours => {
+                Err(ErrorCode::FencedLeaderEpoch)
+            }
+            (Role::Leader { epoch: ours, .. }, Some(theirs)) if theirs > ours => {
+                Err(ErrorCode::UnknownLeaderEpoch)
+            }
+            (Role::Leader { epoch: ours, .. }, _) => Ok(ours),
+        }
+    }
+
+    /// Whether a reader may ask for `offset`. It may ask for the log's end: that is not wrong, there is only nothing.
+    ///
+    /// Errors: OFFSET_OUT_OF_RANGE.
+    pub fn check_offset(&self, offset: Offset) -> Result<(), ErrorCode> {
+        if offset < self.log.log_start_offset() || offset > self.log.log_end_offset() {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
+        Ok(())
+    }
+
+    /// Up to where a DeleteRecords request deletes: `to`, or all that is committed.
+    ///
+    /// Errors: OFFSET_OUT_OF_RANGE above the high watermark.
+    pub fn deletion_offset(&self, to: Option<Offset>) -> Result<Offset, ErrorCode> {
+        let to = to.unwrap_or(self.high_watermark);
+        if to > self.high_watermark { Err(ErrorCode::OffsetOutOfRange) } else { Ok(to) }
+    }
+
+    /// Where to look for an offset.
+    #[must_use]
+    pub fn lookup(&self, offset: Offset) -> Lookup {
+        self.log.lookup(offset)
+    }
+
+    /// Takes the indexes of a closed segment, read from its files.
+    pub fn install_index(&mut self, segment: Offset, index: SegmentIndex) {
+        self.log.install_index(segment, index);
+    }
+
+    /// Where the log of `epoch` ends (Kafka: `Partition.lastOffsetForLeaderEpoch`).
+    #[must_use]
+    pub fn end_offset_for(&self, epoch: LeaderEpoch) -> Option<EpochEndOffset> {
+        self.epochs.end_offset_for(epoch, self.replica_end_offset())
+    }
+
+    /// Uses other values from now on.
+    pub fn set_config(&mut self, config: PartitionConfig, limits: crate::log::SegmentLimits) {
+        self.config = config;
+        self.log.set_limits(limits);
+    }
+
+    /// What a clean stop saves, after everything is durable: it closes the indexes. [`Event::CheckpointSaved`] follows.
+    pub fn closing_checkpoint(&mut self) -> Checkpoint {
+        assert_eq!(self.synced, self.log.log_end_offset(), "a log is durable before it is closed");
+        assert!(self.is_settled(), "no other checkpoint is under way");
+        self.log.seal();
+        let checkpoint = self.checkpoint();
+        self.checkpoint = CheckpointState::Saving(checkpoint.indexes.clone());
+        checkpoint
+    }
+
     fn become_leader(&mut self, epoch: LeaderEpoch, out: &mut Vec<Effect>) {
         match self.role {
             Role::Offline => return,
@@ -464,7 +613,7 @@ impl Partition {
     fn fail_waiting(&mut self, error: ErrorCode, end_offset: Offset, out: &mut Vec<Effect>) {
         let keep = self.waiting.partition_point(|w| w.answer.end_offset <= end_offset);
         for waiting in self.waiting.drain(keep..) {
-            refuse(self.id, Some(waiting.waiter), error, out);
+            refuse(self.id, waiting.waiter, error, out);
         }
     }
 
@@ -490,31 +639,44 @@ impl Partition {
             }
             Role::Offline => return refuse(self.id, waiter, ErrorCode::KafkaStorageError, out),
         };
-        match self.producers.check(now.wall, &header) {
-            Ok(ProducerCheck::New) => {}
-            Ok(ProducerCheck::Duplicate(first)) => {
-                crate::mark!("a producer's batch is a duplicate");
-                if let Some(producer) = header.producer_stamp() {
-                    out.push(Effect::Observe(Observation::ProduceDuplicate {
-                        partition: self.id,
-                        base_offset: first.base_offset,
-                        producer,
-                    }));
-                }
-                let answer = AppendAnswer {
-                    base_offset: first.base_offset,
-                    end_offset: first.end_offset,
-                    log_append_time: batch.log_append_time(),
-                    log_start_offset: self.log.log_start_offset(),
-                    leader_epoch: epoch,
-                };
-                return self.wait(waiter, acks, answer, out);
+        match self.producers.check(&header) {
+            Ok(ProducerVerdict::Append) => {
+                let answer = self.assign(now, epoch, &batch, out);
+                self.wait(waiter, acks, answer, out);
+                self.maybe_sync(now, out);
             }
-            Err(error) => return refuse(self.id, waiter, error, out),
+            Ok(ProducerVerdict::Duplicate(first)) => {
+                let answer = self.duplicate(first, &batch, epoch, out);
+                self.wait(waiter, acks, answer, out);
+            }
+            Err(refusal) => refuse(self.id, waiter, refusal.error_code(), out),
         }
-        let answer = self.assign(now, epoch, &batch, out);
-        self.wait(waiter, acks, answer, out);
-        self.maybe_sync(now, out);
+    }
+
+    /// The batch is in the log already: the answer is that of the first time.
+    fn duplicate(
+        &self,
+        first: BatchMetadata,
+        batch: &ValidatedBatch,
+        leader_epoch: LeaderEpoch,
+        out: &mut Vec<Effect>,
+    ) -> AppendAnswer {
+        crate::mark!("a producer's batch is a duplicate");
+        let base_offset = first.first_offset();
+        if let Some(producer) = batch.header().producer_stamp() {
+            out.push(Effect::Observe(Observation::ProduceDuplicate {
+                partition: self.id,
+                base_offset,
+                producer,
+            }));
+        }
+        AppendAnswer {
+            base_offset,
+            end_offset: first.last_offset + 1,
+            log_append_time: batch.log_append_time().map(|_| first.timestamp),
+            log_start_offset: self.log.log_start_offset(),
+            leader_epoch,
+        }
     }
 
     /// Gives the batch its place, and has it written there.
@@ -526,7 +688,8 @@ impl Partition {
         out: &mut Vec<Effect>,
     ) -> AppendAnswer {
         let base_offset = self.log.log_end_offset();
-        let header = batch.header_at(base_offset, epoch);
+        let stamped = batch.stamp(base_offset, epoch);
+        let header = stamped.header;
         let end_offset = header.end_offset();
         let placement = self.log.append(now.wall, &header);
         let (segment, position) = (placement.segment, placement.position);
@@ -548,13 +711,17 @@ impl Partition {
             bytes: u64::from(header.size_in_bytes),
             producer: header.producer_stamp(),
             crc: header.crc,
+            leader_epoch: epoch,
             placement,
-            producer_undo: self.producers.append(now.wall, &header),
+            producer_before: header
+                .producer
+                .map(|producer| (producer.id, self.producers.entry(producer.id).cloned())),
         });
+        self.producers.on_batch(&header, None);
         out.push(Effect::Write {
             segment,
             position,
-            slices: batch.stamp(base_offset, epoch),
+            slices: stamped.slices,
             base_offset,
             end_offset,
             generation: self.generation,
@@ -569,14 +736,10 @@ impl Partition {
     }
 
     /// Answers at once, or when the end is reached that `acks` asks for.
-    fn wait(
-        &mut self,
-        waiter: Option<WaiterId>,
-        acks: Acks,
-        answer: AppendAnswer,
-        out: &mut Vec<Effect>,
-    ) {
-        let Some(waiter) = waiter else { return };
+    fn wait(&mut self, waiter: WaiterId, acks: Acks, answer: AppendAnswer, out: &mut Vec<Effect>) {
+        if acks == Acks::None {
+            return out.push(Effect::Answer { waiter, result: Ok(answer) });
+        }
         let waiting = Waiting { waiter, acks, answer };
         if answer.end_offset <= self.end_for(acks) {
             return self.acknowledge(waiting, out);
@@ -612,15 +775,11 @@ impl Partition {
             return;
         }
         assert!(end >= self.written, "writes complete in order");
-        let Role::Leader { epoch, .. } = self.role else {
-            self.written = end;
-            return;
-        };
         let first = self.assigned.partition_point(|batch| batch.end_offset <= self.written);
         for batch in self.assigned.range(first..).take_while(|batch| batch.end_offset <= end) {
             out.push(Effect::Observe(Observation::ProduceAppended {
                 partition: self.id,
-                leader_epoch: epoch,
+                leader_epoch: batch.leader_epoch,
                 base_offset: batch.base_offset,
                 end_offset: batch.end_offset,
                 producer: batch.producer,
@@ -645,8 +804,9 @@ impl Partition {
         let mut later = Vec::new();
         while self.assigned.back().is_some_and(|batch| batch.end_offset > self.written) {
             let batch = self.assigned.pop_back().expect("just seen");
-            if let Some(undo) = batch.producer_undo {
-                self.producers.undo(undo);
+            match batch.producer_before {
+                Some((id, before)) => self.producers.restore(id, before, batch.base_offset),
+                None => self.producers.restore_end(batch.base_offset),
             }
             self.log.undo(&batch.placement);
             if batch.placement.rolled {
@@ -666,7 +826,6 @@ impl Partition {
 
     fn drop_syncing_checkpoint(&mut self) {
         if matches!(self.checkpoint, CheckpointState::Syncing(_)) {
-            self.log.forget_saved_indexes(self.recovery_point);
             self.checkpoint = CheckpointState::Wanted;
         }
     }
@@ -691,7 +850,7 @@ impl Partition {
             return;
         }
         if checkpoint_due {
-            self.checkpoint = CheckpointState::Syncing(Box::new(self.take_checkpoint()));
+            self.checkpoint = CheckpointState::Syncing(Box::new(self.checkpoint()));
         }
         self.flush_wanted = false;
         self.syncing = Some(end_offset);
@@ -703,13 +862,13 @@ impl Partition {
         });
     }
 
-    fn take_checkpoint(&mut self) -> Checkpoint {
+    fn checkpoint(&mut self) -> Checkpoint {
         self.bytes_since_checkpoint = 0;
         let end_offset = self.log.log_end_offset();
         Checkpoint {
             end_offset,
-            snapshot: self.producers.snapshot(),
-            indexes: self.log.take_unsaved_indexes(),
+            snapshot: self.producers.encode_snapshot().into(),
+            indexes: self.log.unsaved_indexes(),
         }
     }
 
@@ -726,13 +885,14 @@ impl Partition {
         assert!(end >= self.synced, "one sync at a time");
         self.synced = end;
         out.push(Effect::Observe(Observation::LogFlushed { partition: self.id, end_offset: end }));
-        if let CheckpointState::Syncing(checkpoint) = &mut self.checkpoint {
-            let checkpoint = std::mem::replace(
-                checkpoint.as_mut(),
-                Checkpoint { end_offset: end, snapshot: Bytes::new(), indexes: Vec::new() },
-            );
-            self.checkpoint = CheckpointState::Saving;
-            out.push(Effect::SaveCheckpoint(checkpoint));
+        match std::mem::replace(&mut self.checkpoint, CheckpointState::Idle) {
+            CheckpointState::Syncing(checkpoint) => {
+                self.checkpoint = CheckpointState::Saving(checkpoint.indexes.clone());
+                out.push(Effect::SaveCheckpoint(*checkpoint));
+            }
+            other @ (CheckpointState::Idle
+            | CheckpointState::Wanted
+            | CheckpointState::Saving(_)) => self.checkpoint = other,
         }
         if self.log.log_end_offset() > end {
             self.unsynced_since.get_or_insert(now.monotonic);
@@ -741,10 +901,16 @@ impl Partition {
         self.maybe_sync(now, out);
     }
 
-    fn on_checkpoint_saved(&mut self, end_offset: Offset, _out: &mut Vec<Effect>) {
+    fn on_checkpoint_saved(&mut self, end_offset: Offset) {
         assert!(end_offset >= self.recovery_point, "the recovery point never goes back");
         self.recovery_point = end_offset;
-        self.checkpoint = CheckpointState::Idle;
+        let state = std::mem::replace(&mut self.checkpoint, CheckpointState::Idle);
+        let CheckpointState::Saving(parts) = state else {
+            unreachable!("one checkpoint at a time");
+        };
+        for part in parts {
+            self.log.mark_saved(part.segment, part.kind, part.entries);
+        }
     }
 
     /// Moves the high watermark to where it may be, and answers those who waited for it.
@@ -817,6 +983,7 @@ impl Partition {
         }
         let segments = self.log.move_start(to);
         self.epochs.truncate_from_start(to);
+        self.producers.on_log_start_moved(to);
         out.push(Effect::Observe(Observation::LogStartMoved { partition: self.id, from, to }));
         out.push(Effect::RemoveSegments { segments, log_start_offset: to });
         self.wake_watching(out);
@@ -847,7 +1014,8 @@ impl Partition {
         for (index, segment) in segments.iter().enumerate() {
             let next = segments.get(index + 1).map(|next| next.base_offset);
             let end = next.unwrap_or(self.log.log_end_offset());
-            by_age = by_age && retention.age_max.is_some_and(|age| segment.is_older(now.wall, age));
+            by_age =
+                by_age && retention.age_max.is_some_and(|age| is_older(segment, now.wall, age));
             let by_size = next.is_some() && segment.size <= excess;
             if end > self.high_watermark || segment.size == 0 || !(by_age || by_size) {
                 break;
@@ -859,7 +1027,7 @@ impl Partition {
     }
 
     fn on_tick(&mut self, now: Now, out: &mut Vec<Effect>) {
-        for producer in self.producers.expire(now.wall) {
+        for producer in self.producers.remove_expired(now.wall, self.config.producer_expiration) {
             out.push(Effect::Observe(Observation::ProducerExpired {
                 partition: self.id,
                 producer,
@@ -869,14 +1037,19 @@ impl Partition {
     }
 }
 
-fn refuse(
-    partition: TopicIdPartition,
-    waiter: Option<WaiterId>,
-    error: ErrorCode,
-    out: &mut Vec<Effect>,
-) {
+/// Whether the newest record of a segment is older than `age_max`. One without timestamps counts from when it was made.
+fn is_older(segment: &Segment, now: Timestamp, age_max: Duration) -> bool {
+    let newest = match (&segment.index, segment.max_timestamp()) {
+        // Not read yet: nobody knows.
+        (None, _) => return false,
+        (Some(_), Some(newest)) => newest.timestamp,
+        (Some(_), None) => segment.created,
+    };
+    let age = now.millis().saturating_sub(newest.millis());
+    i128::from(age) > i128::try_from(age_max.as_millis()).unwrap_or(i128::MAX)
+}
+
+fn refuse(partition: TopicIdPartition, waiter: WaiterId, error: ErrorCode, out: &mut Vec<Effect>) {
     out.push(Effect::Observe(Observation::ProduceFailed { partition, error }));
-    if let Some(waiter) = waiter {
-        out.push(Effect::Answer { waiter, result: Err(error) });
-    }
+    out.push(Effect::Answer { waiter, result: Err(error) });
 }

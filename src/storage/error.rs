@@ -78,7 +78,7 @@ impl StorageError {
 
 /// Whether an operation failed for want of space (Kafka makes no difference; the decision is ours: the directory stays online).
 #[must_use]
-pub fn is_no_space(error: &io::Error) -> bool {
+fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 

@@ -77,7 +77,7 @@ pub fn log_dir_name(partition: &TopicPartition) -> String {
 
 /// The directory of a log that is being removed: `<topic>-<partition>.<uuid in hex>-delete`, at most 255 bytes.
 #[must_use]
-pub fn deleted_dir_name(partition: &TopicPartition, id: Uuid) -> String {
+pub(super) fn deleted_dir_name(partition: &TopicPartition, id: Uuid) -> String {
     let mut hex = String::with_capacity(32);
     for byte in id.as_bytes() {
         hex.push_str(&format!("{byte:02x}"));
@@ -89,7 +89,7 @@ pub fn deleted_dir_name(partition: &TopicPartition, id: Uuid) -> String {
 
 /// Whether a directory holds a log that is being removed.
 #[must_use]
-pub fn is_deleted_dir_name(name: &str) -> bool {
+pub(super) fn is_deleted_dir_name(name: &str) -> bool {
     name.strip_suffix("-delete")
         .and_then(|rest| rest.rsplit_once('.'))
         .is_some_and(|(_, hex)| hex.len() == 32 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()))

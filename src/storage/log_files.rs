@@ -124,6 +124,10 @@ impl LogFiles {
         if !later.is_empty() {
             self.sync_dir().await?;
         }
+        if length == 0 && self.opened(segment).is_none() {
+            // Its own creation may be what failed.
+            return self.create_segment(segment).await;
+        }
         let file = self.segment(segment).await?;
         let path = self.path(segment, Suffix::Log);
         file.set_len(length).await.map_err(StorageError::on("cut a segment", &path))

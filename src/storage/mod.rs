@@ -8,7 +8,9 @@
 mod checkpoint;
 mod error;
 mod file_name;
+mod log_dir;
 mod log_files;
+mod log_manager;
 mod reader;
 mod recovery;
 mod meta_properties;
@@ -23,7 +25,9 @@ pub use checkpoint::{
 };
 pub use error::StorageError;
 pub use file_name::{LogFileName, Suffix, log_dir_name, parse_log_dir_name};
+pub use log_dir::{Job, LogDir, LogProgress, OfflineListener};
 pub use log_files::LogFiles;
+pub use log_manager::{LogManager, LogManagerOptions, OpenedPartition};
 pub use meta_properties::{META_PROPERTIES, MetaProperties};
 pub use reader::{BatchesRead, ReadError, SegmentRead, read_batches};
 pub use recovery::{OpenOptions, OpenedLog, load_index, open_log};

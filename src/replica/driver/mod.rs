@@ -1,0 +1,778 @@
+//! A partition's machine and its log behind a short lock: an object that any task may call.
+//!
+//! Nobody waits for I/O while holding the lock, and nobody waits for the lock while another does I/O: what the machine
+//! decides is queued in the order decided, and whoever finds nobody draining the queue drains it, outside the lock. A
+//! sync's completion comes on any thread.
+
+mod append;
+mod read;
+mod tail_cache;
+mod watch;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{
+    AppendAnswer, Checkpoint, Effect, Event, OpenedState, Partition, PartitionConfig, Retention,
+    Role, WaiterId,
+};
+use crate::log::{EpochEndOffset, IndexSizes, LogConfig, SegmentLimits};
+use crate::runtime::{BoxFuture, Env, Io, task};
+use crate::storage::{
+    LogDir, LogFiles, LogProgress, OfflineListener, OpenedPartition, StorageError, Suffix,
+    load_index, write_leader_epochs,
+};
+use crate::types::{
+    ErrorCode, LeaderEpoch, Monotonic, Now, Offset, TopicIdPartition, TopicPartition,
+};
+
+pub use append::{AppendError, Appending};
+pub use read::{OffsetSpec, ReadAnswer, ReadRequest, ReadUpTo, TimestampedOffset};
+pub use tail_cache::TailBudget;
+use tail_cache::TailCache;
+pub use watch::{FetchWatch, Watching};
+
+/// At most so many slices go into one write: what one system call takes (Linux: `IOV_MAX` 1024).
+const WRITE_SLICES_MAX: usize = 512;
+
+/// Settings of the broker that concern all its partitions.
+#[derive(Clone, Debug)]
+pub struct ReplicaOptions {
+    /// `ottla.fetch.verify`: batches from disk are held against their checksum before they are served.
+    pub fetch_verify: bool,
+    /// `producer.id.expiration.ms`.
+    pub producer_expiration: Duration,
+    /// Memory for the newest batches of all partitions.
+    pub tail_budget: Arc<TailBudget>,
+}
+
+/// When a topic's segments are closed.
+#[must_use]
+pub fn segment_limits(config: &LogConfig) -> SegmentLimits {
+    SegmentLimits {
+        segment_bytes: u64::from(config.segment_bytes),
+        segment_ms: i64::try_from(config.segment_age_max.as_millis()).unwrap_or(i64::MAX),
+        index: IndexSizes {
+            interval_bytes: config.index_interval_bytes,
+            index_bytes_max: config.segment_index_bytes,
+        },
+    }
+}
+
+/// A partition's replica.
+pub struct PartitionHandle {
+    env: Env,
+    partition: TopicPartition,
+    id: TopicIdPartition,
+    files: Arc<LogFiles>,
+    dir: Arc<LogDir>,
+    progress: Arc<LogProgress>,
+    options: ReplicaOptions,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    machine: Partition,
+    config: Arc<LogConfig>,
+    effects: Vec<Effect>,
+    queue: VecDeque<Work>,
+    /// Somebody performs the queue's work, outside the lock.
+    draining: bool,
+    waiters: u64,
+    results: BTreeMap<WaiterId, Slot>,
+    watches: BTreeMap<WaiterId, Arc<FetchWatch>>,
+    tail: TailCache,
+    /// Who looks again after each event.
+    waiting_for_condition: Vec<Waker>,
+    after: After,
+}
+
+/// An append's answer, or who waits for it.
+enum Slot {
+    Waiting(Option<Waker>),
+    Done(Result<AppendAnswer, ErrorCode>),
+}
+
+/// Work on the log's files.
+enum Work {
+    Write {
+        segment: Offset,
+        position: u64,
+        slices: Vec<Bytes>,
+        end_offset: Offset,
+        generation: u64,
+    },
+    Roll {
+        segment: Offset,
+    },
+    Cut {
+        segment: Offset,
+        position: u64,
+        later: Vec<Offset>,
+    },
+    Remove {
+        segments: Vec<Offset>,
+        log_start_offset: Offset,
+    },
+    Sync {
+        segments: Vec<Offset>,
+        end_offset: Offset,
+        generation: u64,
+    },
+}
+
+/// What is done as soon as the lock is free: waking may run others' code.
+#[derive(Default)]
+struct After {
+    wakers: Vec<Waker>,
+    readable: Vec<(Arc<FetchWatch>, u64)>,
+    checkpoint: Option<Checkpoint>,
+    failed: Option<StorageError>,
+}
+
+/// How far a piece of work went.
+enum Started {
+    Done(Option<Event>),
+    Later(BoxFuture<'static, Option<Event>>),
+}
+
+impl fmt::Debug for PartitionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PartitionHandle")
+            .field("partition", &self.partition)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PartitionHandle {
+    /// Takes over an opened log. What is not surely durable in it begins to be synced.
+    #[must_use]
+    pub fn new(
+        env: Env,
+        opened: OpenedPartition,
+        config: Arc<LogConfig>,
+        options: ReplicaOptions,
+    ) -> Arc<Self> {
+        let OpenedPartition { partition, id, opened, high_watermark, dir, progress } = opened;
+        let state = OpenedState {
+            log: opened.log,
+            producers: opened.producers,
+            epochs: opened.epochs,
+            high_watermark,
+            durable_end_offset: opened.durable_end_offset,
+        };
+        let machine = Partition::new(id, partition_config(&config, &options, &dir), state);
+        let tail = TailCache::new(options.tail_budget.clone());
+        let handle = Arc::new(Self {
+            env,
+            partition,
+            id,
+            files: opened.files,
+            dir,
+            progress,
+            options,
+            inner: Mutex::new(Inner {
+                machine,
+                config,
+                effects: Vec::new(),
+                queue: VecDeque::new(),
+                draining: false,
+                waiters: 0,
+                results: BTreeMap::new(),
+                watches: BTreeMap::new(),
+                tail,
+                waiting_for_condition: Vec::new(),
+                after: After::default(),
+            }),
+        });
+        let listener: Weak<PartitionHandle> = Arc::downgrade(&handle);
+        handle.dir.listen(listener);
+        handle.handle(Event::Flush);
+        handle
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no panic while a partition is locked")
+    }
+
+    /// The partition by name.
+    #[must_use]
+    pub const fn partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+
+    /// The partition by id.
+    #[must_use]
+    pub const fn id(&self) -> TopicIdPartition {
+        self.id
+    }
+
+    /// The log directory it is in.
+    #[must_use]
+    pub const fn dir(&self) -> &Arc<LogDir> {
+        &self.dir
+    }
+
+    /// The topic's configuration.
+    #[must_use]
+    pub fn log_config(&self) -> Arc<LogConfig> {
+        self.lock().config.clone()
+    }
+
+    /// Uses another configuration from now on.
+    pub fn set_log_config(&self, config: Arc<LogConfig>) {
+        let mut inner = self.lock();
+        let values = partition_config(&config, &self.options, &self.dir);
+        inner.machine.set_config(values, segment_limits(&config));
+        inner.config = config;
+    }
+
+    /// Everything below is committed.
+    #[must_use]
+    pub fn high_watermark(&self) -> Offset {
+        self.lock().machine.high_watermark()
+    }
+
+    /// The first offset.
+    #[must_use]
+    pub fn log_start_offset(&self) -> Offset {
+        self.lock().machine.log().log_start_offset()
+    }
+
+    /// The end that this replica may claim: written, or durable where nothing less counts.
+    #[must_use]
+    pub fn log_end_offset(&self) -> Offset {
+        self.lock().machine.replica_end_offset()
+    }
+
+    /// Bytes of all segments.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.lock().machine.log().size()
+    }
+
+    /// What this replica is.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.lock().machine.role()
+    }
+
+    /// Whether a request that believes in `leader_epoch` may be served here; the leader's epoch.
+    ///
+    /// # Errors
+    /// KAFKA_STORAGE_ERROR, NOT_LEADER_OR_FOLLOWER, FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH.
+    pub fn check_leader(
+        &self,
+        leader_epoch: Option<LeaderEpoch>,
+    ) -> Result<LeaderEpoch, ErrorCode> {
+        self.lock().machine.check_leader(leader_epoch)
+    }
+
+    /// Where the log of `epoch` ends, for OffsetForLeaderEpoch; `None` where the epoch is unknown.
+    ///
+    /// # Errors
+    /// As [`PartitionHandle::check_leader`] with `current_leader_epoch`.
+    pub fn end_offset_for_epoch(
+        &self,
+        epoch: LeaderEpoch,
+        current_leader_epoch: Option<LeaderEpoch>,
+    ) -> Result<Option<EpochEndOffset>, ErrorCode> {
+        let inner = self.lock();
+        inner.machine.check_leader(current_leader_epoch)?;
+        Ok(inner.machine.end_offset_for(epoch))
+    }
+
+    /// Leads in the term `epoch`. The epoch and where it begins are durable before anything is appended in it.
+    ///
+    /// # Errors
+    /// `Io`: the directory is offline.
+    pub async fn become_leader(self: &Arc<Self>, epoch: LeaderEpoch) -> Result<(), StorageError> {
+        let mut epochs = {
+            let inner = self.lock();
+            let mut epochs = inner.machine.epochs().clone();
+            let news = epochs.assign(epoch, inner.machine.log().log_end_offset());
+            news.then_some(epochs)
+        };
+        if let Some(epochs) = epochs.take()
+            && let Err(error) =
+                write_leader_epochs(self.files.disk(), self.files.dir(), &epochs).await
+        {
+            self.dir.fail(&error);
+            return Err(error);
+        }
+        self.handle(Event::BecomeLeader { epoch });
+        Ok(())
+    }
+
+    /// Leads no longer: who waits is told so.
+    pub fn resign(self: &Arc<Self>) {
+        self.handle(Event::Resign);
+    }
+
+    /// Does what time asks for: syncs by age, forgets idle producers.
+    pub fn tick(self: &Arc<Self>) {
+        self.handle(Event::Tick);
+    }
+
+    /// When [`PartitionHandle::tick`] is wanted next for a sync by age (`flush.ms`).
+    #[must_use]
+    pub fn deadline(&self) -> Option<Monotonic> {
+        self.lock().machine.deadline()
+    }
+
+    /// Waits until everything assigned so far is durable.
+    ///
+    /// # Errors
+    /// `Offline`.
+    pub async fn flush(self: &Arc<Self>) -> Result<(), StorageError> {
+        let end_offset = self.lock().machine.log().log_end_offset();
+        self.handle(Event::Flush);
+        self.until(|inner| inner.machine.synced_end_offset() >= end_offset).await
+    }
+
+    /// Removes what is older or more than the topic's configuration keeps (`retention.ms`, `retention.bytes`).
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn retain(self: &Arc<Self>) -> Result<(), StorageError> {
+        let config = self.log_config();
+        if !config.cleanup_policy.delete {
+            return Ok(());
+        }
+        self.load_indexes().await?;
+        let (age_max, bytes_max) = (config.retention, config.retention_bytes);
+        self.handle(Event::Retain(Retention { age_max, bytes_max }));
+        Ok(())
+    }
+
+    /// Removes the records below `to`; without `to`, all that are committed. Returns the log's new start.
+    ///
+    /// # Errors
+    /// OFFSET_OUT_OF_RANGE above the high watermark; as [`PartitionHandle::check_leader`].
+    pub fn delete_records(self: &Arc<Self>, to: Option<Offset>) -> Result<Offset, ErrorCode> {
+        let inner = self.lock();
+        inner.machine.check_leader(None)?;
+        let to = inner.machine.deletion_offset(to)?;
+        self.run(inner, self.env.clock.now(), Some(Event::MoveLogStart { to }));
+        Ok(self.log_start_offset())
+    }
+
+    /// Has `watch` told when more can be read than the reader has seen: everything below `seen_end_offset`, the high
+    /// watermark of its read.
+    #[must_use]
+    pub fn watch(self: &Arc<Self>, seen_end_offset: Offset, watch: &Arc<FetchWatch>) -> Watching {
+        let mut inner = self.lock();
+        let waiter = inner.next_waiter();
+        inner.watches.insert(waiter, watch.clone());
+        self.run(inner, self.env.clock.now(), Some(Event::Watch { waiter, seen_end_offset }));
+        Watching { handle: self.clone(), waiter }
+    }
+
+    fn forget_watch(&self, waiter: WaiterId) {
+        self.lock().watches.remove(&waiter);
+    }
+
+    /// Ends: nothing is appended any more, all is durable, and the next open scans nothing.
+    ///
+    /// # Errors
+    /// `Offline`; `Io`: the directory is offline.
+    pub async fn close(self: &Arc<Self>) -> Result<(), StorageError> {
+        self.handle(Event::Resign);
+        self.flush().await?;
+        self.until(Inner::is_settled).await?;
+        let checkpoint = self.lock().machine.closing_checkpoint();
+        let Checkpoint { end_offset, snapshot, indexes } = checkpoint;
+        if let Err(error) = self.files.save_checkpoint(end_offset, &indexes, snapshot).await {
+            self.dir.fail(&error);
+            return Err(error);
+        }
+        self.handle(Event::CheckpointSaved { end_offset });
+        Ok(())
+    }
+
+    /// Waits until the condition holds; it is asked again after each event.
+    async fn until(&self, condition: impl Fn(&Inner) -> bool) -> Result<(), StorageError> {
+        std::future::poll_fn(|cx| {
+            let mut inner = self.lock();
+            if inner.machine.role() == Role::Offline {
+                let path = self.dir.path().to_owned();
+                return Poll::Ready(Err(StorageError::Offline { path }));
+            }
+            if condition(&inner) {
+                return Poll::Ready(Ok(()));
+            }
+            inner.waiting_for_condition.push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Ends without a word to anybody, before the log is deleted: nothing is written when it returns.
+    pub async fn stop_for_deletion(self: &Arc<Self>) {
+        self.handle(Event::Resign);
+        // Offline is as good: nothing is written then either.
+        let _ = self.until(Inner::is_settled).await;
+    }
+
+    /// Reads the indexes of closed segments that were not read yet.
+    async fn load_indexes(&self) -> Result<(), StorageError> {
+        let (missing, sizes) = {
+            let inner = self.lock();
+            let log = inner.machine.log();
+            (log.segments_without_index(), log.limits().index)
+        };
+        for (segment, size) in missing {
+            let index = load_index(&self.files, segment, size, sizes).await?;
+            self.lock().machine.install_index(segment, index);
+        }
+        Ok(())
+    }
+
+    /// Feeds the machine.
+    fn handle(self: &Arc<Self>, event: Event) {
+        self.run(self.lock(), self.env.clock.now(), Some(event));
+    }
+
+    /// Feeds the machine, then performs what is queued until nothing is left or somebody else does.
+    fn run<'a>(
+        self: &'a Arc<Self>,
+        mut inner: MutexGuard<'a, Inner>,
+        now: Now,
+        mut event: Option<Event>,
+    ) {
+        loop {
+            if let Some(event) = event.take() {
+                self.decide(&mut inner, now, event);
+            }
+            let work = inner.next_work();
+            let waiting = std::mem::take(&mut inner.waiting_for_condition);
+            inner.after.wakers.extend(waiting);
+            let after = std::mem::take(&mut inner.after);
+            drop(inner);
+            self.perform_after(after);
+            let Some(work) = work else { return };
+            match self.start(work) {
+                Started::Done(done) => event = done,
+                Started::Later(future) => return self.finish_later(future),
+            }
+            inner = self.lock();
+            inner.draining = false;
+        }
+    }
+
+    /// Waits for work that is under way, as a task, then goes on draining.
+    fn finish_later(self: &Arc<Self>, future: BoxFuture<'static, Option<Event>>) {
+        let this = self.clone();
+        task::spawn(async move {
+            let event = future.await;
+            let mut inner = this.lock();
+            inner.draining = false;
+            this.run(inner, this.env.clock.now(), event);
+        });
+    }
+
+    /// Lets the machine decide, and takes in its effects from top to bottom.
+    fn decide(&self, inner: &mut Inner, now: Now, event: Event) {
+        let event = match event {
+            Event::WriteFailed { no_space, .. } => {
+                Event::WriteFailed { no_space, sync_dropped: inner.drop_queued() }
+            }
+            other => other,
+        };
+        let mut effects = std::mem::take(&mut inner.effects);
+        inner.machine.handle(now, event, &mut effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Write {
+                    segment,
+                    position,
+                    slices,
+                    base_offset,
+                    end_offset,
+                    generation,
+                } => {
+                    inner.tail.push(base_offset, end_offset, slices.clone());
+                    let slices = slices.to_vec();
+                    inner.queue.push_back(Work::Write {
+                        segment,
+                        position,
+                        slices,
+                        end_offset,
+                        generation,
+                    });
+                }
+                Effect::Roll { segment } => inner.queue.push_back(Work::Roll { segment }),
+                Effect::Cut { segment, position, later } => {
+                    inner.tail.truncate(inner.machine.log().log_end_offset());
+                    inner.queue.push_back(Work::Cut { segment, position, later });
+                }
+                Effect::Sync { segments, end_offset, generation } => {
+                    inner.queue.push_back(Work::Sync { segments, end_offset, generation });
+                }
+                Effect::RemoveSegments { segments, log_start_offset } => {
+                    inner.queue.push_back(Work::Remove { segments, log_start_offset });
+                }
+                Effect::SaveCheckpoint(checkpoint) => inner.after.checkpoint = Some(checkpoint),
+                Effect::FailDir => {
+                    let path = self.dir.path().to_owned();
+                    inner.after.failed.get_or_insert(StorageError::Offline { path });
+                }
+                Effect::Answer { waiter, result } => inner.answer(waiter, result),
+                Effect::Readable { waiter, bytes } => {
+                    if let Some(watch) = inner.watches.get(&waiter) {
+                        inner.after.readable.push((watch.clone(), bytes));
+                    }
+                }
+                Effect::Observe(observation) => self.env.observe(observation),
+            }
+        }
+        inner.effects = effects;
+        let machine = &inner.machine;
+        self.progress.store(
+            machine.log().log_start_offset(),
+            machine.recovery_point(),
+            machine.high_watermark(),
+        );
+    }
+
+    /// Performs what waits for the lock to be free.
+    fn perform_after(self: &Arc<Self>, after: After) {
+        let After { wakers, readable, checkpoint, failed } = after;
+        wakers.into_iter().for_each(Waker::wake);
+        for (watch, bytes) in readable {
+            watch.add(bytes);
+        }
+        if let Some(checkpoint) = checkpoint {
+            let this = self.clone();
+            self.dir.submit(Box::pin(async move { this.save(checkpoint).await }));
+        }
+        if let Some(error) = failed {
+            self.dir.fail(&error);
+        }
+    }
+
+    /// Saves a checkpoint, on the directory's worker.
+    async fn save(self: Arc<Self>, checkpoint: Checkpoint) -> Result<(), StorageError> {
+        let Checkpoint { end_offset, snapshot, indexes } = checkpoint;
+        match self.files.save_checkpoint(end_offset, &indexes, snapshot).await {
+            Ok(()) => {
+                self.handle(Event::CheckpointSaved { end_offset });
+                self.dir.want_checkpoints();
+                Ok(())
+            }
+            Err(error) if error.is_no_space() => {
+                self.handle(Event::CheckpointDropped);
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Starts a piece of work, without the lock.
+    fn start(self: &Arc<Self>, work: Work) -> Started {
+        match work {
+            Work::Write { segment, position, slices, end_offset, generation } => {
+                let done = Event::Written { end_offset, generation };
+                match self.files.write(segment, position, slices) {
+                    Io::Ready(Ok(())) => Started::Done(Some(done)),
+                    Io::Ready(Err(error)) => {
+                        Started::Done(Some(write_failed(&self.as_write_error(segment, error))))
+                    }
+                    Io::Pending(future) => {
+                        let this = self.clone();
+                        Started::Later(Box::pin(async move {
+                            match future.await {
+                                Ok(()) => Some(done),
+                                Err(error) => {
+                                    Some(write_failed(&this.as_write_error(segment, error)))
+                                }
+                            }
+                        }))
+                    }
+                }
+            }
+            Work::Sync { segments, end_offset, generation } => {
+                let this = self.clone();
+                self.files.start_sync(
+                    &segments,
+                    Box::new(move |result| {
+                        this.handle(match result {
+                            Ok(()) => Event::Synced { end_offset, generation },
+                            Err(_) => Event::SyncFailed,
+                        });
+                    }),
+                );
+                Started::Done(None)
+            }
+            Work::Roll { segment } => {
+                let files = self.files.clone();
+                start_future(Box::pin(async move {
+                    files.create_segment(segment).await.err().map(|error| write_failed(&error))
+                }))
+            }
+            Work::Cut { segment, position, later } => {
+                let files = self.files.clone();
+                start_future(Box::pin(async move {
+                    let failed = files.cut(segment, position, &later).await.err();
+                    failed.map(|_| WRITE_FAILED_FOR_GOOD)
+                }))
+            }
+            Work::Remove { segments, log_start_offset } => {
+                let this = self.clone();
+                start_future(Box::pin(async move {
+                    let failed = this.remove(&segments, log_start_offset).await.err();
+                    failed.map(|_| WRITE_FAILED_FOR_GOOD)
+                }))
+            }
+        }
+    }
+
+    async fn remove(&self, segments: &[Offset], start: Offset) -> Result<(), StorageError> {
+        for segment in segments {
+            self.files.remove_segment(*segment).await?;
+            self.files.remove(*segment, Suffix::Snapshot).await?;
+        }
+        let epochs = self.lock().machine.epochs().clone();
+        if epochs.earliest().is_some_and(|earliest| earliest.start_offset == start) {
+            write_leader_epochs(self.files.disk(), self.files.dir(), &epochs).await?;
+        }
+        self.dir.want_checkpoints();
+        Ok(())
+    }
+
+    fn as_write_error(&self, segment: Offset, error: std::io::Error) -> StorageError {
+        let path = self.files.path(segment, Suffix::Log);
+        StorageError::io("append to a segment", &path, error)
+    }
+
+    fn take_result(&self, waiter: WaiterId) -> Option<Result<AppendAnswer, ErrorCode>> {
+        let mut inner = self.lock();
+        match inner.results.get(&waiter) {
+            Some(Slot::Done(result)) => {
+                let result = *result;
+                inner.results.remove(&waiter);
+                Some(result)
+            }
+            Some(Slot::Waiting(_)) | None => None,
+        }
+    }
+
+    fn poll_result(
+        &self,
+        waiter: WaiterId,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<AppendAnswer, ErrorCode>> {
+        if let Some(result) = self.take_result(waiter) {
+            return Poll::Ready(result);
+        }
+        let mut inner = self.lock();
+        match inner.results.get_mut(&waiter) {
+            Some(Slot::Waiting(waker)) => {
+                *waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            Some(Slot::Done(result)) => Poll::Ready(*result),
+            None => unreachable!("a result is taken once"),
+        }
+    }
+
+    fn forget_result(&self, waiter: WaiterId) {
+        self.lock().results.remove(&waiter);
+    }
+}
+
+impl OfflineListener for PartitionHandle {
+    fn on_offline(self: Arc<Self>) {
+        self.handle(Event::DirFailed);
+    }
+}
+
+impl Inner {
+    fn next_waiter(&mut self) -> WaiterId {
+        self.waiters += 1;
+        WaiterId(self.waiters)
+    }
+
+    fn new_result(&mut self) -> WaiterId {
+        let waiter = self.next_waiter();
+        self.results.insert(waiter, Slot::Waiting(None));
+        waiter
+    }
+
+    fn answer(&mut self, waiter: WaiterId, result: Result<AppendAnswer, ErrorCode>) {
+        // Whoever waited may have gone meanwhile.
+        if let Some(slot) = self.results.get_mut(&waiter)
+            && let Slot::Waiting(waker) = std::mem::replace(slot, Slot::Done(result))
+        {
+            self.after.wakers.extend(waker);
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.machine.is_settled() && self.queue.is_empty() && !self.draining
+    }
+
+    /// A write failed: what was queued behind it is void, but for removals. Whether a sync was among it.
+    fn drop_queued(&mut self) -> bool {
+        let sync = self.queue.iter().any(|work| matches!(work, Work::Sync { .. }));
+        self.queue.retain(|work| matches!(work, Work::Remove { .. }));
+        sync
+    }
+
+    /// The next work, for the caller to perform; writes that follow each other in a file become one.
+    fn next_work(&mut self) -> Option<Work> {
+        if self.draining {
+            return None;
+        }
+        let mut work = self.queue.pop_front()?;
+        self.draining = true;
+        if let Work::Write { segment, slices, end_offset, generation, .. } = &mut work {
+            while slices.len() < WRITE_SLICES_MAX
+                && let Some(Work::Write { segment: next, .. }) = self.queue.front()
+                && next == segment
+            {
+                let Some(Work::Write { slices: more, end_offset: end, generation: same, .. }) =
+                    self.queue.pop_front()
+                else {
+                    unreachable!("just seen");
+                };
+                assert_eq!(same, *generation, "a cut empties the queue");
+                slices.extend(more);
+                *end_offset = end;
+            }
+        }
+        Some(work)
+    }
+}
+
+/// A write failed, and what is in the file is not known.
+const WRITE_FAILED_FOR_GOOD: Event = Event::WriteFailed { no_space: false, sync_dropped: false };
+
+fn write_failed(error: &StorageError) -> Event {
+    Event::WriteFailed { no_space: error.is_no_space(), sync_dropped: false }
+}
+
+/// Work that is done at the call in the real world is finished here; only what must wait becomes a task.
+fn start_future(mut future: BoxFuture<'static, Option<Event>>) -> Started {
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(event) => Started::Done(event),
+        Poll::Pending => Started::Later(future),
+    }
+}
+
+fn partition_config(config: &LogConfig, options: &ReplicaOptions, dir: &LogDir) -> PartitionConfig {
+    PartitionConfig {
+        flush_messages: config.flush_messages,
+        flush_interval: config.flush_interval,
+        producer_expiration: options.producer_expiration,
+        log_dir: dir.index(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,325 @@
+//! One of a node's log directories while the node runs: whether it works, and what is done for it in the background.
+//!
+//! The disk failure rule: one failed sync or write, and nothing in the directory is acknowledged or served any more until
+//! the next start.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+
+use tokio::sync::Notify;
+
+use super::StorageError;
+use crate::runtime::{BoxFuture, Env};
+use crate::types::{Observation, Offset, TopicPartition, Uuid};
+
+/// What a log tells its directory's checkpoints, without a lock.
+#[derive(Debug)]
+pub struct LogProgress {
+    log_start_offset: AtomicI64,
+    recovery_point: AtomicI64,
+    high_watermark: AtomicI64,
+}
+
+impl LogProgress {
+    /// Of a log as it was opened.
+    #[must_use]
+    pub fn new(log_start_offset: Offset, recovery_point: Offset, high_watermark: Offset) -> Self {
+        Self {
+            log_start_offset: AtomicI64::new(log_start_offset.value()),
+            recovery_point: AtomicI64::new(recovery_point.value()),
+            high_watermark: AtomicI64::new(high_watermark.value()),
+        }
+    }
+
+    /// The log's start, recovery point and high watermark are these now.
+    pub fn store(&self, log_start_offset: Offset, recovery_point: Offset, high_watermark: Offset) {
+        self.log_start_offset.store(log_start_offset.value(), Ordering::Relaxed);
+        self.recovery_point.store(recovery_point.value(), Ordering::Relaxed);
+        self.high_watermark.store(high_watermark.value(), Ordering::Relaxed);
+    }
+
+    fn load(value: &AtomicI64) -> Offset {
+        Offset::from_wire(value.load(Ordering::Relaxed)).unwrap_or(Offset::ZERO)
+    }
+
+    /// The log's first offset.
+    #[must_use]
+    pub fn log_start_offset(&self) -> Offset {
+        Self::load(&self.log_start_offset)
+    }
+
+    /// Recovery after a crash would start here.
+    #[must_use]
+    pub fn recovery_point(&self) -> Offset {
+        Self::load(&self.recovery_point)
+    }
+
+    /// Everything below is committed.
+    #[must_use]
+    pub fn high_watermark(&self) -> Offset {
+        Self::load(&self.high_watermark)
+    }
+}
+
+/// Somebody who must know at once that the directory failed: a partition, which fails those who wait.
+pub trait OfflineListener: Send + Sync {
+    /// The directory is offline.
+    fn on_offline(self: Arc<Self>);
+}
+
+/// What is done in the background for a directory, one after another. An error takes the directory offline.
+pub type Job = BoxFuture<'static, Result<(), StorageError>>;
+
+/// A log directory.
+pub struct LogDir {
+    env: Env,
+    path: PathBuf,
+    index: u32,
+    directory_id: Uuid,
+    offline: AtomicBool,
+    changed: Notify,
+    inner: Mutex<Inner>,
+    failures: tokio::sync::watch::Sender<u32>,
+}
+
+#[derive(Default)]
+struct Inner {
+    logs: BTreeMap<TopicPartition, Arc<LogProgress>>,
+    listeners: Vec<Weak<dyn OfflineListener>>,
+    jobs: VecDeque<Job>,
+    /// The recovery points or log starts in the checkpoint files are old.
+    checkpoints_due: bool,
+    /// So the high watermarks.
+    high_watermarks_due: bool,
+    closed: bool,
+}
+
+/// What the directory's worker does next.
+enum Work {
+    Job(Job),
+    Checkpoints,
+    HighWatermarks,
+    End,
+}
+
+impl fmt::Debug for LogDir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogDir").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl LogDir {
+    /// A working directory, the `index`th of `log.dirs`. `failures` counts the directories that failed.
+    #[must_use]
+    pub fn new(
+        env: Env,
+        path: PathBuf,
+        index: u32,
+        directory_id: Uuid,
+        failures: tokio::sync::watch::Sender<u32>,
+    ) -> Self {
+        Self {
+            env,
+            path,
+            index,
+            directory_id,
+            offline: AtomicBool::new(false),
+            changed: Notify::new(),
+            inner: Mutex::new(Inner::default()),
+            failures,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no panic while a log directory is locked")
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its place in `log.dirs`.
+    #[must_use]
+    pub const fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Its id in `meta.properties`.
+    #[must_use]
+    pub const fn directory_id(&self) -> Uuid {
+        self.directory_id
+    }
+
+    /// Whether it failed.
+    #[must_use]
+    pub fn is_offline(&self) -> bool {
+        self.offline.load(Ordering::Acquire)
+    }
+
+    /// How many logs it has.
+    #[must_use]
+    pub fn log_count(&self) -> usize {
+        self.lock().logs.len()
+    }
+
+    /// Takes the directory offline for good. Only the first call does something. Call it without a partition's lock.
+    pub fn fail(&self, _why: &StorageError) {
+        if self.offline.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.env.observe(Observation::LogDirOffline { index: self.index });
+        let listeners = {
+            let mut inner = self.lock();
+            inner.jobs.clear();
+            std::mem::take(&mut inner.listeners)
+        };
+        for listener in listeners.into_iter().filter_map(|listener| listener.upgrade()) {
+            listener.on_offline();
+        }
+        self.failures.send_modify(|failures| *failures += 1);
+    }
+
+    /// Has `listener` told when the directory fails; at once, if it has failed already.
+    pub fn listen(&self, listener: Weak<dyn OfflineListener>) {
+        {
+            let mut inner = self.lock();
+            if !self.is_offline() {
+                inner.listeners.retain(|other| other.strong_count() > 0);
+                inner.listeners.push(listener);
+                return;
+            }
+        }
+        if let Some(listener) = listener.upgrade() {
+            listener.on_offline();
+        }
+    }
+
+    /// Has a job done by the directory's worker. Any thread may call it.
+    pub fn submit(&self, job: Job) {
+        self.lock().jobs.push_back(job);
+        self.changed.notify_one();
+    }
+
+    /// Has the checkpoint files written: a recovery point or log start moved.
+    pub fn want_checkpoints(&self) {
+        self.lock().checkpoints_due = true;
+        self.changed.notify_one();
+    }
+
+    /// Has the high watermarks written (`replica.high.watermark.checkpoint.interval.ms`).
+    pub fn want_high_watermarks(&self) {
+        self.lock().high_watermarks_due = true;
+        self.changed.notify_one();
+    }
+
+    pub(super) fn add_log(&self, partition: TopicPartition, progress: Arc<LogProgress>) {
+        self.lock().logs.insert(partition, progress);
+    }
+
+    pub(super) fn remove_log(&self, partition: &TopicPartition) {
+        self.lock().logs.remove(partition);
+    }
+
+    /// Each log and what `value` is of it.
+    pub(super) fn offsets(
+        &self,
+        value: impl Fn(&LogProgress) -> Offset,
+    ) -> BTreeMap<TopicPartition, Offset> {
+        let inner = self.lock();
+        inner.logs.iter().map(|(id, progress)| (id.clone(), value(progress))).collect()
+    }
+
+    /// Ends the worker once it has done what is there.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_one();
+    }
+
+    fn next_work(&self) -> Option<Work> {
+        let mut inner = self.lock();
+        if let Some(job) = inner.jobs.pop_front() {
+            return Some(Work::Job(job));
+        }
+        if std::mem::take(&mut inner.checkpoints_due) {
+            return Some(Work::Checkpoints);
+        }
+        if std::mem::take(&mut inner.high_watermarks_due) {
+            return Some(Work::HighWatermarks);
+        }
+        inner.closed.then_some(Work::End)
+    }
+
+    /// The worker: does jobs and writes checkpoint files until [`LogDir::close`].
+    pub(super) async fn work(self: Arc<Self>) {
+        loop {
+            let done = match self.next_work() {
+                Some(Work::Job(job)) => job.await,
+                Some(Work::Checkpoints) => self.write_checkpoints().await,
+                Some(Work::HighWatermarks) => self.write_high_watermarks().await,
+                Some(Work::End) => return,
+                None => {
+                    self.changed.notified().await;
+                    continue;
+                }
+            };
+            match done {
+                Ok(()) | Err(StorageError::Offline { .. }) => {}
+                Err(error) => self.fail_unless_full(&error),
+            }
+        }
+    }
+
+    /// The worker, for tests that do its work by hand.
+    #[cfg(test)]
+    pub(crate) fn work_for_test(self: Arc<Self>) -> impl Future<Output = ()> {
+        self.work()
+    }
+
+    /// No space for a checkpoint harms nothing: the old one stays true.
+    fn fail_unless_full(&self, error: &StorageError) {
+        if error.is_no_space() {
+            self.env.observe(Observation::LogDirFull { index: self.index });
+        } else {
+            self.fail(error);
+        }
+    }
+
+    /// Writes recovery points and log starts. One at a time: the worker, or the one who stops after it ended.
+    ///
+    /// # Errors
+    /// `Io`; `Offline`.
+    pub(super) async fn write_checkpoints(&self) -> Result<(), StorageError> {
+        use super::checkpoint::{LOG_STARTS, RECOVERY_POINTS, write_offsets};
+        self.check_online()?;
+        let disk = self.env.disk.as_ref();
+        let points = self.offsets(LogProgress::recovery_point);
+        write_offsets(disk, &self.path.join(RECOVERY_POINTS), &points).await?;
+        let starts = self.offsets(LogProgress::log_start_offset);
+        write_offsets(disk, &self.path.join(LOG_STARTS), &starts).await
+    }
+
+    /// Writes high watermarks.
+    ///
+    /// # Errors
+    /// `Io`; `Offline`.
+    pub(super) async fn write_high_watermarks(&self) -> Result<(), StorageError> {
+        use super::checkpoint::{HIGH_WATERMARKS, write_offsets};
+        self.check_online()?;
+        let marks = self.offsets(LogProgress::high_watermark);
+        write_offsets(self.env.disk.as_ref(), &self.path.join(HIGH_WATERMARKS), &marks).await
+    }
+
+    /// # Errors
+    /// `Offline`.
+    pub(super) fn check_online(&self) -> Result<(), StorageError> {
+        if self.is_offline() {
+            return Err(StorageError::Offline { path: self.path.clone() });
+        }
+        Ok(())
+    }
+}
