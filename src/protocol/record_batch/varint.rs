@@ -11,6 +11,11 @@ const VARLONG_BYTES_MAX: u32 = 10;
 
 /// Reads one unsigned LEB128 number of at most `bytes_max` bytes off the front of `input`.
 fn read_unsigned(input: &mut &[u8], bytes_max: u32) -> Result<u64, RecordFault> {
+    // Nearly all are one byte long, and every record that a broker takes has six of them or more.
+    if let [byte @ 0..0x80, rest @ ..] = *input {
+        *input = rest;
+        return Ok(u64::from(*byte));
+    }
     let mut value = 0u64;
     for index in 0..bytes_max {
         let (byte, rest) = input.split_first().ok_or(RecordFault::Truncated)?;
