@@ -1,11 +1,18 @@
 //! A whole node in the real world, on loopback and a temporary directory, asked over raw sockets: every API, and what it
 //! does with those who do not speak the protocol.
 #![cfg(not(madsim))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests: a failure is a panic; nodes run in threads of their own"
+)]
 
 mod support;
 
 #[path = "server/admin.rs"]
 mod admin;
+#[path = "server/data.rs"]
+mod data;
 #[path = "server/hostile.rs"]
 mod hostile;
 #[path = "server/start.rs"]

@@ -33,7 +33,7 @@ pub(super) struct Broker {
     /// The controller of this node.
     pub(super) controller: ControllerHandle,
     /// The partitions of this node.
-    pub(super) replicas: ReplicaManager,
+    pub(super) replicas: Arc<ReplicaManager>,
     producer_ids: tokio::sync::Mutex<Option<ProducerIdBlock>>,
     auto_creations: Mutex<BTreeSet<String>>,
 }
@@ -51,7 +51,7 @@ impl Broker {
         identity: Identity,
         controller: ControllerHandle,
         lifecycle: LifecycleHandle,
-        replicas: ReplicaManager,
+        replicas: Arc<ReplicaManager>,
     ) -> Arc<Self> {
         Arc::new(Self {
             config,
@@ -120,10 +120,10 @@ impl Broker {
 
     /// Waits until all that the controller has committed is applied here: kinder than Kafka, whose clients may ask a
     /// broker that has not heard of their topic yet. What takes longer is not waited for.
-    async fn caught_up(&self, span: Duration) {
+    pub(super) async fn caught_up(&self, span: Duration) {
         let end_offset: Offset = self.controller.image().end_offset;
         let deadline = self.env.clock.now().monotonic + span;
-        let applied = self.replicas.applied(end_offset);
+        let applied = self.replicas.caught_up(end_offset);
         let _ = timeout_at(self.env.clock.as_ref(), deadline, applied).await;
     }
 

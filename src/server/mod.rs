@@ -9,6 +9,7 @@ pub mod config;
 mod connection;
 mod format;
 mod frame_reader;
+mod housekeeping;
 mod lifecycle;
 mod node;
 mod replica_manager;

@@ -107,6 +107,7 @@ impl Node {
         let (sockets, advertised) = bind(&config, &env).await?;
         let registration = registration(&config, &env, &identity, advertised);
         let lifecycle = LifecycleHandle::start(&config, &env, controller.clone(), registration);
+        let replicas = Arc::new(replicas);
         let broker = Broker::new(config, env, identity, controller, lifecycle.clone(), replicas);
         let mut node = Self {
             broker: broker.clone(),
@@ -118,12 +119,14 @@ impl Node {
             lifecycle,
             tasks: vec![task::spawn(follow_metadata(broker.clone()))],
         };
-        node.tasks.extend(broker.replicas.start_background(&broker.config));
+        node.tasks.push(broker.replicas.start_housekeeping(&broker.config));
         if let Err(error) = node.lifecycle.ready().await {
             node.stop_tasks();
             node.broker.controller.shutdown().await;
             return Err(StartError::Registration(error));
         }
+        // What the controller decided when it let the broker in (who leads what) is applied before clients ask.
+        node.broker.caught_up(node.broker.config.request_timeout).await;
         for (name, socket) in sockets {
             let accepting = accept(broker.clone(), node.connections.clone(), name, socket);
             node.tasks.push(task::spawn(accepting));
@@ -173,7 +176,7 @@ impl Node {
         tokio::select! {
             biased;
             error = self.broker.controller.failed() => NodeEnd::MetadataDirFailed(error),
-            () = self.broker.replicas.all_dirs_failed() => NodeEnd::LogDirsFailed,
+            () = self.broker.replicas.logs().all_failed() => NodeEnd::LogDirsFailed,
         }
     }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
@@ -69,7 +69,7 @@ pub struct OpenedPartition {
 pub struct LogManager {
     env: Env,
     dirs: Vec<Arc<LogDir>>,
-    workers: Vec<task::Task<()>>,
+    workers: Mutex<Vec<task::Task<()>>>,
     /// Held until the end.
     _locks: Vec<Box<dyn Send + Sync>>,
     failures: watch::Receiver<u32>,
@@ -91,7 +91,7 @@ impl LogManager {
         let mut manager = Self {
             env: env.clone(),
             dirs: Vec::new(),
-            workers: Vec::new(),
+            workers: Mutex::default(),
             _locks: Vec::new(),
             failures,
             previous_broker_epoch: None,
@@ -129,7 +129,8 @@ impl LogManager {
             return Err(last_error.unwrap_or_else(none));
         }
         manager._locks = locks;
-        manager.workers = manager.dirs.iter().map(|dir| task::spawn(dir.clone().work())).collect();
+        let workers = manager.dirs.iter().map(|dir| task::spawn(dir.clone().work())).collect();
+        manager.workers = Mutex::new(workers);
         Ok((manager, partitions))
     }
 
@@ -301,6 +302,35 @@ impl LogManager {
         Ok(())
     }
 
+    /// Gives a log that nobody claims another name, `<topic>-<partition>.<topic id>-stray`, durably: it is opened no more, and
+    /// a person may look at it.
+    ///
+    /// # Errors
+    /// `Io`: the directory is offline.
+    ///
+    /// Kafka: `LogManager.asyncDelete` of a stray log.
+    pub async fn set_aside(
+        &self,
+        dir: &Arc<LogDir>,
+        partition: &TopicPartition,
+        topic_id: TopicId,
+    ) -> Result<(), StorageError> {
+        dir.remove_log(partition);
+        dir.want_checkpoints();
+        let from = dir.path().join(log_dir_name(partition));
+        let to = dir.path().join(format!("{}.{topic_id}-stray", log_dir_name(partition)));
+        let disk = self.env.disk.as_ref();
+        let renamed = async {
+            disk.rename(&from, &to).await?;
+            disk.sync_dir(dir.path()).await
+        };
+        renamed.await.map_err(|error| {
+            let error = StorageError::io("set a stray log aside", &from, error);
+            dir.fail(&error);
+            error
+        })
+    }
+
     /// The directories that could be opened, in the order of `log.dirs`.
     #[must_use]
     pub fn dirs(&self) -> &[Arc<LogDir>] {
@@ -350,9 +380,10 @@ impl LogManager {
     ///
     /// # Errors
     /// `Io`: that directory is recovered at the next start; the others are clean.
-    pub async fn close(self, broker_epoch: Option<i64>) -> Result<(), StorageError> {
+    pub async fn close(&self, broker_epoch: Option<i64>) -> Result<(), StorageError> {
         self.dirs.iter().for_each(|dir| dir.close());
-        for worker in self.workers {
+        let workers = std::mem::take(&mut *self.workers.lock().expect("nobody panics with it"));
+        for worker in workers {
             worker.join().await;
         }
         let mut result = Ok(());

@@ -4,19 +4,21 @@
 //! its partitions to have more: the partitions wake it, nothing is polled. Sessions (KIP-227) are declined, which the
 //! protocol allows: each request names all its partitions.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Call;
+use crate::protocol::IsolationLevel;
 use crate::protocol::Records;
 use crate::protocol::messages::fetch_request::FetchPartition;
 use crate::protocol::messages::fetch_response::{
     EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
 };
 use crate::protocol::messages::{FetchRequest, FetchResponse};
+use crate::replica::driver::{FetchWatch, ReadAnswer, ReadRequest, ReadUpTo, Watching};
 use crate::runtime::Timer;
 use crate::runtime::clock::wait_until;
-use crate::server::replica_manager::{FetchPosition, FetchRead, LeaderHint, ReadLimits};
-use crate::types::{ErrorCode, Monotonic, TopicId, TopicIdPartition};
+use crate::types::{ErrorCode, LeaderEpoch, Monotonic, Offset, TopicId, TopicIdPartition};
 
 /// The whole answer has an error code from this version on.
 const VERSION_OF_TOP_LEVEL_ERRORS: i16 = 7;
@@ -49,7 +51,9 @@ fn refused(call: &Call<'_>, request: &FetchRequest) -> Option<ErrorCode> {
 /// One partition of the request, in the request's order.
 struct Want {
     partition: Result<TopicIdPartition, ErrorCode>,
-    position: FetchPosition,
+    fetch_offset: Option<Offset>,
+    current_leader_epoch: Option<LeaderEpoch>,
+    last_fetched_epoch: Option<LeaderEpoch>,
     bytes_max: usize,
 }
 
@@ -72,24 +76,21 @@ fn wants(call: &Call<'_>, request: &FetchRequest) -> Vec<Want> {
                 Ok(topic_id) => Ok(TopicIdPartition { topic_id, partition: one.partition }),
                 Err(error) => Err(error),
             };
-            let bytes_max = usize::try_from(one.partition_max_bytes).unwrap_or(0);
-            wants.push(Want { partition, position: position(one), bytes_max });
+            wants.push(Want {
+                partition,
+                fetch_offset: one.fetch_offset,
+                current_leader_epoch: one.current_leader_epoch,
+                last_fetched_epoch: one.last_fetched_epoch,
+                bytes_max: usize::try_from(one.partition_max_bytes).unwrap_or(0),
+            });
         }
     }
     wants
 }
 
-fn position(partition: &FetchPartition) -> FetchPosition {
-    FetchPosition {
-        fetch_offset: partition.fetch_offset,
-        current_leader_epoch: partition.current_leader_epoch,
-        last_fetched_epoch: partition.last_fetched_epoch,
-    }
-}
-
 /// The limits of a whole request.
 struct Plan {
-    isolation: crate::protocol::IsolationLevel,
+    up_to: ReadUpTo,
     bytes_min: usize,
     bytes_max: usize,
     deadline: Monotonic,
@@ -102,7 +103,10 @@ impl Plan {
         let bytes_max = wire(request.max_bytes).min(call.broker.config.fetch_bytes_max);
         let span = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
         Self {
-            isolation: request.isolation_level,
+            up_to: match request.isolation_level {
+                IsolationLevel::ReadUncommitted => ReadUpTo::HighWatermark,
+                IsolationLevel::ReadCommitted => ReadUpTo::LastStableOffset,
+            },
             bytes_min: wire(request.min_bytes).min(bytes_max),
             bytes_max,
             deadline: call.broker.env.clock.now().monotonic + span,
@@ -111,61 +115,112 @@ impl Plan {
     }
 }
 
-type Read = Result<FetchRead, ErrorCode>;
+/// What a partition gives, or why it gives nothing.
+type Read = Result<Given, ErrorCode>;
 
-/// Reads, and reads again whenever a partition has more, until there is enough, something is wrong, or time is over.
+enum Given {
+    /// Batches, or nothing yet.
+    Records(ReadAnswer),
+    /// The reader's log went another way than this one: where they parted (KIP-595).
+    Diverging { epoch: LeaderEpoch, end_offset: Offset },
+}
+
+impl Given {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Records(answer) => answer.records.len(),
+            Self::Diverging { .. } => 0,
+        }
+    }
+}
+
+/// Reads, and reads again once the partitions have enough more, until there is enough, something is wrong, or time is over.
 async fn read_until_enough(call: &Call<'_>, wants: &[Want], plan: &Plan) -> Vec<Read> {
     let mut timer: Option<Box<dyn Timer>> = None;
     loop {
         let reads = read_once(call, wants, plan).await;
-        let bytes: usize = reads.iter().flatten().map(|read| read.records.len()).sum();
-        let is_wrong = reads.iter().any(|read| match read {
-            Ok(read) => read.diverging_epoch.is_some(),
-            Err(_) => true,
-        });
+        let bytes: usize = reads.iter().flatten().map(Given::bytes).sum();
+        let is_final = |read: &Read| !matches!(read, Ok(Given::Records(_)));
         let is_over = call.broker.env.clock.now().monotonic >= plan.deadline;
-        if is_wrong || bytes >= plan.bytes_min || is_over || !plan.may_wait || wants.is_empty() {
+        let is_enough = bytes >= plan.bytes_min || reads.iter().any(is_final);
+        if is_enough || is_over || !plan.may_wait || wants.is_empty() {
             return reads;
         }
-        let seen = wants.iter().zip(&reads).filter_map(|(want, read)| {
-            Some((want.partition.ok()?, read.as_ref().ok()?.seen_end_offset))
-        });
+        let missing = plan.bytes_min - bytes;
+        let watch = FetchWatch::new(u64::try_from(missing).unwrap_or(u64::MAX));
+        let Ok(_watching) = watch_all(call, wants, &reads, &watch) else { continue };
         let timer = timer.get_or_insert_with(|| call.broker.env.clock.timer());
-        let more = call.broker.replicas.more_than(seen, plan.bytes_min - bytes);
         tokio::select! {
             biased;
-            () = more => {}
+            () = watch.ready() => {}
             () = wait_until(timer.as_mut(), Some(plan.deadline)) => {}
         }
     }
 }
 
+/// Has `watch` told of more in each partition.
+///
+/// Errors: a partition is gone meanwhile.
+fn watch_all(
+    call: &Call<'_>,
+    wants: &[Want],
+    reads: &[Read],
+    watch: &Arc<FetchWatch>,
+) -> Result<Vec<Watching>, ErrorCode> {
+    let mut watching = Vec::with_capacity(wants.len());
+    for (want, read) in wants.iter().zip(reads) {
+        if let (Ok(id), Ok(Given::Records(answer))) = (want.partition, read) {
+            let handle = call.broker.replicas.hosted(id)?;
+            watching.push(handle.watch(answer.high_watermark, watch));
+        }
+    }
+    Ok(watching)
+}
+
 async fn read_once(call: &Call<'_>, wants: &[Want], plan: &Plan) -> Vec<Read> {
     let mut left = plan.bytes_max;
-    // The first batch of the first partition that has one is returned whatever its size, or a reader would hang there.
+    // The first batch of the first partition that has one is given whatever its size, or a reader would hang there.
     let mut is_first = true;
     let mut reads = Vec::with_capacity(wants.len());
     for want in wants {
-        let partition = match want.partition {
-            Ok(partition) => partition,
-            Err(error) => {
-                reads.push(Err(error));
-                continue;
-            }
-        };
-        let limits = ReadLimits {
-            bytes_max: want.bytes_max.min(left),
-            at_least_one_batch: is_first,
-            isolation: plan.isolation,
-        };
-        let read = call.broker.replicas.read(partition, want.position, limits).await;
-        if let Ok(read) = &read {
-            left = left.saturating_sub(read.records.len());
-            is_first = is_first && read.records.is_empty();
+        let read = read_partition(call, want, plan, left.min(want.bytes_max), is_first).await;
+        if let Ok(given) = &read {
+            left = left.saturating_sub(given.bytes());
+            is_first = is_first && given.bytes() == 0;
         }
         reads.push(read);
     }
     reads
+}
+
+/// Kafka: `Partition.readRecords`.
+async fn read_partition(
+    call: &Call<'_>,
+    want: &Want,
+    plan: &Plan,
+    max_bytes: usize,
+    first_batch_whole: bool,
+) -> Read {
+    let handle = call.broker.replicas.hosted(want.partition?)?;
+    let offset = want.fetch_offset.ok_or(ErrorCode::OffsetOutOfRange)?;
+    if let Some(fetched_epoch) = want.last_fetched_epoch {
+        let end = handle.end_offset_for_epoch(fetched_epoch, want.current_leader_epoch)?;
+        let end = end.ok_or(ErrorCode::OffsetOutOfRange)?;
+        if offset < handle.log_start_offset() {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
+        if end.epoch < fetched_epoch || end.end_offset < offset {
+            return Ok(Given::Diverging { epoch: end.epoch, end_offset: end.end_offset });
+        }
+    }
+    let request = ReadRequest {
+        offset,
+        max_bytes,
+        first_batch_whole,
+        up_to: plan.up_to,
+        leader_epoch: want.current_leader_epoch,
+    };
+    handle.read(request).await.map(Given::Records)
 }
 
 fn answer(
@@ -198,16 +253,18 @@ fn partition_data(
 ) -> PartitionData {
     let partition_index = asked.partition;
     match read {
-        Ok(read) => PartitionData {
+        Ok(Given::Records(answer)) => PartitionData {
             partition_index,
-            high_watermark: Some(read.high_watermark),
-            last_stable_offset: Some(read.last_stable_offset),
-            log_start_offset: Some(read.log_start_offset),
-            diverging_epoch: read.diverging_epoch.map_or_else(
-                EpochEndOffset::default,
-                |(epoch, end)| EpochEndOffset { epoch: Some(epoch), end_offset: Some(end) },
-            ),
-            records: Some(read.records),
+            high_watermark: Some(answer.high_watermark),
+            last_stable_offset: Some(answer.last_stable_offset),
+            log_start_offset: Some(answer.log_start_offset),
+            records: Some(answer.records),
+            ..Default::default()
+        },
+        Ok(Given::Diverging { epoch, end_offset }) => PartitionData {
+            partition_index,
+            diverging_epoch: EpochEndOffset { epoch: Some(epoch), end_offset: Some(end_offset) },
+            records: Some(Records::new()),
             ..Default::default()
         },
         Err(error) => {
@@ -218,15 +275,14 @@ fn partition_data(
                 records: Some(Records::new()),
                 ..Default::default()
             };
-            if error == ErrorCode::NotLeaderOrFollower && call.version() >= VERSION_OF_LEADER_HINTS
+            if error == ErrorCode::NotLeaderOrFollower
+                && call.version() >= VERSION_OF_LEADER_HINTS
+                && let Some(hint) = want.partition.ok().and_then(|id| call.broker.replicas.hint(id))
             {
-                let hint = want.partition.ok().and_then(|one| call.broker.replicas.hint(one));
-                if let Some(LeaderHint { leader_id, leader_epoch }) = hint {
-                    data.current_leader = LeaderIdAndEpoch {
-                        leader_id: Some(leader_id),
-                        leader_epoch: Some(leader_epoch),
-                    };
-                }
+                data.current_leader = LeaderIdAndEpoch {
+                    leader_id: Some(hint.leader_id),
+                    leader_epoch: Some(hint.leader_epoch),
+                };
             }
             data
         }

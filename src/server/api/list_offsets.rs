@@ -9,8 +9,11 @@ use crate::protocol::messages::list_offsets_response::{
 };
 use crate::protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use crate::protocol::{IsolationLevel, OffsetSpec};
-use crate::server::replica_manager::TimestampedOffset;
-use crate::types::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicIdPartition};
+use crate::replica::driver::{OffsetSpec as LogOffsetSpec, ReadUpTo, TimestampedOffset};
+use crate::types::{ErrorCode, PartitionIndex, TopicIdPartition};
+
+/// Answers tell the leader epoch from this version on (KIP-320).
+const VERSION_OF_LEADER_EPOCHS: i16 = 4;
 
 pub(super) async fn handle(call: &Call<'_>, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let mut count: BTreeMap<(String, PartitionIndex), usize> = BTreeMap::new();
@@ -29,36 +32,29 @@ pub(super) async fn handle(call: &Call<'_>, request: ListOffsetsRequest) -> List
             } else {
                 find(call, &topic.name, &one, request.isolation_level).await
             };
-            partitions.push(response(one.partition_index, found));
+            partitions.push(response(call.version(), one.partition_index, found));
         }
         topics.push(ListOffsetsTopicResponse { name: topic.name, partitions });
     }
     ListOffsetsResponse { topics, ..Default::default() }
 }
 
-/// A place in a log. All `None`: there is none such.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Found {
-    offset: Option<Offset>,
-    timestamp: Option<Timestamp>,
-    leader_epoch: Option<LeaderEpoch>,
-}
-
 fn response(
+    version: i16,
     partition_index: PartitionIndex,
-    found: Result<Found, ErrorCode>,
+    found: Result<Option<TimestampedOffset>, ErrorCode>,
 ) -> ListOffsetsPartitionResponse {
+    let none = ListOffsetsPartitionResponse { partition_index, ..Default::default() };
     match found {
-        Ok(Found { offset, timestamp, leader_epoch }) => ListOffsetsPartitionResponse {
-            partition_index,
-            error_code: ErrorCode::None,
-            timestamp,
-            offset,
-            leader_epoch,
+        Ok(Some(found)) => ListOffsetsPartitionResponse {
+            timestamp: found.timestamp,
+            offset: Some(found.offset),
+            leader_epoch: found.leader_epoch.filter(|_| version >= VERSION_OF_LEADER_EPOCHS),
+            ..none
         },
-        Err(error_code) => {
-            ListOffsetsPartitionResponse { partition_index, error_code, ..Default::default() }
-        }
+        // No record fits: that is no error.
+        Ok(None) => none,
+        Err(error_code) => ListOffsetsPartitionResponse { error_code, ..none },
     }
 }
 
@@ -68,50 +64,32 @@ async fn find(
     topic: &str,
     asked: &ListOffsetsPartition,
     isolation: IsolationLevel,
-) -> Result<Found, ErrorCode> {
+) -> Result<Option<TimestampedOffset>, ErrorCode> {
     if call.version() < version_of(asked.timestamp) {
         return Err(ErrorCode::UnsupportedVersion);
     }
     let image = call.broker.image();
     let topic = image.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let id = TopicIdPartition { topic_id: topic.topic_id, partition: asked.partition_index };
-    let leader = call.broker.replicas.leader(id, asked.current_leader_epoch)?;
-    let fetchable_end_offset = match isolation {
-        IsolationLevel::ReadUncommitted => leader.high_watermark(),
-        IsolationLevel::ReadCommitted => leader.last_stable_offset(),
+    let handle = call.broker.replicas.hosted(id)?;
+    let leader_epoch = handle.check_leader(asked.current_leader_epoch)?;
+    let up_to = match isolation {
+        IsolationLevel::ReadUncommitted => ReadUpTo::HighWatermark,
+        IsolationLevel::ReadCommitted => ReadUpTo::LastStableOffset,
     };
-    match asked.timestamp {
-        OffsetSpec::Latest => Ok(Found {
-            offset: Some(fetchable_end_offset),
-            timestamp: None,
-            leader_epoch: leader.leader_epoch(),
-        }),
-        OffsetSpec::Earliest | OffsetSpec::EarliestLocal => {
-            let offset = leader.log_start_offset();
-            let leader_epoch = leader.epoch_for_offset(offset);
-            Ok(Found { offset: Some(offset), timestamp: None, leader_epoch })
-        }
+    let spec = match asked.timestamp {
+        OffsetSpec::Latest => LogOffsetSpec::Latest(up_to),
+        OffsetSpec::Earliest | OffsetSpec::EarliestLocal => LogOffsetSpec::Earliest,
         // Nothing is ever moved to tiered storage.
-        OffsetSpec::LatestTiered | OffsetSpec::EarliestPendingUpload => Ok(Found::default()),
-        OffsetSpec::MaxTimestamp => {
-            within(leader.offset_of_max_timestamp().await?, fetchable_end_offset)
-        }
-        OffsetSpec::Timestamp(timestamp) => {
-            within(leader.offset_for_timestamp(timestamp).await?, fetchable_end_offset)
-        }
-    }
-}
-
-/// What was found, if readers may see it already.
-fn within(
-    found: Option<TimestampedOffset>,
-    fetchable_end_offset: Offset,
-) -> Result<Found, ErrorCode> {
-    let found = found.filter(|found| found.offset < fetchable_end_offset);
-    Ok(found.map_or_else(Found::default, |found| Found {
-        offset: Some(found.offset),
-        timestamp: Some(found.timestamp),
-        leader_epoch: found.leader_epoch,
+        OffsetSpec::LatestTiered | OffsetSpec::EarliestPendingUpload => return Ok(None),
+        OffsetSpec::MaxTimestamp => LogOffsetSpec::MaxTimestamp,
+        OffsetSpec::Timestamp(timestamp) => LogOffsetSpec::At(timestamp),
+    };
+    let found = handle.offset_for(spec, asked.current_leader_epoch).await?;
+    Ok(found.map(|found| match spec {
+        // The end has no record yet: the next one will be the present leader's.
+        LogOffsetSpec::Latest(_) => TimestampedOffset { leader_epoch: Some(leader_epoch), ..found },
+        LogOffsetSpec::Earliest | LogOffsetSpec::MaxTimestamp | LogOffsetSpec::At(_) => found,
     }))
 }
 

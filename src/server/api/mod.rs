@@ -14,9 +14,7 @@ mod metadata;
 mod offset_for_leader_epoch;
 mod produce;
 
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 
 use bytes::Bytes;
 
@@ -30,8 +28,7 @@ use crate::protocol::messages::{
 };
 use crate::protocol::wire::{DecodeError, Reader};
 use crate::protocol::{ApiKey, VersionRange};
-use crate::runtime::{BoxFuture, Clock, Timer};
-use crate::types::{ErrorCode, Monotonic};
+use crate::types::ErrorCode;
 
 pub(super) use super::broker::Broker;
 
@@ -245,39 +242,6 @@ mod operations {
         }
         field
     }
-}
-
-/// Runs futures side by side until all have ended or the clock shows `deadline`: their values in the order of the futures,
-/// `None` for those that had not ended.
-///
-/// A timer is made only where something has to wait: most appends are done when they are asked for.
-async fn join_all_until<T>(
-    clock: &dyn Clock,
-    deadline: Monotonic,
-    futures: Vec<BoxFuture<'_, T>>,
-) -> Vec<Option<T>> {
-    let mut values: Vec<Option<T>> = Vec::new();
-    values.resize_with(futures.len(), || None);
-    let mut futures = futures;
-    let mut timer: Option<Box<dyn Timer>> = None;
-    poll_fn(|cx| {
-        let mut is_pending = false;
-        for (future, value) in futures.iter_mut().zip(&mut values) {
-            if value.is_some() {
-                continue;
-            }
-            match future.as_mut().poll(cx) {
-                Poll::Ready(ready) => *value = Some(ready),
-                Poll::Pending => is_pending = true,
-            }
-        }
-        if !is_pending {
-            return Poll::Ready(());
-        }
-        timer.get_or_insert_with(|| clock.timer()).poll_at(deadline, cx)
-    })
-    .await;
-    values
 }
 
 /// The APIs served, for `ottla version --verbose`: name, key and versions, both ends inclusive.

@@ -42,6 +42,9 @@ fn end_of_epoch(
     let image = call.broker.image();
     let topic = image.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let id = TopicIdPartition { topic_id: topic.topic_id, partition: asked.partition };
-    let leader = call.broker.replicas.leader(id, asked.current_leader_epoch)?;
-    Ok(asked.leader_epoch.and_then(|epoch| leader.end_offset_for_epoch(epoch)))
+    let handle = call.broker.replicas.hosted(id)?;
+    handle.check_leader(asked.current_leader_epoch)?;
+    let Some(epoch) = asked.leader_epoch else { return Ok(None) };
+    let end = handle.end_offset_for_epoch(epoch, asked.current_leader_epoch)?;
+    Ok(end.map(|end| (end.epoch, end.end_offset)))
 }

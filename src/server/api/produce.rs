@@ -3,9 +3,12 @@
 //! All partitions of a request are appended at once, each waits for what `acks` asks, and the answer goes out when the last
 //! one is done or the request's time is over. The batches' bytes stay slices of the request's frame, up to the file.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
-use super::{Answer, Call, join_all_until};
+use super::{Answer, Call};
 use crate::protocol::Records;
 use crate::protocol::compression::Codec;
 use crate::protocol::messages::produce_request::PartitionProduceData;
@@ -14,9 +17,10 @@ use crate::protocol::messages::produce_response::{
 };
 use crate::protocol::messages::{ProduceRequest, ProduceResponse};
 use crate::protocol::record_batch::BatchHeader;
-use crate::runtime::BoxFuture;
-use crate::server::replica_manager::{AppendRefusal, LeaderHint};
-use crate::types::{Acks, ErrorCode, PartitionIndex, TopicId, TopicIdPartition};
+use crate::replica::AppendAnswer;
+use crate::replica::driver::{AppendError, Appending};
+use crate::runtime::Timer;
+use crate::types::{Acks, ErrorCode, Monotonic, PartitionIndex, TopicId, TopicIdPartition};
 
 /// Batches compressed with zstd are taken from this version on (KIP-110).
 const VERSION_OF_ZSTD: i16 = 7;
@@ -26,9 +30,8 @@ const VERSION_OF_LEADER_HINTS: i16 = 10;
 const VERSION_OF_TOPIC_IDS: i16 = 13;
 
 pub(super) async fn handle(call: &Call<'_>, request: ProduceRequest) -> Answer {
-    let acks = acks(request.acks);
     let is_silent = request.acks == 0;
-    let response = match check(&request, acks) {
+    let response = match check(&request) {
         Ok(acks) => append_all(call, request, acks).await,
         Err((error, message)) => refuse_all(&request, error, message),
     };
@@ -42,21 +45,18 @@ pub(super) async fn handle(call: &Call<'_>, request: ProduceRequest) -> Answer {
     }
 }
 
-fn acks(wire: i16) -> Option<Acks> {
-    match wire {
-        0 => Some(Acks::None),
-        1 => Some(Acks::Leader),
-        -1 => Some(Acks::All),
-        _ => None,
-    }
-}
-
-fn check(request: &ProduceRequest, acks: Option<Acks>) -> Result<Acks, (ErrorCode, &'static str)> {
+/// When to answer; or why the whole request is refused.
+fn check(request: &ProduceRequest) -> Result<Acks, (ErrorCode, &'static str)> {
     if request.transactional_id.is_some() {
         let message = "Transactions are not supported by this broker yet.";
         return Err((ErrorCode::TransactionalIdAuthorizationFailed, message));
     }
-    acks.ok_or((ErrorCode::InvalidRequiredAcks, "acks must be 0, 1 or -1."))
+    match request.acks {
+        0 => Ok(Acks::None),
+        1 => Ok(Acks::Leader),
+        -1 => Ok(Acks::All),
+        _ => Err((ErrorCode::InvalidRequiredAcks, "acks must be 0, 1 or -1.")),
+    }
 }
 
 fn first_error(response: &ProduceResponse) -> Option<ErrorCode> {
@@ -65,14 +65,15 @@ fn first_error(response: &ProduceResponse) -> Option<ErrorCode> {
 }
 
 fn refuse_all(request: &ProduceRequest, error: ErrorCode, message: &str) -> ProduceResponse {
-    let responses = request.topic_data.iter().map(|topic| TopicProduceResponse {
-        name: topic.name.clone(),
-        topic_id: topic.topic_id,
-        partition_responses: topic
-            .partition_data
-            .iter()
-            .map(|partition| refused(partition.index, error, Some(message.to_owned())))
-            .collect(),
+    let responses = request.topic_data.iter().map(|topic| {
+        let partitions = topic.partition_data.iter();
+        TopicProduceResponse {
+            name: topic.name.clone(),
+            topic_id: topic.topic_id,
+            partition_responses: partitions
+                .map(|partition| refused(partition.index, error, Some(message.to_owned())))
+                .collect(),
+        }
     });
     ProduceResponse { responses: responses.collect(), ..Default::default() }
 }
@@ -85,31 +86,35 @@ fn refused(
     PartitionProduceResponse { index, error_code, error_message, ..Default::default() }
 }
 
-/// A partition's answer, or what to wait for.
-type Pending<'a> = BoxFuture<'a, PartitionProduceResponse>;
+/// A partition of the request, on its way.
+struct Pending {
+    index: PartitionIndex,
+    /// Known where the topic is.
+    id: Option<TopicIdPartition>,
+    /// Waits for the answer, where there is one to wait for.
+    appending: Option<Appending>,
+    result: Option<Result<AppendAnswer, AppendError>>,
+}
 
 /// Appends to every partition at once, then waits for all.
 async fn append_all(call: &Call<'_>, request: ProduceRequest, acks: Acks) -> ProduceResponse {
-    let clock = call.broker.env.clock.as_ref();
     let span = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-    let deadline = clock.now().monotonic + span;
+    let deadline = call.broker.env.clock.now().monotonic + span;
     let mut topics = Vec::with_capacity(request.topic_data.len());
-    let mut appends: Vec<Pending<'_>> = Vec::new();
+    let mut pending = Vec::with_capacity(request.topic_data.len());
     for topic in request.topic_data {
         let topic_id = find_topic(call, &topic.name, topic.topic_id);
-        let indexes: Vec<PartitionIndex> =
-            topic.partition_data.iter().map(|partition| partition.index).collect();
+        topics.push((topic.name, topic.topic_id, topic.partition_data.len()));
         for partition in topic.partition_data {
-            appends.push(Box::pin(append(call, topic_id, partition, acks)));
+            pending.push(append(call, topic_id, partition, acks));
         }
-        topics.push((topic.name, topic.topic_id, indexes));
     }
-    let mut answers = join_all_until(clock, deadline, appends).await.into_iter();
-    let responses = topics.into_iter().map(|(name, topic_id, indexes)| {
-        let answers = indexes.into_iter().zip(answers.by_ref()).map(|(index, answer)| {
-            answer.unwrap_or_else(|| refused(index, ErrorCode::RequestTimedOut, None))
-        });
-        TopicProduceResponse { name, topic_id, partition_responses: answers.collect() }
+    wait_for_all(call, &mut pending, deadline).await;
+    let mut pending = pending.into_iter();
+    let responses = topics.into_iter().map(|(name, topic_id, count)| TopicProduceResponse {
+        name,
+        topic_id,
+        partition_responses: pending.by_ref().take(count).map(|one| answer(call, one)).collect(),
     });
     ProduceResponse { responses: responses.collect(), ..Default::default() }
 }
@@ -123,69 +128,109 @@ fn find_topic(call: &Call<'_>, name: &str, topic_id: TopicId) -> Result<TopicId,
     }
 }
 
-async fn append(
+/// Appends to one partition; the answer may be there at once.
+fn append(
     call: &Call<'_>,
     topic_id: Result<TopicId, ErrorCode>,
     data: PartitionProduceData,
     acks: Acks,
-) -> PartitionProduceResponse {
+) -> Pending {
     let index = data.index;
-    let partition = match topic_id {
-        Ok(topic_id) => TopicIdPartition { topic_id, partition: index },
-        Err(error) => return refused(index, error, None),
+    let id = topic_id.ok().map(|topic_id| TopicIdPartition { topic_id, partition: index });
+    let started = topic_id.map_err(AppendError::from).and_then(|topic_id| {
+        let records = check_records(call.version(), data.records)?;
+        let id = TopicIdPartition { topic_id, partition: index };
+        Ok(call.broker.replicas.hosted(id)?.append(&records, acks))
+    });
+    match started {
+        Ok(mut appending) => {
+            let result = appending.take_ready();
+            let appending = result.is_none().then_some(appending);
+            Pending { index, id, appending, result }
+        }
+        Err(error) => Pending { index, id, appending: None, result: Some(Err(error)) },
+    }
+}
+
+/// Kafka: `ProduceRequest.validateRecords`; whether they are sound is the log's business.
+fn check_records(version: i16, records: Option<Records>) -> Result<Records, AppendError> {
+    let refuse = |code, message: &str| AppendError {
+        message: Some(message.to_owned()),
+        ..AppendError::from(code)
     };
-    let records = match check_records(call.version(), data.records) {
-        Ok(records) => records,
-        Err((error, message)) => return refused(index, error, Some(message.to_owned())),
+    let Some(records) = records.filter(|records| !records.is_empty()) else {
+        let message = "A produce request must have a record batch for each partition.";
+        return Err(refuse(ErrorCode::InvalidRecord, message));
     };
-    match call.broker.replicas.append(partition, records, acks).await {
-        Ok(answer) => PartitionProduceResponse {
+    // What is no batch of format 2 is left to the log, which refuses it.
+    let codec = BatchHeader::parse(&records.slices()[0]).ok().map(|header| header.codec);
+    if codec == Some(Codec::Zstd) && version < VERSION_OF_ZSTD {
+        let message = "Produce requests of versions below 7 may not use ZStandard compression.";
+        return Err(refuse(ErrorCode::UnsupportedCompressionType, message));
+    }
+    Ok(records)
+}
+
+/// Waits until all answers are there or the deadline is. A timer is made only where something has to wait: most appends
+/// are done when they are asked for.
+async fn wait_for_all(call: &Call<'_>, pending: &mut [Pending], deadline: Monotonic) {
+    let mut timer: Option<Box<dyn Timer>> = None;
+    poll_fn(|cx| {
+        let mut is_waiting = false;
+        for one in pending.iter_mut() {
+            let Some(appending) = &mut one.appending else { continue };
+            match Pin::new(appending).poll(cx) {
+                Poll::Ready(result) => {
+                    one.result = Some(result);
+                    one.appending = None;
+                }
+                Poll::Pending => is_waiting = true,
+            }
+        }
+        if !is_waiting {
+            return Poll::Ready(());
+        }
+        timer.get_or_insert_with(|| call.broker.env.clock.timer()).poll_at(deadline, cx)
+    })
+    .await;
+}
+
+fn answer(call: &Call<'_>, one: Pending) -> PartitionProduceResponse {
+    let index = one.index;
+    match one.result {
+        Some(Ok(answer)) => PartitionProduceResponse {
             index,
             base_offset: Some(answer.base_offset),
             log_append_time_ms: answer.log_append_time,
             log_start_offset: Some(answer.log_start_offset),
             ..Default::default()
         },
-        Err(refusal) => refused_by_log(call, partition, refusal),
+        Some(Err(error)) => refused_by_log(call, index, one.id, error),
+        // The batch is in the log, or will be: whether it stays is not known.
+        None => refused(index, ErrorCode::RequestTimedOut, None),
     }
-}
-
-/// Kafka: `ProduceRequest.validateRecords`; whether they are sound is the log's business.
-fn check_records(
-    version: i16,
-    records: Option<Records>,
-) -> Result<Records, (ErrorCode, &'static str)> {
-    let Some(records) = records.filter(|records| !records.is_empty()) else {
-        return Err((
-            ErrorCode::InvalidRecord,
-            "A produce request must have a record batch for each partition.",
-        ));
-    };
-    // The attributes of a batch of format 2 tell the codec; what is none is left to the log, which refuses it.
-    let codec = BatchHeader::parse(&records.slices()[0]).ok().map(|header| header.codec);
-    if codec == Some(Codec::Zstd) && version < VERSION_OF_ZSTD {
-        let message = "Produce requests of versions below 7 may not use ZStandard compression.";
-        return Err((ErrorCode::UnsupportedCompressionType, message));
-    }
-    Ok(records)
 }
 
 fn refused_by_log(
     call: &Call<'_>,
-    partition: TopicIdPartition,
-    refusal: AppendRefusal,
+    index: PartitionIndex,
+    id: Option<TopicIdPartition>,
+    error: AppendError,
 ) -> PartitionProduceResponse {
-    let mut response = refused(partition.partition, refusal.error, refusal.message);
-    let record_errors = refusal.records.into_iter().map(|(batch_index, message)| {
-        BatchIndexAndErrorMessage { batch_index, batch_index_error_message: message }
+    let mut response = refused(index, error.code, error.message);
+    let record_errors = error.record_errors.into_iter().map(|wrong| BatchIndexAndErrorMessage {
+        batch_index: i32::try_from(wrong.batch_index).unwrap_or(i32::MAX),
+        batch_index_error_message: Some(wrong.message),
     });
     response.record_errors = record_errors.collect();
-    if refusal.error == ErrorCode::NotLeaderOrFollower && call.version() >= VERSION_OF_LEADER_HINTS
+    if error.code == ErrorCode::NotLeaderOrFollower
+        && call.version() >= VERSION_OF_LEADER_HINTS
+        && let Some(hint) = id.and_then(|id| call.broker.replicas.hint(id))
     {
-        if let Some(LeaderHint { leader_id, leader_epoch }) = call.broker.replicas.hint(partition) {
-            response.current_leader =
-                LeaderIdAndEpoch { leader_id: Some(leader_id), leader_epoch: Some(leader_epoch) };
-        }
+        response.current_leader = LeaderIdAndEpoch {
+            leader_id: Some(hint.leader_id),
+            leader_epoch: Some(hint.leader_epoch),
+        };
     }
     response
 }
