@@ -11,6 +11,10 @@ mod partitioner;
 mod record;
 mod sender;
 mod sequences;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod model;
 
 pub use config::{PartitionerKind, ProducerConfig};
 pub use driver::{Delivery, Producer};
