@@ -8,6 +8,8 @@ mod backoff;
 pub mod driver;
 mod endpoint;
 pub mod network_client;
+#[cfg(test)]
+mod tests;
 
 pub use backoff::Backoff;
 pub use endpoint::Endpoint;

@@ -427,19 +427,14 @@ impl Admin {
         R::Response: Send + 'static,
     {
         let mut tries = Tries::new(self, R::API.name());
-        let mut is_known = false;
         loop {
-            if !is_known {
-                self.learn_topic(partition).await?;
-                is_known = true;
-            }
+            self.learn_topic(partition).await?;
             let (target, epoch) = {
                 let view = &self.state().view;
                 let target = view.leader(partition).and_then(|leader| view.broker(leader));
                 (target, view.partition(partition).and_then(|known| known.leader_epoch))
             };
             let Some(target) = target else {
-                is_known = false;
                 tries.failed(self, format!("{partition} has no leader")).await?;
                 continue;
             };
@@ -450,13 +445,11 @@ impl Admin {
                         return Err(ClientError::Answer { error, message: None });
                     }
                     Some((error, _)) => {
-                        is_known = false;
                         tries.failed(self, error.to_string()).await?;
                     }
                     None => return Err(lacks(&partition.to_string())),
                 },
                 Err(error) => {
-                    is_known = false;
                     tries.broken(self, error).await?;
                 }
             }

@@ -566,27 +566,25 @@ impl Fetcher {
     fn on_fetched(&mut self, now: Now, asked: Asked, answer: &PartitionData) {
         let Asked { partition, offset, .. } = asked;
         match answer.error_code {
-            ErrorCode::None => {
-                let state =
-                    self.partitions.get_mut(&partition).expect("an answer to an old question");
-                state.failures = 0;
-                state.not_before = Monotonic::ZERO;
-                let Some(records) = answer.records.as_ref().filter(|records| !records.is_empty())
-                else {
-                    return;
-                };
-                let rules = ReadRules {
-                    check_crcs: self.config.check_crcs,
-                    isolation_level: self.config.isolation_level,
-                };
-                let aborted = answer.aborted_transactions.iter().flatten();
-                let aborted = aborted.map(|aborted| (aborted.first_offset, aborted.producer_id));
-                let fetch = CompletedFetch::new(partition, offset, records, aborted, rules);
-                self.buffer.push_back(fetch);
-            }
-            ErrorCode::OffsetOutOfRange => self.on_out_of_range(&partition, offset),
-            error => self.on_partition_error(now, &partition, error),
+            ErrorCode::None => {}
+            ErrorCode::OffsetOutOfRange => return self.on_out_of_range(&partition, offset),
+            #[expect(clippy::wildcard_enum_match_arm, reason = "all other errors are alike here")]
+            error => return self.on_partition_error(now, &partition, error),
         }
+        let state = self.partitions.get_mut(&partition).expect("an answer to an old question");
+        state.failures = 0;
+        state.not_before = Monotonic::ZERO;
+        let Some(records) = answer.records.as_ref().filter(|records| !records.is_empty()) else {
+            return;
+        };
+        let rules = ReadRules {
+            check_crcs: self.config.check_crcs,
+            isolation_level: self.config.isolation_level,
+        };
+        let aborted = answer.aborted_transactions.iter().flatten();
+        let aborted = aborted.map(|aborted| (aborted.first_offset, aborted.producer_id));
+        let fetch = CompletedFetch::new(partition, offset, records, aborted, rules);
+        self.buffer.push_back(fetch);
     }
 
     /// The log does not reach to the position, or no longer begins before it.

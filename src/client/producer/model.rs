@@ -28,11 +28,14 @@ use crate::types::{
 
 const PARTITIONS: i32 = 2;
 
+/// The batches of one producer epoch that are remembered: base sequence, records, offset.
+type Window = VecDeque<(Sequence, u32, Offset)>;
+
 /// What a partition keeps: its records, and of each producer the epoch and the last five batches.
 #[derive(Default)]
 struct Log {
     values: Vec<String>,
-    producers: BTreeMap<ProducerId, (ProducerEpoch, VecDeque<(Sequence, u32, Offset)>)>,
+    producers: BTreeMap<ProducerId, (ProducerEpoch, Window)>,
 }
 
 impl Log {

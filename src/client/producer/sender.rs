@@ -666,27 +666,27 @@ impl<D> Sender<D> {
         answer: &PartitionProduceResponse,
         endpoints: &[NodeEndpoint],
     ) -> Verdict {
-        match answer.error_code {
-            ErrorCode::None => Verdict::Stored(Some(answer.clone())),
-            // The broker has it, but no longer knows where.
-            ErrorCode::DuplicateSequenceNumber if self.config.idempotence => Verdict::Stored(None),
-            error => {
-                let hint = answer.current_leader.leader_id.zip(answer.current_leader.leader_epoch);
-                let is_news = hint.is_some_and(|(leader, epoch)| {
-                    let endpoint = endpoints.iter().find(|e| e.node_id == leader);
-                    let endpoint = endpoint.and_then(|endpoint| {
-                        let port = u16::try_from(endpoint.port).ok()?;
-                        Some(Endpoint { host: endpoint.host.clone(), port })
-                    });
-                    self.view.on_leader_hint(partition, leader, epoch, endpoint)
-                });
-                if is_metadata_stale(error) {
-                    self.view.request_update();
-                }
-                let message = answer.error_message.clone();
-                Verdict::Refused { error, message, may_retry_now: is_news }
-            }
+        let error = answer.error_code;
+        if error.is_none() {
+            return Verdict::Stored(Some(answer.clone()));
         }
+        if error == ErrorCode::DuplicateSequenceNumber && self.config.idempotence {
+            // The broker has it, but no longer knows where.
+            return Verdict::Stored(None);
+        }
+        let hint = answer.current_leader.leader_id.zip(answer.current_leader.leader_epoch);
+        let is_news = hint.is_some_and(|(leader, epoch)| {
+            let endpoint = endpoints.iter().find(|endpoint| endpoint.node_id == leader);
+            let endpoint = endpoint.and_then(|endpoint| {
+                let port = u16::try_from(endpoint.port).ok()?;
+                Some(Endpoint { host: endpoint.host.clone(), port })
+            });
+            self.view.on_leader_hint(partition, leader, epoch, endpoint)
+        });
+        if is_metadata_stale(error) {
+            self.view.request_update();
+        }
+        Verdict::Refused { error, message: answer.error_message.clone(), may_retry_now: is_news }
     }
 
     fn on_verdict(
