@@ -65,6 +65,8 @@ pub enum Distribution {
         /// The longest.
         high: Duration,
     },
+    /// One of these, in nanoseconds, all alike; zero where there is none.
+    OneOf(Arc<[u64]>),
     /// By its quantiles: see [`Distribution::lognormal`].
     Quantiles(Arc<[(u32, u64)]>),
 }
@@ -117,6 +119,9 @@ impl Distribution {
         match self {
             Self::Fixed(span) => *span,
             Self::Uniform { high, .. } => *high,
+            Self::OneOf(values) => {
+                Duration::from_nanos(values.iter().copied().max().unwrap_or_default())
+            }
             Self::Quantiles(table) => Duration::from_nanos(table.last().map_or(0, |last| last.1)),
         }
     }
@@ -134,6 +139,14 @@ impl Distribution {
             Self::Uniform { low, high } => {
                 let (low, high) = (nanos(*low), nanos(*high));
                 low + draw.below((high.saturating_sub(low)).saturating_add(1))
+            }
+            Self::OneOf(values) => {
+                let index = draw.below(values.len() as u64);
+                usize::try_from(index)
+                    .ok()
+                    .and_then(|index| values.get(index))
+                    .copied()
+                    .unwrap_or(0)
             }
             Self::Quantiles(table) => interpolate(table, draw.below(10_000_000)),
         }

@@ -29,6 +29,20 @@ pub enum FrameAction {
     Duplicate,
 }
 
+impl FrameAction {
+    /// Its word in scenario files.
+    pub(super) fn word(&self, direction: Direction) -> &'static str {
+        match (self, direction) {
+            (Self::Drop, Direction::Request) => "drop-request",
+            (Self::Drop, Direction::Response) => "drop-response",
+            (Self::Delay(_), Direction::Request) => "delay-request",
+            (Self::Delay(_), Direction::Response) => "delay-response",
+            (Self::Duplicate, Direction::Request) => "duplicate-request",
+            (Self::Duplicate, Direction::Response) => "duplicate-response",
+        }
+    }
+}
+
 /// A fault on frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrameFault {

@@ -380,14 +380,12 @@ impl State {
         self.frames += outcome.frames;
         self.frames_hit += outcome.hits.len() as u64;
         self.pump(world, id, end);
-        let told =
-            |(frame, action): (super::frames::Frame, super::FrameAction)| WorldEvent::Fault {
-                node: Some(frame.to),
-                what: format!(
-                    "{action:?} {:?} api {:?} correlation {} from {} to {}",
-                    frame.direction, frame.api_key, frame.correlation_id, frame.from, frame.to
-                ),
-            };
+        let told = |(frame, action): (super::frames::Frame, super::FrameAction)| {
+            let api = frame.api_key.and_then(ottla::protocol::ApiKey::from_wire);
+            let api = api.map_or("?", ottla::protocol::ApiKey::name);
+            let word = action.word(frame.direction);
+            WorldEvent::Fault { node: Some(frame.to), what: format!("{word} {api}") }
+        };
         outcome.hits.into_iter().map(told).collect()
     }
 

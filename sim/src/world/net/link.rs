@@ -157,6 +157,14 @@ impl Links {
         true
     }
 
+    /// Takes one direction out of every cut it is part of.
+    pub(super) fn heal_way(&mut self, from: NodeId, to: NodeId) {
+        for ways in self.cuts.values_mut() {
+            ways.retain(|way| *way != (from, to));
+        }
+        self.link(from, to).cuts = 0;
+    }
+
     pub(super) fn heal_all(&mut self) {
         self.cuts.clear();
         self.links.values_mut().for_each(|link| link.cuts = 0);

@@ -129,6 +129,15 @@ impl SimNet {
         healed
     }
 
+    /// Heals one direction between two machines, whatever cut it.
+    pub fn heal_way(&self, from: NodeId, to: NodeId) {
+        let mut state = self.lock();
+        state.links.heal_way(from, to);
+        let after = state.retry_parked(&self.events);
+        drop(state);
+        after.into_iter().for_each(Waker::wake);
+    }
+
     /// Heals every cut, gives every link its ordinary configuration, ends every fault on frames.
     pub fn lift_all(&self) {
         let mut state = self.lock();
