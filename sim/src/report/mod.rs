@@ -1,0 +1,146 @@
+//! What people and tools are shown of a run. No wall time, host or commit stands in what goes to standard output or
+//! `reports/`: the same seeds give the same bytes everywhere.
+
+pub mod json;
+pub mod junit;
+pub mod lanes;
+pub mod markdown;
+pub mod story;
+pub mod text;
+
+use crate::scenario::plan::{Expectation, ExpectationKind, Of};
+use crate::scenario::target::PartitionName;
+use crate::verdict::{SeedRun, VariantRun};
+
+/// An expectation in the words of its file, without what is asked: `acked-lost of writer`.
+#[must_use]
+pub fn words_of(expectation: &Expectation) -> String {
+    let of = |name: &str, of: &Of| {
+        let parts =
+            [of.workload.clone(), of.partition.as_ref().map(ToString::to_string), of.error.clone()];
+        joined(name, parts)
+    };
+    let of_partition = |name: &str, partition: &Option<PartitionName>| {
+        joined(name, [partition.as_ref().map(ToString::to_string), None, None])
+    };
+    let what = match &expectation.kind {
+        ExpectationKind::Acked { of: which } => of("acked", which),
+        ExpectationKind::AckedLost { of: which } => of("acked-lost", which),
+        ExpectationKind::FailedForGood { of: which } => of("failed-for-good", which),
+        ExpectationKind::Unknown { of: which } => of("unknown", which),
+        ExpectationKind::UnknownLost { of: which } => of("unknown-lost", which),
+        ExpectationKind::Error { of: which } => of("error", which),
+        ExpectationKind::DuplicatesInLog { of: which } => of("duplicates-in-log", which),
+        ExpectationKind::ReorderedPerKey { of: which } => of("reordered-per-key", which),
+        ExpectationKind::Read { of: which } => of("read", which),
+        ExpectationKind::UnavailableFor { workload } => {
+            joined("unavailable-for", [workload.clone(), None, None])
+        }
+        ExpectationKind::Latency { workload, percentile } => {
+            joined(&format!("latency p{percentile}"), [workload.clone(), None, None])
+        }
+        ExpectationKind::HwAdvance { partition } => of_partition("hw-advance", partition),
+        ExpectationKind::Converged {} => "converged".into(),
+        ExpectationKind::Event { event, node, action, partition, error } => {
+            let name = match action {
+                Some(action) => format!("event {event} {action}"),
+                None => format!("event {event}"),
+            };
+            let node = node.as_ref().map(ToString::to_string);
+            joined(&name, [node, partition.as_ref().map(ToString::to_string), error.clone()])
+        }
+        ExpectationKind::Violations { check } => format!("violations of {check}"),
+    };
+    let mut window = String::new();
+    if let Some((from, to)) = expectation.between {
+        window.push_str(&format!(", {from} to {to}"));
+    }
+    if let Some(from) = expectation.after {
+        window.push_str(&format!(", from {from}"));
+    }
+    if let Some(to) = expectation.by {
+        window.push_str(&format!(", by {to}"));
+    }
+    what + &window
+}
+
+fn joined(name: &str, parts: [Option<String>; 3]) -> String {
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { name.into() } else { format!("{name} of {}", parts.join(" ")) }
+}
+
+/// The values that the seeds showed for an expectation: one, or the smallest and the largest.
+#[must_use]
+pub fn values_of(run: &VariantRun, index: usize) -> String {
+    let measured = run.seeds.iter().filter_map(|seed| seed.measured.get(index)?.as_ref());
+    let mut values: Vec<_> = measured.filter_map(|measurement| measurement.value.clone()).collect();
+    values.sort();
+    match (values.first(), values.last()) {
+        (Some(low), Some(high)) if low == high => low.to_string(),
+        (Some(low), Some(high)) => format!("{low} … {high}"),
+        _ => "-".into(),
+    }
+}
+
+/// The command that runs a seed again.
+#[must_use]
+pub fn repro_command(run: &VariantRun, seed: &SeedRun) -> String {
+    let mut command = format!("cargo sim run {} --seed {}", run.path, seed.seed);
+    if let Some(variant) = &run.variant {
+        command.push_str(&format!(" --variant {variant}"));
+    }
+    for setting in &run.settings {
+        command.push_str(&format!(" --set '{setting}'"));
+    }
+    command
+}
+
+/// A number with its thousands apart: `1,234,567`.
+#[must_use]
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.char_indices() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `seed 7`, or `seeds 1 to 10`, or `seeds 1, 5, 9 and 12 more`.
+#[must_use]
+pub fn seeds_in_words(seeds: &[u64]) -> String {
+    match seeds {
+        [] => "no seed".into(),
+        [one] => format!("seed {one}"),
+        [first, .., last] if *last - *first == seeds.len() as u64 - 1 && seeds.is_sorted() => {
+            format!("seeds {first} to {last}")
+        }
+        many => {
+            let shown: Vec<String> = many.iter().take(8).map(ToString::to_string).collect();
+            let more = many.len().saturating_sub(shown.len());
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("seeds {}{more}", shown.join(", "))
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_seeds_read_well() {
+        assert_eq!(thousands(7), "7");
+        assert_eq!(thousands(1_234_567), "1,234,567");
+        assert_eq!(seeds_in_words(&[7]), "seed 7");
+        assert_eq!(seeds_in_words(&[1, 2, 3]), "seeds 1 to 3");
+        assert_eq!(seeds_in_words(&[1, 3]), "seeds 1, 3");
+        assert_eq!(
+            seeds_in_words(&(0..40).step_by(2).collect::<Vec<_>>()),
+            "seeds 0, 2, 4, 6, 8, 10, 12, 14 and 12 more"
+        );
+    }
+}
