@@ -4,6 +4,8 @@
 
 pub mod event;
 pub mod expect;
+pub mod report;
+pub mod runner;
 pub mod scenario;
 pub mod stats;
 pub mod verdict;
@@ -11,11 +13,15 @@ pub mod verdict;
 #[cfg(madsim)]
 pub mod checker;
 #[cfg(madsim)]
+pub mod cli;
+#[cfg(madsim)]
 pub mod cluster;
 #[cfg(madsim)]
 pub mod history;
 #[cfg(madsim)]
 pub mod oracle;
+#[cfg(madsim)]
+pub mod run;
 #[cfg(madsim)]
 pub mod trace;
 #[cfg(madsim)]

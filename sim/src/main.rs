@@ -7,4 +7,6 @@ fn main() {
 }
 
 #[cfg(madsim)]
-fn main() {}
+fn main() -> std::process::ExitCode {
+    sim::cli::main().into()
+}

@@ -208,9 +208,7 @@ impl Check<'_> {
             self.workload(&join(at, "workload"), workload);
         }
         let log_dirs = self.plan.cluster.log_dirs;
-        if let Action::DiskSlow { log_dir: Some(index), .. }
-        | Action::DiskFull { log_dir: Some(index), .. }
-        | Action::DiskError { log_dir: Some(index), .. }
+        if let Action::DiskError { log_dir: Some(index), .. }
         | Action::Corrupt { log_dir: Some(index), .. } = &step.action
             && *index >= log_dirs
         {

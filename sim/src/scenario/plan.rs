@@ -451,7 +451,6 @@ pub enum Action {
     #[serde(rename_all = "kebab-case")]
     DiskSlow {
         target: Target,
-        log_dir: Option<u32>,
         read: Option<TimeDraw>,
         write: Option<TimeDraw>,
         sync: Option<TimeDraw>,
@@ -459,7 +458,6 @@ pub enum Action {
     #[serde(rename_all = "kebab-case")]
     DiskFull {
         target: Target,
-        log_dir: Option<u32>,
         #[serde(default)]
         free_bytes: u64,
     },

@@ -252,7 +252,11 @@ const STEP: Tagged = Tagged {
 };
 
 const WHEN: &[Field] = &[
-    required("event", Shape::Word { noun: "an event", of: event_names }, "The event."),
+    required(
+        "event",
+        Shape::Word { noun: "an event that a step can wait for", of: trigger_names },
+        "The event.",
+    ),
     optional(
         "nth",
         Shape::Count { min: 1, max: COUNT_MAX },
@@ -426,7 +430,6 @@ pub const ACTIONS: &[Word] = &[
         doc: "Makes a disk slow.",
         fields: &[
             NODE,
-            LOG_DIR,
             FOR,
             optional("read", Shape::Spread(Unit::Time), "The new time of a read."),
             optional("write", Shape::Spread(Unit::Time), "The new time of a write."),
@@ -436,12 +439,7 @@ pub const ACTIONS: &[Word] = &[
     Word {
         name: "disk-full",
         doc: "Leaves a disk no more than this much space.",
-        fields: &[
-            NODE,
-            LOG_DIR,
-            FOR,
-            optional("free-bytes", COUNT, "How many bytes still fit. Default 0."),
-        ],
+        fields: &[NODE, FOR, optional("free-bytes", COUNT, "How many bytes still fit. Default 0.")],
     },
     Word {
         name: "disk-error",
@@ -610,23 +608,13 @@ pub const EVENTS: &[EventWord] = &[
         Story::Summed,
         "A producer client gave a record up without knowing whether it is in the log. Counts records.",
     ),
-    event(
-        "client.blocked",
-        Story::Each,
-        "A producer client's send waited for buffer space until `max.block.ms` was over.",
-    ),
     event("client.started", Story::Never, "A client started."),
     event("client.stopped", Story::Each, "A client ended, in good order or not."),
     event("consumer.polled", Story::Never, "A consumer was given records. Counts records."),
     event(
-        "consumer.reset",
-        Story::Each,
-        "A consumer's position was outside the log and was set anew.",
-    ),
-    event(
-        "consumer.failed",
+        "client.refused",
         Story::Summed,
-        "A consumer was refused, or could not use what it was given.",
+        "A client's call failed: a read that was refused, or a send that was not taken over.",
     ),
     event("fetch.served", Story::Never, "Records were handed to a reader."),
     event("fetch.failed", Story::Summed, "A reader was refused."),
@@ -701,7 +689,18 @@ pub const EVENTS: &[EventWord] = &[
         Story::Each,
         "A fault was lifted, by its `for`, by a step or at `heal-at`.",
     ),
+    event("step.idle", Story::Each, "A step had its moment and could not do what it says."),
 ];
+
+/// Events that only a finished history shows: nothing can be triggered by them.
+const ONLY_AFTERWARDS: &[&str] =
+    &["client.acked", "client.failed", "client.unknown", "client.refused", "consumer.polled"];
+
+/// The names of the events that a step can wait for.
+#[must_use]
+pub fn trigger_names() -> Vec<&'static str> {
+    event_names().into_iter().filter(|name| !ONLY_AFTERWARDS.contains(name)).collect()
+}
 
 /// The names of the events.
 #[must_use]

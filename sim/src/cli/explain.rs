@@ -1,0 +1,161 @@
+//! `cargo sim explain NAME`: what a word of scenarios, reports or answers means.
+
+use ottla::types::ErrorCode;
+
+use super::{Stop, print};
+use crate::scenario::error::suggest;
+use crate::scenario::schema::{Field, Shape, Word};
+use crate::scenario::{target, words};
+
+/// Explains a word, or lists all of them.
+pub(super) fn explain(name: Option<&str>) -> Result<u8, Stop> {
+    let Some(name) = name else {
+        print(&all());
+        return Ok(0);
+    };
+    let found = meanings(name);
+    if found.is_empty() {
+        let help = suggest(name, known())
+            .unwrap_or_else(|| "`cargo sim explain` lists all of them".to_string());
+        return Err(Stop::bad_input(format!("`{name}` is not a word of the testbed: {help}")));
+    }
+    print(&found.concat());
+    Ok(0)
+}
+
+/// Everything that a word means: some are an action and an event's filter at once.
+fn meanings(name: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let lists = [
+        ("action", words::ACTIONS),
+        ("expectation", words::EXPECTATIONS),
+        ("workload", words::WORKLOADS),
+    ];
+    for (kind, list) in lists {
+        found
+            .extend(list.iter().filter(|word| word.name == name).map(|word| word_text(kind, word)));
+    }
+    for event in words::EVENTS.iter().filter(|event| event.name == name) {
+        found.push(format!("{name} (event)\n  {}\n", event.doc));
+    }
+    for (check, doc) in words::INVARIANTS.iter().filter(|(check, _)| *check == name) {
+        found.push(format!("{check} (invariant)\n  {doc}\n"));
+    }
+    for (form, doc) in target::FORMS
+        .iter()
+        .filter(|(form, _)| *form == name || form.starts_with(&format!("{name}(")))
+    {
+        found.push(format!("{form} (target)\n  {doc}\n"));
+    }
+    found.extend(error_code(name));
+    if let Shape::Table(fields) = words::SCENARIO {
+        let keys = fields.iter().filter(|field| field.name == name);
+        found.extend(keys.map(|field| {
+            format!("{name} (key of a scenario)\n  {}\n{}", field.doc, inside(&field.shape))
+        }));
+    }
+    found
+}
+
+fn word_text(kind: &str, word: &Word) -> String {
+    format!("{} ({kind})\n  {}\n{}", word.name, word.doc, keys(word.fields))
+}
+
+fn keys(fields: &[Field]) -> String {
+    let line = |field: &Field| {
+        let need = if field.required { " (required)" } else { "" };
+        format!("    {}{need}: {}\n", field.name, field.doc)
+    };
+    fields.iter().map(line).collect()
+}
+
+fn inside(shape: &Shape) -> String {
+    match shape {
+        Shape::Table(fields) => keys(fields),
+        Shape::Named(inner) | Shape::List(inner) => inside(inner),
+        Shape::Tagged(tagged) => {
+            let names: Vec<&str> = tagged.words.iter().map(|word| word.name).collect();
+            format!(
+                "    {} (required): one of {}\n{}",
+                tagged.key,
+                names.join(", "),
+                keys(tagged.common)
+            )
+        }
+        Shape::Text
+        | Shape::Flag
+        | Shape::Count { .. }
+        | Shape::Signed
+        | Shape::Ratio
+        | Shape::Time
+        | Shape::SignedTime
+        | Shape::Spread(_)
+        | Shape::Seeds
+        | Shape::Target
+        | Shape::Condition
+        | Shape::Property
+        | Shape::Any
+        | Shape::Pair(_)
+        | Shape::Word { .. } => String::new(),
+    }
+}
+
+fn error_code(name: &str) -> Option<String> {
+    let code = ErrorCode::ALL
+        .iter()
+        .find(|code| code.name() == name || code.code().to_string() == name)?;
+    let again = if code.is_retriable() {
+        "A client may send the same request again and hope for another answer."
+    } else {
+        "The same request would get the same answer again."
+    };
+    Some(format!("{} (error code {})\n  {again}\n", code.name(), code.code()))
+}
+
+fn known() -> Vec<&'static str> {
+    let mut names: Vec<&str> = [words::ACTIONS, words::EXPECTATIONS, words::WORKLOADS]
+        .iter()
+        .flat_map(|list| list.iter().map(|word| word.name))
+        .collect();
+    names.extend(words::event_names());
+    names.extend(words::invariants());
+    names.extend(words::error_names());
+    names
+}
+
+fn all() -> String {
+    let section = |title: &str, names: Vec<(&str, &str)>| {
+        let width = names.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        let lines: String =
+            names.iter().map(|(name, doc)| format!("  {name:<width$}  {doc}\n")).collect();
+        format!("{title}\n{lines}\n")
+    };
+    let of =
+        |list: &'static [Word]| list.iter().map(|word| (word.name, word.doc)).collect::<Vec<_>>();
+    [
+        section("Actions (do)", of(words::ACTIONS)),
+        section("Targets", target::FORMS.to_vec()),
+        section("Workloads (kind)", of(words::WORKLOADS)),
+        section("Expectations (that)", of(words::EXPECTATIONS)),
+        section("Events", words::EVENTS.iter().map(|event| (event.name, event.doc)).collect()),
+        section("Invariants", words::INVARIANTS.to_vec()),
+    ]
+    .concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_word_is_explained() {
+        for name in known() {
+            assert!(!meanings(name).is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_action_is_explained_with_its_keys() {
+        expect_test::expect![""].assert_eq(&meanings("corrupt").concat());
+    }
+}

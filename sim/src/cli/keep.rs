@@ -1,0 +1,76 @@
+//! What a failing run leaves in the out directory. A directory is there whole or not at all.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::report::json;
+use crate::scenario::Scenario;
+use crate::verdict::{SeedRun, VariantRun};
+
+/// Writes the files of a run below `out`; where they are.
+///
+/// Errors: the path that could not be written, and why. Nothing is left behind then.
+pub(super) fn keep(
+    out: &Path,
+    scenario: &Scenario,
+    run: &VariantRun,
+    seed: &SeedRun,
+) -> Result<PathBuf, String> {
+    let mut directory = out.join(&run.scenario);
+    if let Some(variant) = &run.variant {
+        directory.push(variant);
+    }
+    directory.push(seed.seed.to_string());
+    let half = directory.with_extension("new");
+    let written = write_all(&half, scenario, run, seed).and_then(|()| {
+        remove_if_there(&directory)?;
+        std::fs::rename(&half, &directory)
+    });
+    written.map_err(|error| {
+        // What is left of a failed attempt says nothing to anybody; that it cannot be removed neither.
+        let _ = std::fs::remove_dir_all(&half);
+        format!("{}: {error}", directory.display())
+    })?;
+    Ok(directory)
+}
+
+fn write_all(
+    directory: &Path,
+    scenario: &Scenario,
+    run: &VariantRun,
+    seed: &SeedRun,
+) -> io::Result<()> {
+    remove_if_there(directory)?;
+    std::fs::create_dir_all(directory)?;
+    let resolved = scenario.resolved(run.variant.as_deref(), seed.seed);
+    let write = |name: &str, text: String| std::fs::write(directory.join(name), text);
+    let pretty =
+        |value: &serde_json::Value| serde_json::to_string_pretty(value).map(|text| text + "\n");
+    write("report.json", pretty(&json::seed(run, seed, &resolved))?)?;
+    write("repro.json", pretty(&json::repro(run, seed, &resolved, &commit()))?)?;
+    let events: String =
+        seed.events.iter().map(|event| format!("{}\n", json::event(event))).collect();
+    write("events.jsonl", events)?;
+    let history: String = seed.history.iter().map(|line| format!("{line}\n")).collect();
+    write("history.jsonl", history)
+}
+
+fn remove_if_there(directory: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// The commit that runs, with a mark where the tree has changes; `unknown` outside of a repository.
+pub(super) fn commit() -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
+    };
+    let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) else { return "unknown".into() };
+    let is_dirty = git(&["status", "--porcelain", "--untracked-files=no"])
+        .is_some_and(|text| !text.is_empty());
+    if is_dirty { format!("{commit} with changes") } else { commit }
+}

@@ -1,0 +1,193 @@
+//! The command line: `cargo sim …`.
+//!
+//! Standard output holds what is asked for, the same bytes for the same seeds; progress and timings go to standard error.
+
+mod check;
+mod explain;
+mod files;
+mod keep;
+mod progress;
+mod replay;
+mod report;
+mod run;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::scenario::Seeds;
+use crate::scenario::duration::Span;
+
+/// What a command ends with where the scenario or the command line is wrong.
+pub const EXIT_BAD_INPUT: u8 = 2;
+
+/// The testbed of ottla: runs scenarios over a simulated world, from a seed.
+#[derive(Debug, Parser)]
+#[command(name = "cargo sim", bin_name = "cargo sim", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs scenarios: files, or directories of them
+    Run(RunArgs),
+    /// Lists the scenarios with their claims
+    List(Paths),
+    /// Checks scenario files without running them
+    Check(Paths),
+    /// Prints the JSON Schema of scenario files, for editors
+    Schema,
+    /// Explains a word: an action, an event, an expectation, an invariant, an error code, a key
+    Explain(ExplainArgs),
+    /// Runs a kept repro.json or report.json again
+    Replay(ReplayArgs),
+    /// Rewrites reports/ from the first ten seeds of each scenario
+    Report(ReportArgs),
+}
+
+#[derive(Debug, Args)]
+struct Paths {
+    /// Scenario files, or directories that hold them [default: scenarios]
+    paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    #[command(flatten)]
+    paths: Paths,
+    /// Runs this seed only
+    #[arg(long, conflicts_with_all = ["seeds", "full"])]
+    seed: Option<u64>,
+    /// Runs these seeds: A..=B
+    #[arg(long, value_parser = Seeds::parse_text, conflicts_with = "full")]
+    seeds: Option<Seeds>,
+    /// Runs all seeds of each file, not only the first ten
+    #[arg(long)]
+    full: bool,
+    /// Runs this variant only; "-" is the file as it stands
+    #[arg(long, allow_hyphen_values = true)]
+    variant: Option<String>,
+    /// Sets a value of the scenario: /workloads/writer/clients=4
+    #[arg(long = "set", value_name = "/PTR=VALUE")]
+    set: Vec<String>,
+    /// How many seeds run at once [default: the cores]
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Begins nothing more after a seed that fails
+    #[arg(long)]
+    until_failure: bool,
+    /// Begins nothing more after this long: 60s
+    #[arg(long, value_parser = parse_duration)]
+    time_budget: Option<Duration>,
+    /// Where failing runs leave their files
+    #[arg(long, default_value = "target/sim-runs")]
+    out: PathBuf,
+    /// Leaves the files of every run, not only of failing ones
+    #[arg(long)]
+    keep: bool,
+    /// Runs each seed twice and compares the traces
+    #[arg(long)]
+    check_determinism: bool,
+    /// What is printed
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Prints the last line of each scenario only
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// What is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For tools: schema sim.report/1
+    Json,
+    /// For continuous integration
+    Junit,
+}
+
+#[derive(Debug, Args)]
+struct ExplainArgs {
+    /// The word; without one, all of them
+    name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct ReplayArgs {
+    /// A repro.json, or the report.json beside one
+    file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct ReportArgs {
+    #[command(flatten)]
+    paths: Paths,
+    /// Writes nothing; fails where reports/ is stale
+    #[arg(long)]
+    check: bool,
+    /// Where the reports are
+    #[arg(long, default_value = "reports")]
+    dir: PathBuf,
+    /// How many seeds run at once [default: the cores]
+    #[arg(long)]
+    jobs: Option<usize>,
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    Span::parse(text).map(Span::as_duration)
+}
+
+/// Something that ends a command before it has done its work: what is printed, and the exit code.
+#[derive(Debug)]
+struct Stop {
+    message: String,
+    exit_code: u8,
+}
+
+impl Stop {
+    fn bad_input(message: impl std::fmt::Display) -> Self {
+        Self { message: message.to_string(), exit_code: EXIT_BAD_INPUT }
+    }
+}
+
+/// Does what the command line says; what the process exits with.
+#[must_use]
+pub fn main() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors.
+            let exit_code = if error.use_stderr() { EXIT_BAD_INPUT } else { 0 };
+            let _ = error.print();
+            return exit_code;
+        }
+    };
+    let done = match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::List(paths) => check::list(&paths),
+        Command::Check(paths) => check::check(&paths),
+        Command::Schema => check::schema(),
+        Command::Explain(args) => explain::explain(args.name.as_deref()),
+        Command::Replay(args) => replay::replay(&args.file),
+        Command::Report(args) => report::report(&args),
+    };
+    match done {
+        Ok(exit_code) => exit_code,
+        Err(stop) => {
+            eprintln!("{}", stop.message);
+            stop.exit_code
+        }
+    }
+}
+
+/// Prints to standard output. A reader that went away (`| head`) is no error.
+fn print(text: &str) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes());
+    let _ = out.flush();
+}

@@ -1,0 +1,190 @@
+//! `cargo sim run`: scenarios under their seeds.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::progress::Bar;
+use super::{Format, RunArgs, Stop, files, keep, print};
+use crate::report::{json, junit, text};
+use crate::run::{Job, run_once, run_twice};
+use crate::runner::{Options, RunOne, run_all};
+use crate::scenario::{NO_VARIANT, Scenario};
+use crate::verdict::{SeedRun, VariantRun, Verdict};
+
+/// How many seeds run where nobody says.
+pub(super) const SEEDS_DEFAULT: usize = 10;
+
+/// Runs scenarios.
+pub(super) fn run(args: &RunArgs) -> Result<u8, Stop> {
+    let scenarios = files::load(&files::find(&args.paths.paths)?, &args.set)?;
+    let jobs = jobs_of(args, &scenarios)?;
+    let options = Options {
+        jobs: args.jobs.unwrap_or_else(cores),
+        until_failure: args.until_failure,
+        time_budget: args.time_budget,
+        check_determinism: args.check_determinism,
+    };
+    let runs = run_jobs(&jobs, &options);
+    show(args, &scenarios, &runs)?;
+    let verdict = runs.iter().map(|run| run.verdict()).max().unwrap_or(Verdict::Inconclusive);
+    Ok(verdict.exit_code())
+}
+
+/// How many cores there are.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+fn jobs_of(args: &RunArgs, scenarios: &[Arc<Scenario>]) -> Result<Vec<Job>, Stop> {
+    let mut jobs = Vec::new();
+    for scenario in scenarios {
+        let chosen = match (args.seed, &args.seeds) {
+            (Some(seed), _) => vec![seed],
+            (None, Some(seeds)) => seeds.iter(None).collect(),
+            (None, None) => {
+                let limit = if args.full { None } else { Some(SEEDS_DEFAULT) };
+                scenario.seeds.iter(limit).collect()
+            }
+        };
+        for variant in variants_of(scenario) {
+            let name = variant.as_deref().unwrap_or(NO_VARIANT);
+            if args.variant.as_deref().is_none_or(|asked| asked == name) {
+                jobs.extend(
+                    chosen.iter().map(|seed| job(scenario, variant.clone(), *seed, args.keep)),
+                );
+            }
+        }
+    }
+    match (&args.variant, jobs.is_empty()) {
+        (Some(asked), true) => Err(Stop::bad_input(format!("no scenario has a variant `{asked}`"))),
+        _ => Ok(jobs),
+    }
+}
+
+/// The file as it stands, and its variants.
+pub(super) fn variants_of(scenario: &Scenario) -> impl Iterator<Item = Option<String>> + '_ {
+    std::iter::once(None).chain(scenario.variants.iter().cloned().map(Some))
+}
+
+/// One seed.
+pub(super) fn job(
+    scenario: &Arc<Scenario>,
+    variant: Option<String>,
+    seed: u64,
+    keeps: bool,
+) -> Job {
+    let scenario = Arc::clone(scenario);
+    Job { scenario, variant, seed, is_recording: false, keeps_all: keeps }
+}
+
+struct Jobs<'a>(&'a [Job]);
+
+impl RunOne for Jobs<'_> {
+    fn run_one(&self, index: usize, twice: bool) -> SeedRun {
+        let job = &self.0[index];
+        let mut run = if twice { run_twice(job) } else { run_once(job).0 };
+        // Ten thousand green seeds need no ten thousand stories. The first of a variant tells its own.
+        let is_first =
+            index.checked_sub(1).is_none_or(|before| !is_same_variant(&self.0[before], job));
+        if !is_first && !job.keeps_all && !run.is_red() && run.nondeterminism.is_none() {
+            run.events = Vec::new();
+            run.stats = Default::default();
+            run.history = Vec::new();
+        }
+        run
+    }
+}
+
+fn is_same_variant(one: &Job, other: &Job) -> bool {
+    Arc::ptr_eq(&one.scenario, &other.scenario) && one.variant == other.variant
+}
+
+/// Runs jobs and puts those of one variant together, in the order of the jobs.
+pub(super) fn run_jobs(jobs: &[Job], options: &Options) -> Vec<VariantRun> {
+    let bar = Bar::new(jobs.len());
+    let mut results = run_all(jobs.len(), options, &Jobs(jobs), &bar);
+    bar.finish();
+    let mut runs: Vec<VariantRun> = Vec::new();
+    for (index, job) in jobs.iter().enumerate() {
+        let is_new = index.checked_sub(1).is_none_or(|before| !is_same_variant(&jobs[before], job));
+        if is_new {
+            runs.push(variant_run(job));
+        }
+        let (Some(result), Some(run)) = (results.remove(&index), runs.last_mut()) else { continue };
+        run.seeds.push(result);
+    }
+    runs
+}
+
+fn variant_run(job: &Job) -> VariantRun {
+    let scenario = &job.scenario;
+    VariantRun {
+        scenario: scenario.name.clone(),
+        path: scenario.path.clone(),
+        variant: job.variant.clone(),
+        claim: scenario.claim_of(job.variant.as_deref()).to_string(),
+        settings: scenario.settings.clone(),
+        seeds: Vec::new(),
+    }
+}
+
+fn show(args: &RunArgs, scenarios: &[Arc<Scenario>], runs: &[VariantRun]) -> Result<(), Stop> {
+    match args.format {
+        Format::Text => {
+            for run in runs {
+                print(&if args.quiet {
+                    format!("{}\n", text::conclusion(run))
+                } else {
+                    text::variant(run) + "\n"
+                });
+                for line in leave(args, scenarios, run)? {
+                    print(&line);
+                }
+            }
+            if !args.quiet {
+                print(&text::summary(runs));
+            }
+        }
+        Format::Json => {
+            for run in runs {
+                leave(args, scenarios, run)?;
+            }
+            let text = serde_json::to_string_pretty(&json::all(runs)).map_err(Stop::bad_input)?;
+            print(&(text + "\n"));
+        }
+        Format::Junit => {
+            for run in runs {
+                leave(args, scenarios, run)?;
+            }
+            print(&junit::all(runs));
+        }
+    }
+    Ok(())
+}
+
+/// Leaves the files of failing runs, or of all; says where.
+fn leave(
+    args: &RunArgs,
+    scenarios: &[Arc<Scenario>],
+    run: &VariantRun,
+) -> Result<Vec<String>, Stop> {
+    let mut lines = Vec::new();
+    let Some(scenario) = scenarios.iter().find(|scenario| scenario.path == run.path) else {
+        return Ok(lines);
+    };
+    for seed in &run.seeds {
+        let is_bad = seed.is_red() || seed.nondeterminism.is_some();
+        if is_bad || args.keep {
+            let directory = keep::keep(&args.out, scenario, run, seed).map_err(Stop::bad_input)?;
+            if is_bad {
+                lines.push(format!("   seed {}: {}\n", seed.seed, kept(&directory)));
+            }
+        }
+    }
+    Ok(lines)
+}
+
+fn kept(directory: &Path) -> String {
+    format!("cargo sim replay {}", directory.join("repro.json").display())
+}

@@ -1,0 +1,148 @@
+//! What a finished run showed: numbers, violations, expectations.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::ears::Ears;
+use super::{Finished, Job};
+use crate::checker::Context;
+use crate::event::{Event, Who};
+use crate::expect::{Evidence, measure_all};
+use crate::history::{FINAL_READER, History, Outcome, Sent};
+use crate::scenario::Plan;
+use crate::scenario::duration::Span;
+use crate::scenario::plan::Action;
+use crate::stats::{Fate, Stats};
+use crate::trace::TraceResult;
+use crate::verdict::{SeedRun, Violation};
+use crate::world::SimTime;
+
+/// A finished run.
+pub(super) struct Findings<'a> {
+    pub(super) job: &'a Job,
+    pub(super) plan: &'a Arc<Plan>,
+    pub(super) ears: &'a Ears,
+    pub(super) history: &'a History,
+    /// When the world ended.
+    pub(super) end: SimTime,
+}
+
+impl Findings<'_> {
+    /// Judges the run.
+    pub(super) fn judge(
+        self,
+        finished: Finished,
+        trace: Option<&TraceResult>,
+        marks: Vec<&'static str>,
+    ) -> SeedRun {
+        let mut stats = self.ears.oracle.stats(self.history, self.end);
+        stats.converged_after = finished.converged_after;
+        stats.not_converged = finished.not_converged.clone();
+        let events = self.events(&stats);
+        let violations = self.violations(finished.violations);
+        let variant = self.job.variant.as_deref();
+        let evidence = Evidence { events: &events, stats: &stats, violations: &violations };
+        let measured = measure_all(self.plan, variant, evidence);
+        SeedRun {
+            seed: self.job.seed,
+            variant: self.job.variant.clone(),
+            plan: (**self.plan).clone(),
+            totals: stats.totals(),
+            measured,
+            violations,
+            fired: finished.fired,
+            unfired: finished.unfired,
+            trace_hash: trace.map(|trace| trace.hash.to_string()).unwrap_or_default(),
+            trace_entries: trace.map_or(0, |trace| trace.entries),
+            lasted: Span::from_nanos(self.end.nanos()),
+            history: self.history_lines(),
+            marks,
+            nondeterminism: None,
+            events,
+            stats,
+        }
+    }
+
+    /// What the online checks found, what the history shows, and what was seen at the end; without what the file switches off.
+    fn violations(&self, seen: Vec<Violation>) -> Vec<Violation> {
+        let declared = self.plan.declared_losses();
+        let may_be_lost = |sent: &Sent| {
+            let workload = sent.client.split('/').next().unwrap_or_default();
+            declared.iter().any(|loss| loss.is_none_or(|named| named == workload))
+        };
+        let records_removed = self.plan.timeline.iter().any(|step| {
+            matches!(step.action, Action::Wipe { .. }) // an emptied disk holds nothing of what was acknowledged before
+        });
+        let context = Context { end: self.end, may_be_lost: &may_be_lost, records_removed };
+        let mut all = self.ears.oracle.violations();
+        all.extend(seen);
+        all.extend(self.ears.oracle.judge(self.history, &context));
+        all.retain(|violation| !self.plan.is_without(violation.check));
+        all
+    }
+
+    /// The events of the run, with those that only the finished history shows.
+    fn events(&self, stats: &Stats) -> Vec<Event> {
+        let client =
+            |workload: &Arc<str>, index| Who::Client { workload: Arc::clone(workload), index };
+        let told = stats.outcomes.iter().map(|outcome| {
+            let kind = match outcome.fate {
+                Fate::Acked => "client.acked",
+                Fate::Failed => "client.failed",
+                Fate::Unknown => "client.unknown",
+            };
+            let mut event =
+                Event::new(outcome.done_at, client(&outcome.workload, outcome.client), kind);
+            event.partition = outcome.partition.clone();
+            event.error = outcome.error;
+            event
+        });
+        let read = stats.reads.iter().map(|read| {
+            Event::new(read.at, client(&read.workload, 0), "consumer.polled")
+                .partition(read.partition.clone())
+                .count(read.records)
+        });
+        let failed = self.history.failures.iter().map(|failure| {
+            let (workload, index) =
+                failure.client.rsplit_once('/').unwrap_or((&failure.client, "0"));
+            let who = if *failure.client == *FINAL_READER {
+                Who::Testbed
+            } else {
+                client(&workload.into(), index.parse().unwrap_or(0))
+            };
+            let at = self.ears.recorder.time(failure.at.nanos());
+            Event { error: failure.error, ..Event::new(at, who, "client.refused") }
+                .note(failure.what.clone())
+        });
+        let more = told.chain(read).chain(failed).collect();
+        super::merge(self.ears.recorder.take(), more)
+    }
+
+    /// The history, a line of JSON for each operation.
+    fn history_lines(&self) -> Vec<String> {
+        let time = |at: SimTime| self.ears.recorder.time(at.nanos()).nanos().to_string();
+        let sent = self.history.sent.iter().map(|sent| {
+            let (outcome, offset) = match &sent.outcome {
+                Outcome::Pending => ("pending", None),
+                Outcome::Acked { offset } => ("ok", *offset),
+                Outcome::Failed { .. } => ("failed", None),
+                Outcome::Unknown { .. } => ("unknown", None),
+            };
+            json!({
+                "op": "send", "client": *sent.client, "id": sent.id.0.to_string(), "key": sent.key,
+                "partition": sent.partition.as_ref().map(ToString::to_string),
+                "sent-at-nanos": time(sent.sent_at), "done-at-nanos": sent.done_at.map(time),
+                "outcome": outcome, "offset": offset.map(|offset| offset.value().to_string()),
+            })
+        });
+        let polls = self.history.polls.iter().map(|poll| {
+            let records: Vec<_> = poll.records.iter().map(|read| json!({
+                "partition": read.partition.to_string(), "offset": read.offset.value().to_string(),
+                "id": read.id.map(|id| id.0.to_string()),
+            })).collect();
+            json!({ "op": "poll", "client": *poll.client, "at-nanos": time(poll.at), "records": records })
+        });
+        sent.chain(polls).map(|line| line.to_string()).collect()
+    }
+}

@@ -1,0 +1,211 @@
+//! One seed of one scenario, from an empty world to its findings.
+//!
+//! ```text
+//! brokers start ─ topics made ─ clients work ──────────────── run-for ─ clients close ─ a fresh reader reads all ─ findings
+//!                               │  safety: faults  │ heal-at: liveness │
+//! ```
+//!
+//! Times of the scenario count from the moment the clients start. What happens is heard by [`ears::Ears`], done by
+//! [`stage::Stage`] and [`timeline`], and judged by the checkers, the expectations and [`findings`].
+
+mod broker;
+mod client;
+mod ears;
+mod faults;
+mod findings;
+mod stage;
+mod timeline;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::event::{Event, Who};
+use crate::history::SharedHistory;
+use crate::scenario::duration::Span;
+use crate::scenario::{Plan, Scenario};
+use crate::trace::TraceResult;
+use crate::verdict::{Fired, SeedRun, Violation};
+use crate::world::{SimTime, World, WorldOptions};
+use ears::Ears;
+use stage::Stage;
+
+/// How long the brokers may take to start and make the topics, in simulated time: ten times what a real one needs.
+const SETUP_WITHIN: Duration = Duration::from_secs(60);
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The scenario.
+    pub scenario: Arc<Scenario>,
+    /// Its variant; `None` is the file as it stands.
+    pub variant: Option<String>,
+    /// The seed.
+    pub seed: u64,
+    /// Whether to keep the trace's entries, to name the first that differs.
+    pub is_recording: bool,
+    /// Whether to keep everything that happened, failing or not.
+    pub keeps_all: bool,
+}
+
+/// What the main future of a world returns.
+struct Finished {
+    violations: Vec<Violation>,
+    fired: Vec<Fired>,
+    unfired: Vec<String>,
+    converged_after: Option<Span>,
+    not_converged: Option<String>,
+}
+
+/// Runs a seed once, on a thread of its own.
+#[must_use]
+pub fn run_once(job: &Job) -> (SeedRun, Option<TraceResult>) {
+    let plan = Arc::new(job.scenario.plan(job.variant.as_deref(), job.seed));
+    let resolved = Arc::new(job.scenario.resolved(job.variant.as_deref(), job.seed));
+    let history = SharedHistory::default();
+    let ears = Arc::new(Ears::new());
+    let mut options = WorldOptions::new(job.seed).sink(Arc::clone(&ears) as _);
+    if job.is_recording {
+        options = options.recording();
+    }
+    let parts = Parts {
+        plan: Arc::clone(&plan),
+        resolved,
+        ears: Arc::clone(&ears),
+        history: history.clone(),
+    };
+    let ended = crate::world::run(options, move |world| async move { parts.run(world).await });
+    let (finished, marks, trace, end) = match ended {
+        Ok(ended) => (ended.value.0, ended.value.1, Some(ended.trace), ended.lasted),
+        Err(failed) => (testbed_panicked(&failed.message), Vec::new(), None, SimTime::default()),
+    };
+    let history = history.lock();
+    let findings = findings::Findings { job, plan: &plan, ears: &ears, history: &history, end };
+    let run = findings.judge(finished, trace.as_ref(), marks);
+    drop(history);
+    (run, trace)
+}
+
+/// Runs a seed twice and compares the traces; where they differ, twice more to name the first difference.
+#[must_use]
+pub fn run_twice(job: &Job) -> SeedRun {
+    let ((mut run, one), (_, other)) = (run_once(job), run_once(job));
+    let Err(difference) = compare(one.as_ref(), other.as_ref()) else { return run };
+    let recorded = Job { is_recording: true, ..job.clone() };
+    let ((_, one), (_, other)) = (run_once(&recorded), run_once(&recorded));
+    // The difference may hide when it is looked for: then the first finding stands alone.
+    run.nondeterminism = Some(match compare(one.as_ref(), other.as_ref()) {
+        Err(named) => named,
+        Ok(()) => difference,
+    });
+    run
+}
+
+fn compare(one: Option<&TraceResult>, other: Option<&TraceResult>) -> Result<(), String> {
+    match (one, other) {
+        (Some(one), Some(other)) => one.compare(other).map_err(|difference| difference.to_string()),
+        _ => Err("a trace is missing: nothing was compared".into()),
+    }
+}
+
+/// The testbed's own code failed: told like a violation, because the run proves nothing.
+fn testbed_panicked(message: &str) -> Finished {
+    let violation = Violation {
+        check: "panic",
+        at: Span::ZERO,
+        node: Some(Who::Testbed),
+        partition: None,
+        what: "the testbed itself panicked: this is a bug of the testbed".into(),
+        evidence: message.lines().map(str::to_string).collect(),
+    };
+    Finished {
+        violations: vec![violation],
+        fired: Vec::new(),
+        unfired: Vec::new(),
+        converged_after: None,
+        not_converged: None,
+    }
+}
+
+/// What a world is given before it begins.
+struct Parts {
+    plan: Arc<Plan>,
+    resolved: Arc<Value>,
+    ears: Arc<Ears>,
+    history: SharedHistory,
+}
+
+impl Parts {
+    async fn run(self, world: Arc<World>) -> (Finished, Vec<&'static str>) {
+        let plan = Arc::clone(&self.plan);
+        let stage = Stage::new(Arc::clone(&world), self.plan, self.ears, self.history);
+        let finished = match stage.set_up(SETUP_WITHIN).await {
+            Ok(()) => play(&stage, &plan, &self.resolved).await,
+            Err(reason) => not_set_up(reason),
+        };
+        // The marks are this thread's: whoever asks later asks another thread.
+        (finished, ottla::types::marks_reached().into_iter().collect())
+    }
+}
+
+fn not_set_up(reason: String) -> Finished {
+    let violation = Violation {
+        check: "converged",
+        at: Span::ZERO,
+        node: None,
+        partition: None,
+        what: "the cluster did not come up, before any fault".into(),
+        evidence: vec![reason.clone()],
+    };
+    Finished {
+        violations: vec![violation],
+        fired: Vec::new(),
+        unfired: Vec::new(),
+        converged_after: None,
+        not_converged: Some(reason),
+    }
+}
+
+/// The two phases, and the end.
+async fn play(stage: &Arc<Stage>, plan: &Plan, resolved: &Value) -> Finished {
+    let world = stage.world();
+    let origin = world.now();
+    stage.begin(origin);
+    let timeline = timeline::start(stage, resolved);
+    stage.start_clients();
+    world.sleep_until(origin + plan.heal_at().as_duration()).await;
+    stage.heal();
+    world.sleep_until(origin + plan.run_for.as_duration()).await;
+    let (fired, unfired) = timeline.end();
+    let deadline = world.now() + plan.converge_within.as_duration();
+    let outcome = stage.converge(deadline).await;
+    let ended = stage.time();
+    stage.check_disks();
+    let (converged_after, not_converged) = match outcome {
+        Ok(()) => {
+            (Some(Span::from_nanos(ended.nanos().saturating_sub(plan.run_for.nanos()))), None)
+        }
+        Err(reason) => (None, Some(reason)),
+    };
+    let violations = not_converged.iter().map(|reason| Violation {
+        check: "converged",
+        at: ended,
+        node: None,
+        partition: None,
+        what: format!(
+            "{} after the end of the run, with everything healed, not all is well",
+            plan.converge_within
+        ),
+        evidence: vec![reason.clone()],
+    });
+    let violations = violations.collect();
+    Finished { violations, fired, unfired, converged_after, not_converged }
+}
+
+/// Events that only a finished history shows: what producers gave up, what consumers were given.
+fn merge(mut events: Vec<Event>, more: Vec<Event>) -> Vec<Event> {
+    events.extend(more);
+    events.sort_by_key(|event| event.at); // stable: those of one moment stay in order
+    events
+}

@@ -1,0 +1,211 @@
+//! The steps of a scenario: each waits for its moment, finds out who its target is then, and does what it says.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::faults::{Doing, Undo};
+use super::stage::{Stage, spawn};
+use crate::event::Who;
+use crate::scenario::duration::Span;
+use crate::scenario::plan::Step;
+use crate::verdict::Fired;
+
+/// Steps under way.
+pub(super) struct Timeline {
+    stage: Arc<Stage>,
+    tasks: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// The steps as their file has them, draws resolved: what fixed steps are made from.
+    resolved: Vec<Value>,
+    /// When each step was done, for those that come after it.
+    done: Vec<watch::Sender<bool>>,
+    ids: BTreeMap<String, usize>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    fired: Vec<Fired>,
+    /// Why a step that had its moment did nothing.
+    idle: BTreeMap<usize, String>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics with the timeline locked")
+    }
+}
+
+/// Lets every step wait for its moment.
+pub(super) fn start(stage: &Arc<Stage>, resolved: &Value) -> Timeline {
+    let steps = &stage.plan.timeline;
+    let raw = resolved.get("timeline").and_then(Value::as_array).cloned().unwrap_or_default();
+    let ids = steps.iter().enumerate().filter_map(|(index, step)| Some((step.id.clone()?, index)));
+    let shared = Arc::new(Shared {
+        resolved: raw,
+        done: steps.iter().map(|_| watch::channel(false).0).collect(),
+        ids: ids.collect(),
+        state: Mutex::new(State::default()),
+    });
+    // Asked for before anything runs: an event must not slip by.
+    let tasks = (0..steps.len()).map(|index| {
+        let (stage, shared) = (Arc::clone(stage), Arc::clone(&shared));
+        let event = stage.plan.timeline[index].when.clone().map(|when| stage.recorder().wait(when));
+        spawn(async move { step(&stage, &shared, index, event).await })
+    });
+    let tasks = tasks.collect();
+    Timeline { stage: Arc::clone(stage), tasks, shared }
+}
+
+impl Timeline {
+    /// The run is over: what has not happened will not. Returns the steps that were done, and those whose moment never came.
+    pub(super) fn end(self) -> (Vec<Fired>, Vec<String>) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        let mut state = self.shared.lock();
+        let mut fired = std::mem::take(&mut state.fired);
+        fired.sort_by_key(|fired| (fired.at, fired.step));
+        let steps = self.stage.plan.timeline.iter().enumerate();
+        let unfired = steps.filter(|(index, _)| fired.iter().all(|fired| fired.step != *index));
+        let unfired = unfired.map(|(index, step)| {
+            let words = format!("{} ({})", step.label(index), step.action.name());
+            match state.idle.get(&index) {
+                Some(reason) => format!("{words}: {reason}; it"),
+                None => words,
+            }
+        });
+        let unfired = unfired.collect();
+        drop(state);
+        (fired, unfired)
+    }
+}
+
+type EventWait = tokio::sync::oneshot::Receiver<Span>;
+
+async fn step(stage: &Arc<Stage>, shared: &Arc<Shared>, index: usize, event: Option<EventWait>) {
+    let step = &stage.plan.timeline[index];
+    if wait_for_moment(stage, shared, step, event).await.is_none() {
+        return;
+    }
+    stage.world().sleep(step.delay.as_duration()).await;
+    if step.action.is_fault() && stage.is_healed() {
+        shared.lock().idle.insert(index, "its moment came after everything was healed".into());
+        return;
+    }
+    match perform(stage, shared, index, step).await {
+        Ok(()) => drop(shared.done[index].send_replace(true)),
+        Err(reason) => {
+            stage.record(Who::Testbed, "step.idle", format!("{}: {reason}", step.label(index)));
+            shared.lock().idle.insert(index, reason);
+        }
+    }
+}
+
+async fn wait_for_moment(
+    stage: &Arc<Stage>,
+    shared: &Shared,
+    step: &Step,
+    event: Option<EventWait>,
+) -> Option<()> {
+    if let Some(at) = step.at {
+        let now = stage.time();
+        let wait = at.nanos().saturating_sub(now.nanos());
+        stage.world().sleep(Duration::from_nanos(wait)).await;
+    }
+    if let Some(id) = &step.after {
+        let before = *shared.ids.get(id).expect("the scenario was checked");
+        let mut done = shared.done[before].subscribe();
+        done.wait_for(|done| *done).await.ok()?;
+    }
+    match event {
+        Some(event) => event.await.ok().map(drop),
+        None => Some(()),
+    }
+}
+
+/// Does a step, tells the story, and keeps it as a fixed step.
+async fn perform(
+    stage: &Arc<Stage>,
+    shared: &Shared,
+    index: usize,
+    step: &Step,
+) -> Result<(), String> {
+    let pointer = format!("/timeline/{index}");
+    let mut subjects = Vec::new();
+    for (key, target) in step.action.targets() {
+        subjects.push((key.clone(), stage.resolve(target, &format!("{pointer}/{key}"))?));
+    }
+    let at = stage.time();
+    let doing = Doing { stage, step, pointer: &pointer, subjects: &subjects };
+    let undo = doing.act().await?;
+    if let Some(name) = &step.save_as
+        && let Some((_, who)) = subjects.first()
+    {
+        stage.save(name, who.clone());
+    }
+    let fixed = fixed_step(shared.resolved.get(index), at, &subjects);
+    shared.lock().fired.extend(fixed.into_iter().map(|fixed| Fired { step: index, at, fixed }));
+    if let (Some(lasts), Some(undo)) = (step.lasts, undo) {
+        end_later(stage, step, lasts, undo, doing.first_subject());
+    }
+    Ok(())
+}
+
+/// The step as it was done: at a fixed time, to fixed targets. A target that meant several becomes a step for each.
+fn fixed_step(raw: Option<&Value>, at: Span, subjects: &[(String, Vec<Who>)]) -> Vec<Value> {
+    let Some(Value::Object(raw)) = raw else { return Vec::new() };
+    let mut fixed = raw.clone();
+    for key in ["id", "at", "after", "when", "delay", "save-as"] {
+        fixed.shift_remove(key);
+    }
+    fixed.insert("at".into(), Value::from(at.exact()));
+    let mut steps = vec![fixed];
+    for (key, who) in subjects {
+        let (field, side) = key.split_once('/').unwrap_or((key, ""));
+        steps = steps
+            .into_iter()
+            .flat_map(|step| {
+                who.iter().map(move |who| {
+                    let mut step = step.clone();
+                    let target = Value::from(target_of(who));
+                    match (step.get_mut(field), side.parse::<usize>()) {
+                        (Some(Value::Array(sides)), Ok(side)) if side < sides.len() => {
+                            sides[side] = target;
+                        }
+                        _ => drop(step.insert(field.into(), target)),
+                    }
+                    step
+                })
+            })
+            .collect();
+    }
+    steps.into_iter().map(Value::Object).collect()
+}
+
+fn target_of(who: &Who) -> String {
+    match who {
+        Who::Broker(id) => format!("brokers({id})"),
+        Who::Client { .. } | Who::Testbed => who.to_string(),
+    }
+}
+
+fn end_later(stage: &Arc<Stage>, step: &Step, lasts: Span, undo: Undo, who: Who) {
+    let stage = Arc::clone(stage);
+    let words = step.action.name();
+    spawn(async move {
+        stage.world().sleep(lasts.as_duration()).await;
+        if !stage.is_healed() {
+            undo(&stage);
+            stage.record(who, "fault.ended", words.into());
+        }
+    });
+}
