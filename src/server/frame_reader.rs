@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn frames_come_out_whole_however_the_bytes_arrive() {
         let bodies: Vec<Vec<u8>> =
-            [0, 1, 3, 5000, 2, 70_000, 4, 70_000, 9].iter().map(|n| vec![*n as u8; *n]).collect();
+            [0, 1, 3, 5000, 2, 70_000, 4, 70_000, 9].iter().map(|size| vec![7; *size]).collect();
         let all: Vec<u8> = bodies.iter().flat_map(|body| framed(body)).collect();
         for size in [1, 2, 3, 7, 1000, 1024, 5004, all.len()] {
             let mut pieces = Pieces(all.chunks(size).map(<[u8]>::to_vec).collect());

@@ -141,7 +141,6 @@ impl Node {
     }
 
     /// Looks up topics' names, for whoever writes a log: does not keep the node alive.
-    #[must_use]
     pub fn topic_names(&self) -> impl Fn(TopicId) -> Option<Arc<str>> + Send + Sync + 'static {
         let broker = Arc::downgrade(&self.broker);
         move |topic_id| {

@@ -221,19 +221,20 @@ impl ReplicaManager {
             }
             return;
         };
-        if !hosted.contains_key(&id) {
-            let partition = TopicPartition { topic: change.topic.clone(), partition: id.partition };
-            match self.open_partition(id, partition, image).await {
-                Ok(handle) => {
-                    hosted.insert(id, handle);
-                }
-                Err(error) => {
-                    tracing::error!(partition = %id, %error, "a partition's log cannot be made");
-                    return;
+        let handle = match hosted.get(&id) {
+            Some(handle) => handle.clone(),
+            None => {
+                let topic = change.topic.clone();
+                let partition = TopicPartition { topic, partition: id.partition };
+                match self.open_partition(id, partition, image).await {
+                    Ok(handle) => hosted.entry(id).or_insert(handle).clone(),
+                    Err(error) => {
+                        tracing::error!(partition = %id, %error, "a partition's log cannot be made");
+                        return;
+                    }
                 }
             }
-        }
-        let handle = &hosted[&id];
+        };
         if now.leader != Some(self.node) {
             handle.resign();
         } else if let Err(error) = handle.become_leader(now.leader_epoch).await {

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Keeps what it hears.
 #[derive(Default)]
-pub struct Heard(Mutex<Vec<Observation>>);
+pub(crate) struct Heard(Mutex<Vec<Observation>>);
 
 impl Observer for Heard {
     fn observe(&self, observation: Observation) {
@@ -33,23 +33,23 @@ impl Observer for Heard {
 
 impl Heard {
     /// Everything heard so far.
-    pub fn all(&self) -> Vec<Observation> {
+    pub(crate) fn all(&self) -> Vec<Observation> {
         self.0.lock().unwrap().clone()
     }
 }
 
 /// Runs a future on a runtime of its own.
-pub fn run<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
 /// The real world.
-pub fn env(heard: Arc<Heard>) -> Env {
+pub(crate) fn env(heard: Arc<Heard>) -> Env {
     real_env(heard, 1).unwrap()
 }
 
 /// A configuration of one node on a free loopback port with its data in `dir`.
-pub fn config(dir: &Path, more: &[(&str, &str)]) -> Config {
+pub(crate) fn config(dir: &Path, more: &[(&str, &str)]) -> Config {
     let text = format!(
         "process.roles=broker,controller\nnode.id=1\nlog.dirs={}\n\
          listeners=PLAINTEXT://127.0.0.1:0,CONTROLLER://127.0.0.1:0\n\
@@ -62,21 +62,21 @@ pub fn config(dir: &Path, more: &[(&str, &str)]) -> Config {
 }
 
 /// A node that runs until it is stopped or dropped.
-pub struct Server {
-    pub address: SocketAddr,
-    pub heard: Arc<Heard>,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) heard: Arc<Heard>,
     stop: Option<tokio::sync::oneshot::Sender<bool>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Server {
     /// Formats `dir` where needed, and starts a node on it.
-    pub fn start(dir: &Path, more: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(dir: &Path, more: &[(&str, &str)]) -> Self {
         Self::try_start(config(dir, more)).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Formats where needed, and starts a node.
-    pub fn try_start(config: Config) -> Result<Self, StartError> {
+    pub(crate) fn try_start(config: Config) -> Result<Self, StartError> {
         let heard = Arc::new(Heard::default());
         let env = env(heard.clone());
         let (started, result) = mpsc::channel();
@@ -101,12 +101,12 @@ impl Server {
     }
 
     /// Stops it in good order.
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.end(true);
     }
 
     /// Drops it as it is.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.end(false);
     }
 
@@ -120,7 +120,7 @@ impl Server {
     }
 
     /// A connection to it.
-    pub fn connect(&self) -> Client {
+    pub(crate) fn connect(&self) -> Client {
         Client::connect(self.address)
     }
 }
@@ -134,13 +134,13 @@ impl Drop for Server {
 }
 
 /// A connection.
-pub struct Client {
-    pub stream: TcpStream,
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
     correlation_id: i32,
 }
 
 impl Client {
-    pub fn connect(address: SocketAddr) -> Self {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -148,13 +148,13 @@ impl Client {
     }
 
     /// Sends a request and reads its answer.
-    pub fn ask<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
+    pub(crate) fn ask<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
         self.send(version, request);
         self.receive::<R>(version)
     }
 
     /// Sends a request.
-    pub fn send<R: Request>(&mut self, version: i16, request: &R) {
+    pub(crate) fn send<R: Request>(&mut self, version: i16, request: &R) {
         self.correlation_id += 1;
         let header = RequestHeader {
             api_key: R::API.key(),
@@ -168,7 +168,7 @@ impl Client {
     }
 
     /// Reads the answer to the last request sent.
-    pub fn receive<R: Request>(&mut self, version: i16) -> R::Response {
+    pub(crate) fn receive<R: Request>(&mut self, version: i16) -> R::Response {
         let mut input = Reader::new(self.frame().expect("the server answers"));
         let id = decode_response_header(R::API, version, &mut input).unwrap();
         assert_eq!(id, self.correlation_id, "answers come in the order of the requests");
@@ -176,7 +176,7 @@ impl Client {
     }
 
     /// The next frame, without its length; `None` where the server closed the connection.
-    pub fn frame(&mut self) -> Option<Bytes> {
+    pub(crate) fn frame(&mut self) -> Option<Bytes> {
         let mut length = [0; 4];
         self.stream.read_exact(&mut length).ok()?;
         let mut frame = vec![0; usize::try_from(i32::from_be_bytes(length)).unwrap()];
@@ -185,7 +185,7 @@ impl Client {
     }
 
     /// Whether the server closes the connection without another byte.
-    pub fn is_closed(&mut self) -> bool {
+    pub(crate) fn is_closed(&mut self) -> bool {
         match self.stream.read(&mut [0; 1]) {
             Ok(count) => count == 0,
             Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
