@@ -1053,3 +1053,7 @@ fn refuse(partition: TopicIdPartition, waiter: WaiterId, error: ErrorCode, out: 
     out.push(Effect::Observe(Observation::ProduceFailed { partition, error }));
     out.push(Effect::Answer { waiter, result: Err(error) });
 }
+
+#[cfg(test)]
+#[path = "partition_tests.rs"]
+mod tests;

@@ -168,10 +168,11 @@ impl LogDir {
     }
 
     /// Takes the directory offline for good. Only the first call does something. Call it without a partition's lock.
-    pub fn fail(&self, _why: &StorageError) {
+    pub fn fail(&self, why: &StorageError) {
         if self.offline.swap(true, Ordering::AcqRel) {
             return;
         }
+        tracing::error!(path = %self.path.display(), error = %why, "log directory failed, it is offline");
         self.env.observe(Observation::LogDirOffline { index: self.index });
         let listeners = {
             let mut inner = self.lock();

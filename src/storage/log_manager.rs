@@ -87,6 +87,17 @@ impl LogManager {
         env: &Env,
         options: LogManagerOptions,
     ) -> Result<(Self, Vec<OpenedPartition>), StorageError> {
+        let (mut manager, partitions) = Self::open_idle(env, options).await?;
+        let workers = manager.dirs.iter().map(|dir| task::spawn(dir.clone().work())).collect();
+        manager.workers = Mutex::new(workers);
+        Ok((manager, partitions))
+    }
+
+    /// Opens without the directories' workers.
+    async fn open_idle(
+        env: &Env,
+        options: LogManagerOptions,
+    ) -> Result<(Self, Vec<OpenedPartition>), StorageError> {
         let (sender, failures) = watch::channel(0);
         let mut manager = Self {
             env: env.clone(),
@@ -129,8 +140,6 @@ impl LogManager {
             return Err(last_error.unwrap_or_else(none));
         }
         manager._locks = locks;
-        let workers = manager.dirs.iter().map(|dir| task::spawn(dir.clone().work())).collect();
-        manager.workers = Mutex::new(workers);
         Ok((manager, partitions))
     }
 
@@ -438,3 +447,7 @@ async fn read_offsets_or_none(env: &Env, path: &Path) -> Result<OffsetCheckpoint
         result => result,
     }
 }
+
+#[cfg(test)]
+#[path = "log_manager_tests.rs"]
+mod tests;

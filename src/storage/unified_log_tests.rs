@@ -210,7 +210,7 @@ fn open_result(disk: &TestDisk) -> Result<UnifiedLog, StorageError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn after_any_crash_the_longest_valid_prefix_is_there(steps in steps()) {

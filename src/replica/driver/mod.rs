@@ -73,6 +73,8 @@ pub struct PartitionHandle {
     dir: Arc<LogDir>,
     progress: Arc<LogProgress>,
     options: ReplicaOptions,
+    /// What the disk last said, for the log.
+    disk_error: Mutex<Option<StorageError>>,
     inner: Mutex<Inner>,
 }
 
@@ -132,7 +134,7 @@ struct After {
     wakers: Vec<Waker>,
     readable: Vec<(Arc<FetchWatch>, u64)>,
     checkpoint: Option<Checkpoint>,
-    failed: Option<StorageError>,
+    dir_failed: bool,
 }
 
 /// How far a piece of work went.
@@ -176,6 +178,7 @@ impl PartitionHandle {
             dir,
             progress,
             options,
+            disk_error: Mutex::new(None),
             inner: Mutex::new(Inner {
                 machine,
                 config,
@@ -518,10 +521,7 @@ impl PartitionHandle {
                     inner.queue.push_back(Work::Remove { segments, log_start_offset });
                 }
                 Effect::SaveCheckpoint(checkpoint) => inner.after.checkpoint = Some(checkpoint),
-                Effect::FailDir => {
-                    let path = self.dir.path().to_owned();
-                    inner.after.failed.get_or_insert(StorageError::Offline { path });
-                }
+                Effect::FailDir => inner.after.dir_failed = true,
                 Effect::Answer { waiter, result } => inner.answer(waiter, result),
                 Effect::Readable { waiter, bytes } => {
                     if let Some(watch) = inner.watches.get(&waiter) {
@@ -542,7 +542,7 @@ impl PartitionHandle {
 
     /// Performs what waits for the lock to be free.
     fn perform_after(self: &Arc<Self>, after: After) {
-        let After { wakers, readable, checkpoint, failed } = after;
+        let After { wakers, readable, checkpoint, dir_failed } = after;
         wakers.into_iter().for_each(Waker::wake);
         for (watch, bytes) in readable {
             watch.add(bytes);
@@ -551,8 +551,10 @@ impl PartitionHandle {
             let this = self.clone();
             self.dir.submit(Box::pin(async move { this.save(checkpoint).await }));
         }
-        if let Some(error) = failed {
-            self.dir.fail(&error);
+        if dir_failed {
+            let path = self.dir.path().to_owned();
+            let said = self.disk_error.lock().expect("no panic while it is locked").take();
+            self.dir.fail(&said.unwrap_or(StorageError::Offline { path }));
         }
     }
 
@@ -581,7 +583,7 @@ impl PartitionHandle {
                 match self.files.write(segment, position, slices) {
                     Io::Ready(Ok(())) => Started::Done(Some(done)),
                     Io::Ready(Err(error)) => {
-                        Started::Done(Some(write_failed(&self.as_write_error(segment, error))))
+                        Started::Done(Some(self.write_failed(self.append_error(segment, error))))
                     }
                     Io::Pending(future) => {
                         let this = self.clone();
@@ -589,7 +591,7 @@ impl PartitionHandle {
                             match future.await {
                                 Ok(()) => Some(done),
                                 Err(error) => {
-                                    Some(write_failed(&this.as_write_error(segment, error)))
+                                    Some(this.write_failed(this.append_error(segment, error)))
                                 }
                             }
                         }))
@@ -603,33 +605,56 @@ impl PartitionHandle {
                     Box::new(move |result| {
                         this.handle(match result {
                             Ok(()) => Event::Synced { end_offset, generation },
-                            Err(_) => Event::SyncFailed,
+                            Err(error) => this.sync_failed(error),
                         });
                     }),
                 );
                 Started::Done(None)
             }
             Work::Roll { segment } => {
-                let files = self.files.clone();
+                let this = self.clone();
                 start_future(Box::pin(async move {
-                    files.create_segment(segment).await.err().map(|error| write_failed(&error))
+                    let failed = this.files.create_segment(segment).await.err();
+                    failed.map(|error| this.write_failed(error))
                 }))
             }
             Work::Cut { segment, position, later } => {
-                let files = self.files.clone();
+                let this = self.clone();
                 start_future(Box::pin(async move {
-                    let failed = files.cut(segment, position, &later).await.err();
-                    failed.map(|_| WRITE_FAILED_FOR_GOOD)
+                    let failed = this.files.cut(segment, position, &later).await.err();
+                    failed.map(|error| this.failed_for_good(error))
                 }))
             }
             Work::Remove { segments, log_start_offset } => {
                 let this = self.clone();
                 start_future(Box::pin(async move {
                     let failed = this.remove(&segments, log_start_offset).await.err();
-                    failed.map(|_| WRITE_FAILED_FOR_GOOD)
+                    failed.map(|error| this.failed_for_good(error))
                 }))
             }
         }
+    }
+
+    /// A write failed: for want of space, or for good.
+    fn write_failed(&self, error: StorageError) -> Event {
+        let no_space = error.is_no_space();
+        self.note(error);
+        Event::WriteFailed { no_space, sync_dropped: false }
+    }
+
+    /// What is in the files is not known any more.
+    fn failed_for_good(&self, error: StorageError) -> Event {
+        self.note(error);
+        Event::WriteFailed { no_space: false, sync_dropped: false }
+    }
+
+    fn sync_failed(&self, error: std::io::Error) -> Event {
+        self.note(StorageError::io("sync a segment", self.files.dir(), error));
+        Event::SyncFailed
+    }
+
+    fn note(&self, error: StorageError) {
+        *self.disk_error.lock().expect("no panic while it is locked") = Some(error);
     }
 
     async fn remove(&self, segments: &[Offset], start: Offset) -> Result<(), StorageError> {
@@ -645,7 +670,7 @@ impl PartitionHandle {
         Ok(())
     }
 
-    fn as_write_error(&self, segment: Offset, error: std::io::Error) -> StorageError {
+    fn append_error(&self, segment: Offset, error: std::io::Error) -> StorageError {
         let path = self.files.path(segment, Suffix::Log);
         StorageError::io("append to a segment", &path, error)
     }
@@ -748,13 +773,6 @@ impl Inner {
         }
         Some(work)
     }
-}
-
-/// A write failed, and what is in the file is not known.
-const WRITE_FAILED_FOR_GOOD: Event = Event::WriteFailed { no_space: false, sync_dropped: false };
-
-fn write_failed(error: &StorageError) -> Event {
-    Event::WriteFailed { no_space: error.is_no_space(), sync_dropped: false }
 }
 
 /// Work that is done at the call in the real world is finished here; only what must wait becomes a task.

@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use proptest::prelude::*;
-
 use super::*;
 use crate::protocol::Records;
 use crate::protocol::compression::Compression;
@@ -381,3 +379,6 @@ fn the_recovery_point_follows_and_bounds_what_is_scanned() {
     assert!(read < 6_000, "{read} of {}", broker.handle.size());
     assert_eq!(broker.contents(), contents);
 }
+
+#[path = "crash_tests.rs"]
+mod crash_tests;

@@ -1,0 +1,184 @@
+//! Log directories: whose they are, what is in them, and what a clean stop leaves.
+
+use std::task::{Context, Waker};
+
+use super::*;
+use crate::log::IndexSizes;
+use crate::storage::test_disk::{Faults, TestDisk, run, test_env};
+use crate::types::{PartitionIndex, Uuid};
+
+fn options(dirs: &[&str]) -> LogManagerOptions {
+    LogManagerOptions {
+        log_dirs: dirs.iter().map(PathBuf::from).collect(),
+        node_id: BrokerId::new(1),
+        cluster_id: Some("cluster".to_owned()),
+        limits: SegmentLimits {
+            segment_bytes: 1 << 20,
+            segment_ms: i64::MAX,
+            index: IndexSizes { interval_bytes: 4096, index_bytes_max: 1 << 20 },
+        },
+        topic_limits: BTreeMap::new(),
+    }
+}
+
+fn format(disk: &TestDisk, dirs: &[&str]) {
+    let (env, _) = test_env(disk);
+    for (dir, id) in dirs.iter().zip(1u8..) {
+        let meta = MetaProperties {
+            cluster_id: "cluster".to_owned(),
+            node_id: BrokerId::new(1),
+            directory_id: Uuid::from_bytes([id; 16]),
+        };
+        run(env.disk.create_dir_all(Path::new(dir))).unwrap();
+        run(meta.write(env.disk.as_ref(), Path::new(dir))).unwrap();
+    }
+}
+
+fn open(
+    disk: &TestDisk,
+    dirs: &[&str],
+) -> Result<(LogManager, Vec<OpenedPartition>), StorageError> {
+    let (env, _) = test_env(disk);
+    run(LogManager::open_idle(&env, options(dirs)))
+}
+
+fn orders(partition: i32) -> TopicPartition {
+    TopicPartition { topic: "orders".into(), partition: PartitionIndex::new(partition) }
+}
+
+fn topic_id() -> TopicId {
+    Uuid::from_bytes([7; 16])
+}
+
+/// Does what the workers would do.
+fn work(manager: &LogManager) {
+    for dir in manager.dirs() {
+        let mut worker = Box::pin(dir.clone().work());
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..100 {
+            if worker.as_mut().poll(&mut cx).is_ready() {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn directories_that_are_not_ours_are_refused() {
+    let disk = TestDisk::new();
+    let error = open(&disk, &["/a"]).err().unwrap();
+    assert!(matches!(error, StorageError::Unformatted { .. }), "{error}");
+    format(&disk, &["/a"]);
+    let held = open(&disk, &["/a"]).unwrap();
+    let error = open(&disk, &["/a"]).err().unwrap();
+    assert!(matches!(error, StorageError::Locked { .. }), "{error}");
+    assert_eq!(error.to_string().lines().count(), 4);
+    drop(held);
+    let (env, _) = test_env(&disk);
+    let other = LogManagerOptions { node_id: BrokerId::new(2), ..options(&["/a"]) };
+    let error = run(LogManager::open_idle(&env, other)).err().unwrap();
+    assert!(matches!(error, StorageError::Foreign { .. }), "{error}");
+    disk.edit(Path::new("/a/meta.properties"), |bytes| bytes.truncate(20));
+    let error = open(&disk, &["/a"]).err().unwrap();
+    assert!(matches!(error, StorageError::Corrupt { .. }), "{error}");
+}
+
+#[test]
+fn logs_are_spread_found_again_and_deleted() {
+    let disk = TestDisk::new();
+    let dirs = ["/a", "/b"];
+    format(&disk, &dirs);
+    let (manager, found) = open(&disk, &dirs).unwrap();
+    assert!(found.is_empty());
+    let limits = options(&dirs).limits;
+    let mut places = Vec::new();
+    for partition in 0..4 {
+        let made = run(manager.create(&orders(partition), topic_id(), limits)).unwrap();
+        places.push(made.dir.index());
+    }
+    assert_eq!(places, [0, 1, 0, 1]);
+    let dir = manager.dirs()[0].clone();
+    run(manager.delete(&dir, &orders(0), topic_id())).unwrap();
+    disk.power_loss(0);
+    drop(manager);
+    let (manager, found) = open(&disk, &dirs).unwrap();
+    let names: Vec<String> = found.iter().map(|found| found.partition.to_string()).collect();
+    assert_eq!(names, ["orders-2", "orders-1", "orders-3"]);
+    assert!(found.iter().all(|found| found.id.topic_id == topic_id()));
+    let (env, _) = test_env(&disk);
+    let left = run(env.disk.read_dir(Path::new("/a"))).unwrap();
+    assert!(left.iter().all(|entry| !entry.name.ends_with("-delete")), "{left:?}");
+    drop(manager);
+}
+
+#[test]
+fn a_clean_stop_is_marked_last_and_taken_at_the_next_start() {
+    let disk = TestDisk::new();
+    format(&disk, &["/a"]);
+    let (manager, _) = open(&disk, &["/a"]).unwrap();
+    let limits = options(&[]).limits;
+    let made = run(manager.create(&orders(0), topic_id(), limits)).unwrap();
+    made.progress.store(Offset::ZERO, Offset::ZERO, Offset::ZERO);
+    work(&manager);
+    run(manager.close(Some(17))).unwrap();
+    let files = disk.files_in(Path::new("/a"));
+    let names: Vec<&str> = files.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            ".kafka_cleanshutdown",
+            "log-start-offset-checkpoint",
+            "meta.properties",
+            "recovery-point-offset-checkpoint",
+            "replication-offset-checkpoint",
+        ]
+    );
+    assert_eq!(files[".kafka_cleanshutdown"], br#"{"version":0,"brokerEpoch":17}"#);
+    assert_eq!(files["recovery-point-offset-checkpoint"], b"0\n1\norders 0 0\n");
+    let (manager, _) = open(&disk, &["/a"]).unwrap();
+    assert_eq!(manager.previous_broker_epoch(), Some(17));
+    drop(manager);
+    let (manager, _) = open(&disk, &["/a"]).unwrap();
+    assert_eq!(manager.previous_broker_epoch(), None, "it was taken");
+}
+
+#[test]
+fn a_damaged_checkpoint_costs_a_scan_and_no_data() {
+    let disk = TestDisk::new();
+    format(&disk, &["/a"]);
+    let (manager, _) = open(&disk, &["/a"]).unwrap();
+    run(manager.create(&orders(0), topic_id(), options(&[]).limits)).unwrap();
+    run(manager.close(None)).unwrap();
+    disk.edit(Path::new("/a/recovery-point-offset-checkpoint"), |bytes| bytes.clear());
+    let (_, found) = open(&disk, &["/a"]).unwrap();
+    assert_eq!(found.len(), 1);
+}
+
+#[test]
+fn a_log_that_was_never_finished_is_removed() {
+    let disk = TestDisk::new();
+    format(&disk, &["/a"]);
+    let (manager, _) = open(&disk, &["/a"]).unwrap();
+    disk.set_faults(Faults { changes_left: Some(1), ..Faults::default() });
+    assert!(run(manager.create(&orders(0), topic_id(), options(&[]).limits)).is_err());
+    assert!(manager.dirs()[0].is_offline());
+    disk.power_loss(0);
+    drop(manager);
+    let (manager, found) = open(&disk, &["/a"]).unwrap();
+    assert!(found.is_empty());
+    run(manager.create(&orders(0), topic_id(), options(&[]).limits)).unwrap();
+}
+
+#[test]
+fn the_last_failed_directory_ends_the_wait() {
+    let disk = TestDisk::new();
+    format(&disk, &["/a", "/b"]);
+    let (manager, _) = open(&disk, &["/a", "/b"]).unwrap();
+    let error = StorageError::Offline { path: "/a".into() };
+    let mut ended = Box::pin(manager.all_failed());
+    let mut cx = Context::from_waker(Waker::noop());
+    manager.dirs()[0].fail(&error);
+    assert!(ended.as_mut().poll(&mut cx).is_pending());
+    manager.dirs()[1].fail(&error);
+    assert!(ended.as_mut().poll(&mut cx).is_ready());
+}
