@@ -121,6 +121,7 @@ fn a_clean_stop_is_marked_last_and_taken_at_the_next_start() {
     made.progress.store(Offset::ZERO, Offset::ZERO, Offset::ZERO);
     work(&manager);
     run(manager.close(Some(17))).unwrap();
+    drop(manager);
     let files = disk.files_in(Path::new("/a"));
     let names: Vec<&str> = files.keys().map(String::as_str).collect();
     assert_eq!(
@@ -149,6 +150,7 @@ fn a_damaged_checkpoint_costs_a_scan_and_no_data() {
     let (manager, _) = open(&disk, &["/a"]).unwrap();
     run(manager.create(&orders(0), topic_id(), options(&[]).limits)).unwrap();
     run(manager.close(None)).unwrap();
+    drop(manager);
     disk.edit(Path::new("/a/recovery-point-offset-checkpoint"), |bytes| bytes.clear());
     let (_, found) = open(&disk, &["/a"]).unwrap();
     assert_eq!(found.len(), 1);
