@@ -565,11 +565,11 @@ impl Fetcher {
 
     fn on_fetched(&mut self, now: Now, asked: Asked, answer: &PartitionData) {
         let Asked { partition, offset, .. } = asked;
-        match answer.error_code {
-            ErrorCode::None => {}
-            ErrorCode::OffsetOutOfRange => return self.on_out_of_range(&partition, offset),
-            #[expect(clippy::wildcard_enum_match_arm, reason = "all other errors are alike here")]
-            error => return self.on_partition_error(now, &partition, error),
+        if answer.error_code == ErrorCode::OffsetOutOfRange {
+            return self.on_out_of_range(&partition, offset);
+        }
+        if !answer.error_code.is_none() {
+            return self.on_partition_error(now, &partition, answer.error_code);
         }
         let state = self.partitions.get_mut(&partition).expect("an answer to an old question");
         state.failures = 0;
