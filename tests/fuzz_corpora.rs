@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[expect(unreachable_pub, reason = "the file is a library of its own")]
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
 
