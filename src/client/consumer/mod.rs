@@ -5,6 +5,8 @@ mod config;
 mod driver;
 mod fetcher;
 mod record;
+#[cfg(test)]
+mod tests;
 
 pub use config::{ConsumerConfig, OffsetReset};
 pub use driver::Consumer;

@@ -1,0 +1,315 @@
+//! Goldens: `testdata/*.txt` holds what happens to a consumer and what comes of it. `UPDATE=1 cargo test` rewrites them.
+//! Topic `t` has three partitions, all led by broker 1 unless `leader` says otherwise; metadata is answered at once.
+//!
+//! ```text
+//! config NAME=VALUE …        the first line
+//! assign P … | seek P OFFSET | beginning P … | end P … | pause P … | resume P …
+//! poll | position P
+//! records R P BASE COUNT     in the answer to fetch R: a batch of partition P; `answer R` sends what was gathered
+//! error R P NAME             the same with an error
+//! nothing R P                the same without records
+//! rotten R P BASE            the same with a batch whose checksum is wrong
+//! answer R | cut R           end of request R
+//! offset R P OFFSET          in the answer to a question for offsets
+//! leader P BROKER EPOCH      what metadata says from now on
+//! tick MS
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::ConsumerConfig;
+use super::fetcher::{Effect, Event, Fetcher, RequestToken};
+use crate::protocol::compression::Compression;
+use crate::protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use crate::protocol::messages::list_offsets_response::{
+    ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
+};
+use crate::protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use crate::protocol::messages::{FetchResponse, ListOffsetsResponse, MetadataResponse};
+use crate::protocol::record_batch::BatchBuilder;
+use crate::protocol::{OffsetSpec, Records};
+use crate::rpc::network_client::RpcError;
+use crate::types::{
+    BrokerId, ErrorCode, LeaderEpoch, Monotonic, Now, Offset, PartitionIndex, Timestamp,
+    TopicPartition,
+};
+
+/// A request that waits, and the answer that is gathered for it.
+enum Open {
+    Fetch(RequestToken, Vec<PartitionData>),
+    Offsets(RequestToken, Vec<ListOffsetsPartitionResponse>),
+}
+
+struct Harness {
+    fetcher: Fetcher,
+    now: Monotonic,
+    leaders: [(i32, i32); 3],
+    open: BTreeMap<u64, Open>,
+    next: u64,
+}
+
+fn partition(word: &str) -> TopicPartition {
+    TopicPartition { topic: "t".into(), partition: index(word) }
+}
+
+fn index(word: &str) -> PartitionIndex {
+    PartitionIndex::new(word.parse().unwrap())
+}
+
+fn partitions(words: &[&str]) -> Vec<TopicPartition> {
+    words.iter().map(|word| partition(word)).collect()
+}
+
+impl Harness {
+    fn new(settings: &[&str]) -> Self {
+        let mut pairs = vec![("bootstrap.servers", "b:9092"), ("auto.offset.reset", "earliest")];
+        pairs.extend(settings.iter().map(|setting| setting.split_once('=').unwrap()));
+        let config = ConsumerConfig::new(pairs).unwrap();
+        Self {
+            fetcher: Fetcher::new(config, |_| StdRng::seed_from_u64(1)),
+            now: Monotonic::from_nanos(1),
+            leaders: [(1, 0); 3],
+            open: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
+    fn event(&mut self, event: Event, text: &mut String) {
+        let mut out = Vec::new();
+        let now = Now { monotonic: self.now, ..Now::default() };
+        self.fetcher.handle(now, event, &mut out);
+        for effect in out {
+            let number = self.next;
+            match effect {
+                Effect::Metadata(_) => {
+                    self.event(Event::MetadataAnswered(Ok(self.metadata())), text);
+                }
+                Effect::ListOffsets { target, token, request } => {
+                    write!(text, "  r{number} to {:?}: ends of", target.node).unwrap();
+                    for question in request.topics.iter().flat_map(|topic| &topic.partitions) {
+                        write!(text, " {}={:?}", question.partition_index, question.timestamp)
+                            .unwrap();
+                    }
+                    text.push('\n');
+                    self.open.insert(number, Open::Offsets(token, Vec::new()));
+                    self.next += 1;
+                }
+                Effect::Fetch { target, token, request, .. } => {
+                    write!(text, "  r{number} to {:?}: fetch", target.node).unwrap();
+                    for question in request.topics.iter().flat_map(|topic| &topic.partitions) {
+                        let offset = question.fetch_offset.unwrap();
+                        write!(text, " {}@{offset}", question.partition).unwrap();
+                    }
+                    text.push('\n');
+                    self.open.insert(number, Open::Fetch(token, Vec::new()));
+                    self.next += 1;
+                }
+            }
+        }
+    }
+
+    fn metadata(&self) -> MetadataResponse {
+        let partition = |(index, (leader, epoch)): (i32, &(i32, i32))| MetadataResponsePartition {
+            partition_index: PartitionIndex::new(index),
+            leader_id: Some(BrokerId::new(*leader)),
+            leader_epoch: Some(LeaderEpoch::new(*epoch)),
+            ..MetadataResponsePartition::default()
+        };
+        let broker = |id| MetadataResponseBroker {
+            node_id: BrokerId::new(id),
+            host: "b".to_owned(),
+            port: 9092,
+            rack: None,
+        };
+        MetadataResponse {
+            brokers: vec![broker(1), broker(2)],
+            topics: vec![MetadataResponseTopic {
+                name: Some("t".to_owned()),
+                partitions: (0..).zip(&self.leaders).map(partition).collect(),
+                ..MetadataResponseTopic::default()
+            }],
+            ..MetadataResponse::default()
+        }
+    }
+
+    fn gather(&mut self, request: &str, data: PartitionData) {
+        let Some(Open::Fetch(_, answers)) = self.open.get_mut(&request.parse().unwrap()) else {
+            panic!("r{request} is no fetch");
+        };
+        let known = answers.iter_mut().find(|a| a.partition_index == data.partition_index);
+        match (known, data.records) {
+            (Some(known), Some(records)) => {
+                known.records.get_or_insert_default().extend(records.into_slices());
+            }
+            (_, records) => answers.push(PartitionData { records, ..data }),
+        }
+    }
+
+    fn poll(&mut self, text: &mut String) {
+        self.event(Event::Tick, text);
+        match self.fetcher.take_records() {
+            Ok(records) => {
+                let places: Vec<String> =
+                    records.iter().map(|r| format!("{}@{}", r.partition, r.offset)).collect();
+                writeln!(text, "  records: {}", places.join(" ")).unwrap();
+            }
+            Err(error) => writeln!(text, "  error: {error}").unwrap(),
+        }
+        self.event(Event::Tick, text);
+    }
+
+    fn end(&mut self, request: &str, error: Option<RpcError>) -> Event {
+        let open = self.open.remove(&request.parse().unwrap()).unwrap();
+        match (open, error) {
+            (Open::Fetch(token, _), Some(error)) => Event::FetchAnswered(token, Err(error)),
+            (Open::Offsets(token, _), Some(error)) => Event::OffsetsAnswered(token, Err(error)),
+            (Open::Fetch(token, partitions), None) => {
+                let topic = "t".to_owned();
+                let topic = FetchableTopicResponse {
+                    topic,
+                    partitions,
+                    ..FetchableTopicResponse::default()
+                };
+                let responses = vec![topic];
+                let response = FetchResponse { responses, ..FetchResponse::default() };
+                Event::FetchAnswered(token, Ok(response))
+            }
+            (Open::Offsets(token, partitions), None) => {
+                let topics = vec![ListOffsetsTopicResponse { name: "t".to_owned(), partitions }];
+                let response = ListOffsetsResponse { topics, ..ListOffsetsResponse::default() };
+                Event::OffsetsAnswered(token, Ok(response))
+            }
+        }
+    }
+
+    fn command(&mut self, words: &[&str], text: &mut String) {
+        match words {
+            ["assign", words @ ..] => self.fetcher.assign(partitions(words)),
+            ["seek", word, offset] => {
+                let offset = Offset::new(offset.parse().unwrap());
+                self.fetcher.seek(&partition(word), offset).unwrap();
+            }
+            ["beginning", words @ ..] => {
+                self.fetcher.seek_to(&partitions(words), OffsetSpec::Earliest).unwrap();
+            }
+            ["end", words @ ..] => {
+                self.fetcher.seek_to(&partitions(words), OffsetSpec::Latest).unwrap();
+            }
+            ["pause", words @ ..] => self.fetcher.set_paused(&partitions(words), true).unwrap(),
+            ["resume", words @ ..] => self.fetcher.set_paused(&partitions(words), false).unwrap(),
+            ["poll"] => self.poll(text),
+            ["position", word] => {
+                let position = self.fetcher.position(&partition(word));
+                writeln!(text, "  {position:?}").unwrap();
+            }
+            ["records", request, word, base, count] => {
+                self.gather(request, data(word, batch(base, count)));
+            }
+            ["nothing", request, word] => self.gather(request, data(word, Records::new())),
+            ["rotten", request, word, base] => {
+                let mut bytes = BytesMut::from(&batch(base, "1").to_bytes()[..]);
+                // Inside the value: without the checksum nobody would notice.
+                let place = bytes.len() - 2;
+                bytes[place] ^= 1;
+                self.gather(request, data(word, Records::from(bytes.freeze())));
+            }
+            ["error", request, word, name] => {
+                let known = ErrorCode::ALL.iter().find(|code| code.name() == *name);
+                let error_code = *known.unwrap();
+                self.gather(request, PartitionData { error_code, ..data(word, Records::new()) });
+            }
+            ["offset", request, word, offset] => {
+                let Some(Open::Offsets(_, answers)) = self.open.get_mut(&request.parse().unwrap())
+                else {
+                    panic!("r{request} asks for no offsets");
+                };
+                answers.push(ListOffsetsPartitionResponse {
+                    partition_index: index(word),
+                    offset: Some(Offset::new(offset.parse().unwrap())),
+                    ..ListOffsetsPartitionResponse::default()
+                });
+            }
+            ["answer", request] => {
+                let event = self.end(request, None);
+                self.event(event, text);
+            }
+            ["cut", request] => {
+                let event = self.end(request, Some(RpcError::CutOff("reset".to_owned())));
+                self.event(event, text);
+            }
+            ["leader", word, leader, epoch] => {
+                let place: usize = word.parse().unwrap();
+                self.leaders[place] = (leader.parse().unwrap(), epoch.parse().unwrap());
+            }
+            ["tick", millis] => {
+                let end = self.now + Duration::from_millis(millis.parse().unwrap());
+                while let Some(deadline) = self.fetcher.deadline()
+                    && deadline <= end
+                {
+                    self.now = deadline;
+                    self.event(Event::Tick, text);
+                }
+                self.now = end;
+            }
+            other => panic!("unknown command {other:?}"),
+        }
+    }
+
+    fn play(commands: &str) -> String {
+        let (mut harness, mut text) = (Self::new(&[]), String::new());
+        for line in commands.lines().filter(|line| !line.starts_with(' ')) {
+            writeln!(text, "{line}").unwrap();
+            let words: Vec<&str> = line.split(' ').collect();
+            match words.as_slice() {
+                [""] | ["#", ..] => {}
+                ["config", settings @ ..] => harness = Self::new(settings),
+                words => harness.command(words, &mut text),
+            }
+        }
+        text
+    }
+}
+
+fn data(word: &str, records: Records) -> PartitionData {
+    PartitionData {
+        partition_index: index(word),
+        records: Some(records),
+        ..PartitionData::default()
+    }
+}
+
+fn batch(base: &str, count: &str) -> Records {
+    let base = Offset::new(base.parse().unwrap());
+    let mut builder = BatchBuilder::new(Compression::NONE).with_base_offset(base);
+    for _ in 0..count.parse().unwrap() {
+        builder.append(Timestamp::from_millis(1), None, Some(b"value"), &[]);
+    }
+    Records::from(builder.build())
+}
+
+#[test]
+fn goldens() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/client/consumer/testdata");
+    let mut paths: Vec<_> =
+        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    for path in paths {
+        let expected = std::fs::read_to_string(&path).unwrap();
+        let found = Harness::play(&expected);
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&path, &found).unwrap();
+        } else {
+            assert_eq!(found, expected, "{} (UPDATE=1 rewrites it)", path.display());
+        }
+    }
+}
