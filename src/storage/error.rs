@@ -86,10 +86,12 @@ impl fmt::Display for StorageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (what, path, why, next): (&str, &Path, String, &str) = match self {
             Self::Io { what, path, why } => {
-                let next = match why.kind() {
-                    io::ErrorKind::PermissionDenied => "give the user of this process access to it",
-                    io::ErrorKind::StorageFull => "free space on that disk; nothing stored is lost",
-                    _ => "look at the disk (its kernel log), then start again",
+                let next = if why.kind() == io::ErrorKind::PermissionDenied {
+                    "give the user of this process access to it"
+                } else if is_no_space(why) {
+                    "free space on that disk; nothing stored is lost"
+                } else {
+                    "look at the disk (its kernel log), then start again"
                 };
                 return write_lines(f, &format!("cannot {what}"), path, &why.to_string(), next);
             }

@@ -21,6 +21,8 @@ pub struct LogProgress {
     log_start_offset: AtomicI64,
     recovery_point: AtomicI64,
     high_watermark: AtomicI64,
+    /// The files are as a clean stop leaves them: the recovery point is the log's end.
+    clean: AtomicBool,
 }
 
 impl LogProgress {
@@ -31,7 +33,17 @@ impl LogProgress {
             log_start_offset: AtomicI64::new(log_start_offset.value()),
             recovery_point: AtomicI64::new(recovery_point.value()),
             high_watermark: AtomicI64::new(high_watermark.value()),
+            clean: AtomicBool::new(false),
         }
+    }
+
+    /// Whether the files are as a clean stop leaves them: nothing was done with the log since it was opened or closed so.
+    pub fn set_clean(&self, clean: bool) {
+        self.clean.store(clean, Ordering::Release);
+    }
+
+    fn is_clean(&self) -> bool {
+        self.clean.load(Ordering::Acquire)
     }
 
     /// The log's start, recovery point and high watermark are these now.
@@ -224,6 +236,11 @@ impl LogDir {
 
     pub(super) fn remove_log(&self, partition: &TopicPartition) {
         self.lock().logs.remove(partition);
+    }
+
+    /// Whether every log is as a clean stop leaves it.
+    pub(super) fn is_clean(&self) -> bool {
+        self.lock().logs.values().all(|log| log.is_clean())
     }
 
     /// Each log and what `value` is of it.

@@ -222,6 +222,7 @@ impl LogManager {
         });
         let durable = opened.durable_end_offset;
         let progress = Arc::new(LogProgress::new(log_start_offset, durable, high_watermark));
+        progress.set_clean(opened.is_clean);
         dir.add_log(partition.clone(), progress.clone());
         Ok(OpenedPartition { partition, id, opened, high_watermark, dir: dir.clone(), progress })
     }
@@ -385,7 +386,7 @@ impl LogManager {
     }
 
     /// Ends in good order, after all replicas were closed: writes the checkpoints and then, as the last thing in each
-    /// working directory, the clean-shutdown file.
+    /// working directory, the clean-shutdown file. Not there where a replica was not closed: it would promise too much.
     ///
     /// # Errors
     /// `Io`: that directory is recovered at the next start; the others are clean.
@@ -407,6 +408,11 @@ impl LogManager {
 async fn close_dir(env: &Env, dir: &LogDir, broker_epoch: Option<i64>) -> Result<(), StorageError> {
     dir.write_checkpoints().await?;
     dir.write_high_watermarks().await?;
+    if !dir.is_clean() {
+        // The file would promise that each log ends at its recovery point.
+        crate::mark!("a log directory stops with a log that was not closed");
+        return Ok(());
+    }
     CleanShutdown { broker_epoch }.write(env.disk.as_ref(), dir.path()).await
 }
 

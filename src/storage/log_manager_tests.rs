@@ -118,7 +118,7 @@ fn a_clean_stop_is_marked_last_and_taken_at_the_next_start() {
     let (manager, _) = open(&disk, &["/a"]).unwrap();
     let limits = options(&[]).limits;
     let made = run(manager.create(&orders(0), topic_id(), limits)).unwrap();
-    made.progress.store(Offset::ZERO, Offset::ZERO, Offset::ZERO);
+    made.progress.set_clean(true);
     work(&manager);
     run(manager.close(Some(17))).unwrap();
     drop(manager);
@@ -183,4 +183,14 @@ fn the_last_failed_directory_ends_the_wait() {
     assert!(ended.as_mut().poll(&mut cx).is_pending());
     manager.dirs()[1].fail(&error);
     assert!(ended.as_mut().poll(&mut cx).is_ready());
+}
+
+#[test]
+fn a_stop_with_a_log_that_was_not_closed_is_not_called_clean() {
+    let disk = TestDisk::new();
+    format(&disk, &["/a"]);
+    let (manager, _) = open(&disk, &["/a"]).unwrap();
+    run(manager.create(&orders(0), topic_id(), options(&[]).limits)).unwrap();
+    run(manager.close(Some(17))).unwrap();
+    assert!(!disk.files_in(Path::new("/a")).contains_key(".kafka_cleanshutdown"));
 }

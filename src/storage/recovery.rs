@@ -50,6 +50,8 @@ pub struct OpenedLog {
     pub files: Arc<LogFiles>,
     /// Everything below is durable. Less than the log's end after a recovery: the owner syncs.
     pub durable_end_offset: Offset,
+    /// It is as a clean stop left it: nothing was scanned.
+    pub is_clean: bool,
     /// Bytes that were read to recover.
     pub bytes_scanned: u64,
     /// Bytes that were not valid, and are gone.
@@ -173,6 +175,7 @@ impl Opening {
             epochs: LeaderEpochCache::new(),
             files: self.files.clone(),
             durable_end_offset: start,
+            is_clean: false,
             bytes_scanned: 0,
             bytes_cut: 0,
         })
@@ -205,6 +208,7 @@ impl Opening {
             epochs,
             files: self.files.clone(),
             durable_end_offset: end,
+            is_clean: true,
             bytes_scanned: 0,
             bytes_cut: 0,
         }))
@@ -415,6 +419,7 @@ impl Recovery<'_> {
             epochs: self.epochs,
             files: opening.files.clone(),
             durable_end_offset: opening.options.recovery_point.min(end),
+            is_clean: false,
             bytes_scanned: self.bytes_scanned,
             bytes_cut: self.bytes_cut,
         })

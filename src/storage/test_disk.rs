@@ -320,8 +320,8 @@ impl TestFile {
         if state.faults.write_fails {
             return Err(io::Error::other("the device does not write"));
         }
-        let mut at = usize::try_from(position).unwrap();
-        for byte in slices.iter().flatten() {
+        let positions = usize::try_from(position).unwrap()..;
+        for (at, byte) in positions.zip(slices.iter().flatten()) {
             if let Some(left) = &mut state.faults.space_left {
                 *left = left.checked_sub(1).ok_or(io::ErrorKind::StorageFull)?;
             }
@@ -329,7 +329,6 @@ impl TestFile {
             let length = content.bytes.len().max(at + 1);
             content.bytes.resize(length, 0);
             content.bytes[at] = *byte;
-            at += 1;
         }
         Ok(())
     }

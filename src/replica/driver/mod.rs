@@ -193,6 +193,7 @@ impl PartitionHandle {
                 after: After::default(),
             }),
         });
+        handle.progress.set_clean(false);
         let listener: Weak<PartitionHandle> = Arc::downgrade(&handle);
         handle.dir.listen(listener);
         handle.handle(Event::Flush);
@@ -395,6 +396,7 @@ impl PartitionHandle {
             return Err(error);
         }
         self.handle(Event::CheckpointSaved { end_offset });
+        self.progress.set_clean(true);
         Ok(())
     }
 
@@ -480,13 +482,10 @@ impl PartitionHandle {
     }
 
     /// Lets the machine decide, and takes in its effects from top to bottom.
-    fn decide(&self, inner: &mut Inner, now: Now, event: Event) {
-        let event = match event {
-            Event::WriteFailed { no_space, .. } => {
-                Event::WriteFailed { no_space, sync_dropped: inner.drop_queued() }
-            }
-            other => other,
-        };
+    fn decide(&self, inner: &mut Inner, now: Now, mut event: Event) {
+        if let Event::WriteFailed { sync_dropped, .. } = &mut event {
+            *sync_dropped = inner.drop_queued();
+        }
         let mut effects = std::mem::take(&mut inner.effects);
         inner.machine.handle(now, event, &mut effects);
         for effect in effects.drain(..) {
