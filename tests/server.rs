@@ -11,6 +11,8 @@ mod support;
 
 #[path = "server/admin.rs"]
 mod admin;
+#[path = "server/copies.rs"]
+mod copies;
 #[path = "server/data.rs"]
 mod data;
 #[path = "server/hostile.rs"]

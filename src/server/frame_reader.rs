@@ -1,9 +1,9 @@
 //! Cuts a byte stream into frames: a length of four bytes, then that many bytes.
 //!
-//! A frame is read into one block, which becomes the frame's `Bytes`: record bytes go from there to the file without a
-//! copy. The block is as large as the largest frame of this connection was, so one read takes a whole request; where
-//! requests come so close that a read takes part of the next one, reads end with each request's last byte (and the next
-//! one's length) instead. So bytes move in memory only while a connection's largest request still grows.
+//! A frame is read into one block, which becomes the frame's `Bytes`: record bytes go from there to the file, and stay there
+//! for readers at the log's tail, without a copy. A client that sends requests of one size has each of them read at once,
+//! into a block a little larger than the last one was. Where that guess fails (the request is larger, or a part of the
+//! next one came with it), some bytes are moved, and for a while lengths are read first and blocks made to measure.
 //!
 //! A length that lies reserves nothing: beyond [`TRUSTED_BYTES`] the block grows only as bytes arrive.
 
@@ -20,16 +20,18 @@ const TRUSTED_BYTES: usize = 2 * 1024 * 1024;
 /// The first block of a connection: ApiVersions and Metadata fit.
 const BLOCK_BYTES_MIN: usize = 1024;
 const LENGTH_BYTES: usize = 4;
+/// For how many requests lengths are read first, after a guess that failed.
+const EXACT_ROUNDS: u32 = 64;
 
 /// Reads frames from one connection.
 #[derive(Debug)]
 pub(super) struct FrameReader {
     buffer: BytesMut,
     frame_bytes_max: usize,
-    /// How much a read may take before the length of the frame is known.
+    /// How much a read takes at most before the length of the frame is known.
     block_bytes: usize,
-    /// Whether a read has ever taken a part of the next request.
-    is_pipelined: bool,
+    /// Requests left whose length is read first.
+    exact_rounds: u32,
     received: u64,
 }
 
@@ -59,7 +61,7 @@ impl FrameReader {
             buffer: BytesMut::new(),
             frame_bytes_max,
             block_bytes: BLOCK_BYTES_MIN,
-            is_pipelined: false,
+            exact_rounds: 0,
             received: 0,
         }
     }
@@ -93,10 +95,13 @@ impl FrameReader {
 
     /// Gives a frame's block back, for the next frame: kept where nobody else holds a part of it.
     pub(super) fn recycle(&mut self, frame: Bytes) {
-        if !self.buffer.is_empty() || frame.len() > TRUSTED_BYTES {
+        if !self.buffer.is_empty() {
             return;
         }
-        if let Ok(mut block) = frame.try_into_mut() {
+        // A large block would be kept alive by a small batch at the log's tail.
+        if let Ok(mut block) = frame.try_into_mut()
+            && block.capacity() <= 2 * self.block_bytes
+        {
             block.clear();
             self.buffer = block;
         }
@@ -114,10 +119,11 @@ impl FrameReader {
 
     /// Makes room to read on before the length is known; returns how much to read.
     fn room_for_length(&mut self) -> usize {
-        let wanted = if self.is_pipelined { LENGTH_BYTES } else { self.block_bytes };
-        let wanted = wanted - self.buffer.len().min(wanted - 1);
-        self.buffer.reserve(self.block_bytes - self.buffer.len().min(self.block_bytes));
-        wanted.min(self.buffer.capacity() - self.buffer.len()).max(1)
+        let have = self.buffer.len();
+        let wanted = if self.exact_rounds > 0 { LENGTH_BYTES } else { self.block_bytes };
+        let wanted = wanted.max(have + 1) - have;
+        self.buffer.reserve(wanted);
+        wanted
     }
 
     /// Makes room to read on towards `total` bytes; returns how much to read.
@@ -126,31 +132,27 @@ impl FrameReader {
         let end = total + LENGTH_BYTES;
         let have = self.buffer.len();
         if self.buffer.capacity() < end {
-            let trusted = TRUSTED_BYTES.max(2 * have);
-            self.buffer.reserve(end.min(trusted) - have);
+            if have > LENGTH_BYTES {
+                self.exact_rounds = EXACT_ROUNDS;
+            }
+            self.buffer.reserve(end.min(TRUSTED_BYTES.max(2 * have)) - have);
         }
-        let capacity = self.buffer.capacity().max(have + 1);
-        if end <= TRUSTED_BYTES {
-            self.block_bytes = self.block_bytes.max(end.next_power_of_two().min(TRUSTED_BYTES));
-        }
-        end.min(capacity) - have
+        end.min(self.buffer.capacity().max(have + 1)) - have
     }
 
     fn take(&mut self, total: usize) -> Bytes {
+        self.exact_rounds = self.exact_rounds.saturating_sub(1);
+        self.block_bytes = (total + total / 8).clamp(BLOCK_BYTES_MIN, TRUSTED_BYTES);
         let rest = self.buffer.len() - total;
         if rest > LENGTH_BYTES {
-            self.is_pipelined = true;
+            self.exact_rounds = EXACT_ROUNDS;
         }
-        let mut frame = if rest == 0 {
-            std::mem::take(&mut self.buffer)
-        } else {
-            let frame = self.buffer.split_to(total);
-            // A block of its own for the next frame, so that this one's can be used again: a copy of a length, as a rule.
-            let mut next = BytesMut::with_capacity(self.block_bytes.max(rest));
-            next.extend_from_slice(&self.buffer);
-            self.buffer = next;
-            frame
-        };
+        let mut frame = std::mem::take(&mut self.buffer);
+        if rest > 0 {
+            // A block of its own for the next frame, so that this one can be used again: a copy of a length, as a rule.
+            self.buffer.extend_from_slice(&frame[total..]);
+            frame.truncate(total);
+        }
         frame.advance(LENGTH_BYTES);
         frame.freeze()
     }
@@ -316,8 +318,8 @@ mod tests {
         let mut reader = FrameReader::new(1_000_000);
         for _ in 0..20 {
             next(&mut reader, &mut pieces).unwrap();
-            assert!(reader.buffer.len() <= LENGTH_BYTES || !reader.is_pipelined);
+            assert!(reader.buffer.len() <= LENGTH_BYTES || reader.exact_rounds == EXACT_ROUNDS);
         }
-        assert!(reader.is_pipelined || reader.buffer.len() <= LENGTH_BYTES);
+        assert!(reader.exact_rounds > 0);
     }
 }

@@ -1,8 +1,8 @@
 //! A node: its parts put together, started and stopped. It decides nothing itself.
 //!
 //! ```text
-//! start: directories (lock, whose are they) → controller → listeners bound → logs opened → metadata applied
-//!        → registered → unfenced → connections accepted
+//! start: listeners bound → directories locked, logs opened → controller → registered → metadata applied → unfenced
+//!        → connections accepted
 //! stop:  out of the cluster → nothing accepted → requests under way answered → logs flushed and marked clean → controller
 //! ```
 
@@ -102,9 +102,10 @@ impl Node {
     /// # Errors
     /// What keeps it from serving; nothing of it is left running then.
     pub async fn start(config: Config, env: Env) -> Result<Self, StartError> {
+        // Ports first: a start that fails for one leaves the directories as they were, their clean stop included.
+        let (sockets, advertised) = bind(&config, &env).await?;
         let (replicas, identity) = ReplicaManager::open(&config, &env).await?;
         let controller = start_controller(&config, &env, &identity).await?;
-        let (sockets, advertised) = bind(&config, &env).await?;
         let registration = registration(&config, &env, &identity, advertised);
         let lifecycle = LifecycleHandle::start(&config, &env, controller.clone(), registration);
         let replicas = Arc::new(replicas);

@@ -27,7 +27,7 @@ use ottla::types::{
 use crate::support::{Client, Server};
 
 /// A batch of records with these values, stamped from the test's "now" on, a millisecond apart.
-fn batch(values: &[&str], codec: Codec) -> Bytes {
+pub(crate) fn batch(values: &[&str], codec: Codec) -> Bytes {
     let mut builder = BatchBuilder::new(Compression::of(codec));
     for (index, value) in (0..).zip(values) {
         builder.append(Timestamp::from_millis(1_000 + index), None, Some(value.as_bytes()), &[]);
@@ -35,7 +35,7 @@ fn batch(values: &[&str], codec: Codec) -> Bytes {
     builder.build()
 }
 
-fn create(client: &mut Client, name: &str, configs: &[(&str, &str)]) -> Uuid {
+pub(crate) fn create(client: &mut Client, name: &str, configs: &[(&str, &str)]) -> Uuid {
     let configs = configs.iter().map(|(name, value)| CreatableTopicConfig {
         name: (*name).to_owned(),
         value: Some((*value).to_owned()),
@@ -59,12 +59,12 @@ fn create(client: &mut Client, name: &str, configs: &[(&str, &str)]) -> Uuid {
     answer.topics[0].topic_id
 }
 
-struct Topic {
-    name: &'static str,
-    id: Uuid,
+pub(crate) struct Topic {
+    pub(crate) name: &'static str,
+    pub(crate) id: Uuid,
 }
 
-fn produce_request(
+pub(crate) fn produce_request(
     topic: &Topic,
     version: i16,
     acks: i16,
@@ -82,7 +82,7 @@ fn produce_request(
     ProduceRequest { transactional_id: None, acks, timeout_ms: 5_000, topic_data: vec![data] }
 }
 
-fn produce(
+pub(crate) fn produce(
     client: &mut Client,
     topic: &Topic,
     version: i16,
@@ -93,7 +93,7 @@ fn produce(
     answer.responses[0].partition_responses[0].clone()
 }
 
-fn fetch_request(topic: &Topic, version: i16, offset: i64) -> FetchRequest {
+pub(crate) fn fetch_request(topic: &Topic, version: i16, offset: i64) -> FetchRequest {
     let partition = FetchPartition {
         partition: PartitionIndex::new(0),
         fetch_offset: Offset::from_wire(offset),
@@ -114,7 +114,7 @@ fn fetch_request(topic: &Topic, version: i16, offset: i64) -> FetchRequest {
     }
 }
 
-fn fetch(client: &mut Client, version: i16, request: &FetchRequest) -> PartitionData {
+pub(crate) fn fetch(client: &mut Client, version: i16, request: &FetchRequest) -> PartitionData {
     let answer = client.ask(version, request);
     assert_eq!(answer.error_code, ErrorCode::None);
     assert_eq!(answer.session_id, 0, "sessions are declined");
@@ -122,7 +122,7 @@ fn fetch(client: &mut Client, version: i16, request: &FetchRequest) -> Partition
 }
 
 /// The values of all records fetched, with their offsets.
-fn values(data: &PartitionData) -> Vec<(i64, String)> {
+pub(crate) fn values(data: &PartitionData) -> Vec<(i64, String)> {
     let records = data.records.clone().unwrap_or_default();
     let mut values = Vec::new();
     for batch in RawBatches::new(records.to_bytes()) {

@@ -15,7 +15,7 @@ use ottla::protocol::frame::{
 use ottla::protocol::messages::Request;
 use ottla::protocol::wire::Reader;
 use ottla::runtime::{Env, Observer, real_env};
-use ottla::server::{Config, FormatOptions, Node, StartError, format};
+use ottla::server::{Config, FormatOptions, Node, NodeEnd, StartError, format};
 use ottla::types::Observation;
 
 /// Longer than anything here takes on a busy machine.
@@ -65,6 +65,7 @@ pub(crate) fn config(dir: &Path, more: &[(&str, &str)]) -> Config {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) heard: Arc<Heard>,
+    end: mpsc::Receiver<NodeEnd>,
     stop: Option<tokio::sync::oneshot::Sender<bool>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -77,18 +78,35 @@ impl Server {
 
     /// Formats where needed, and starts a node.
     pub(crate) fn try_start(config: Config) -> Result<Self, StartError> {
+        Self::start_in(config, |env| env)
+    }
+
+    /// The same, in a world that `change` makes of the real one.
+    pub(crate) fn start_in(
+        config: Config,
+        change: impl FnOnce(Env) -> Env + Send + 'static,
+    ) -> Result<Self, StartError> {
         let heard = Arc::new(Heard::default());
         let env = env(heard.clone());
         let (started, result) = mpsc::channel();
+        let (end_sender, end) = mpsc::channel();
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let thread = std::thread::spawn(move || {
             run(async move {
                 let options = FormatOptions { ignore_formatted: true, ..FormatOptions::default() };
                 format(&config, options, &env).await.unwrap_or_else(|error| panic!("{error}"));
+                let env = change(env);
                 match Node::start(config, env).await {
                     Ok(node) => {
                         started.send(Ok(node.listeners()[0].1)).unwrap();
-                        if stopped.await == Ok(true) {
+                        let stopped = tokio::select! {
+                            stopped = stopped => stopped,
+                            end = node.ended() => {
+                                end_sender.send(end).unwrap();
+                                Ok(false)
+                            }
+                        };
+                        if stopped == Ok(true) {
                             node.shutdown().await;
                         }
                     }
@@ -97,7 +115,12 @@ impl Server {
             });
         });
         let address = result.recv_timeout(PATIENCE).expect("the node starts or says why not")?;
-        Ok(Self { address, heard, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, heard, end, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) fn ended(&self) -> NodeEnd {
+        self.end.recv_timeout(PATIENCE).expect("the node ends")
     }
 
     /// Stops it in good order.

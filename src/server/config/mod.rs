@@ -91,6 +91,8 @@ pub struct Config {
     pub producer_expiration: Duration,
     /// `producer.id.expiration.check.interval.ms`.
     pub producer_expiration_check_interval: Duration,
+    /// `ottla.fetch.verify`.
+    pub fetch_verify: bool,
     settings: BTreeMap<String, Setting>,
 }
 
@@ -312,6 +314,7 @@ impl Reader {
             producer_expiration: self.span("producer.id.expiration.ms"),
             producer_expiration_check_interval: self
                 .span("producer.id.expiration.check.interval.ms"),
+            fetch_verify: self.boolean("ottla.fetch.verify"),
             settings: self.settings.clone(),
         })
     }

@@ -408,6 +408,8 @@ pub const ROWS: &[Row] = &[
     refused("zookeeper.connect", Text, ZOOKEEPER_GONE),
     refused("zookeeper.metadata.migration.enable", Boolean, "Kafka 4 has no ZooKeeper to migrate from: remove it"),
     new("remote.log.storage.system.enable", Boolean, Some("false"), OneOf(&["false"]), Used, "Tiered storage; not built in, so it must be false."),
+    // Ours.
+    new("ottla.fetch.verify", Boolean, Some("true"), Any, Used, "Whether batches read from disk are held against their checksum before they are served."),
 ];
 
 #[cfg(test)]
