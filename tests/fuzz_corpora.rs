@@ -20,6 +20,9 @@ use ottla::protocol::record_batch::{
     BatchBuilder, BatchProducer, ControlRecordType, RawBatch, RecordHeader,
 };
 use ottla::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -45,6 +48,54 @@ fn no_target_panics_on_its_corpus() {
             println!("{}", file.display());
             run(&fs::read(&file).unwrap());
         }
+    }
+}
+
+/// What is done to a seed: a byte set, a part repeated elsewhere, or the end cut off.
+#[derive(Clone, Debug)]
+enum Damage {
+    Set(Index, u8),
+    Repeat(Index, Index),
+    Cut(Index),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    // Bytes at the edges of lengths, counts and varints are worth more than others.
+    let byte = prop_oneof![any::<u8>(), Just(0), Just(1), Just(0x7f), Just(0x80), Just(0xff)];
+    prop_oneof![
+        6 => (any::<Index>(), byte).prop_map(|(at, byte)| Damage::Set(at, byte)),
+        1 => any::<(Index, Index)>().prop_map(|(from, to)| Damage::Repeat(from, to)),
+        1 => any::<Index>().prop_map(Damage::Cut),
+    ]
+}
+
+fn damaged(mut bytes: Vec<u8>, faults: &[Damage]) -> Vec<u8> {
+    for fault in faults {
+        if bytes.is_empty() {
+            break;
+        }
+        let size = bytes.len();
+        match fault {
+            Damage::Set(at, byte) => bytes[at.index(size)] = *byte,
+            Damage::Repeat(from, to) => {
+                let part = bytes[from.index(size)..].to_vec();
+                let to = to.index(size);
+                bytes.splice(to..to, part);
+            }
+            Damage::Cut(at) => bytes.truncate(at.index(size)),
+        }
+    }
+    bytes
+}
+
+proptest! {
+    /// A little of what a fuzzer does, on stable: `PROPTEST_CASES=100000` for more of it.
+    #[test]
+    fn no_target_panics_on_damaged_seeds(
+        target in any::<Index>(), seed in any::<Index>(), faults in vec(damage(), 1..6),
+    ) {
+        let (name, run) = target.get(targets::TARGETS);
+        run(&damaged(fs::read(seed.get(&corpus(name))).unwrap(), &faults));
     }
 }
 
