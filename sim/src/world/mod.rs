@@ -13,6 +13,8 @@ pub mod net;
 mod panic;
 mod process;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};

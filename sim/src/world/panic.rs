@@ -27,23 +27,32 @@ pub(crate) fn keep_panics() {
     PANICS.with_borrow_mut(|panics| *panics = Some(Vec::new()));
 }
 
-/// Whether it was kept.
+/// Whether it was kept. A backtrace, if one is asked for (`RUST_BACKTRACE`), goes to standard error: the message is part of
+/// the trace, and must be the same on every machine.
 fn keep(info: &PanicHookInfo<'_>) -> bool {
     let message = info.payload_as_str().unwrap_or("(a panic without words)");
-    let place = info.location().map_or_else(String::new, |place| format!(" at {place}"));
-    let trace = Backtrace::capture();
-    let trace = match trace.status() {
-        BacktraceStatus::Captured => format!("\n{trace}"),
-        _ => String::new(),
-    };
+    let place = info.location().map_or_else(String::new, |place| {
+        format!(" at {}:{}", portable(place.file()), place.line())
+    });
+    let message = format!("{message}{place}");
     PANICS
         .try_with(|panics| {
             let Ok(mut panics) = panics.try_borrow_mut() else { return false };
             let Some(panics) = panics.as_mut() else { return false };
-            panics.push(format!("{message}{place}{trace}"));
+            let trace = Backtrace::capture();
+            if trace.status() == BacktraceStatus::Captured {
+                eprintln!("{message}\n{trace}");
+            }
+            panics.push(message);
             true
         })
         .unwrap_or(false)
+}
+
+/// The path of a source file without what is particular to this machine: where its registry of crates lies.
+fn portable(file: &str) -> &str {
+    let Some((_, inside)) = file.split_once("/registry/src/") else { return file };
+    inside.split_once('/').map_or(inside, |(_, file)| file)
 }
 
 /// The panics of this thread since the last call, oldest first.

@@ -140,7 +140,8 @@ impl Cores for NodeCores {
     }
 }
 
-/// Notices a panic of its node as soon as madsim drops the node's tasks.
+/// Notices a panic of its node as soon as madsim drops the node's tasks. Two tasks hold one: that of the task that panicked
+/// is dropped before madsim has ended the node.
 struct PanicGuard(Arc<World>);
 
 impl Drop for PanicGuard {
@@ -171,7 +172,11 @@ impl World {
             boot: process.boot,
             shutdown: process.shutdown.subscribe(),
         };
-        process.madsim.spawn(Arc::clone(&process).run_disk_thread());
+        let (disk_thread, guard) = (Arc::clone(&process), PanicGuard(Arc::clone(self)));
+        process.madsim.spawn(async move {
+            let _guard = guard;
+            disk_thread.run_disk_thread().await;
+        });
         let (main, world, started) = (main(context), Arc::clone(self), Arc::clone(&process));
         process.madsim.spawn(async move {
             let _guard = PanicGuard(Arc::clone(&world));

@@ -500,7 +500,8 @@ impl State {
             return;
         }
         take_back(&world.events, pipe.clear());
-        self.end_gone(world, id, end, Some(io::ErrorKind::TimedOut), after);
+        // ETIMEDOUT; the product's real back end has one name for every death of a connection.
+        self.end_gone(world, id, end, Some(io::ErrorKind::ConnectionReset), after);
         self.reap(id);
     }
 
