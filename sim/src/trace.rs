@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use crate::world::{NodeId, SimTime};
 
@@ -146,7 +146,7 @@ impl Trace {
         hashed: impl FnOnce(&mut Mixer),
         text: impl FnOnce() -> String,
     ) {
-        let mut inner = self.0.lock().expect("nothing panics in the trace");
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.state.word(at.nanos());
         inner.state.word((u64::from(node.0) << 8) | kind as u64);
         hashed(&mut inner.state);
@@ -161,7 +161,7 @@ impl Trace {
     /// The hash so far, and the recording if there is one (it is taken out).
     #[must_use]
     pub fn result(&self) -> TraceResult {
-        let mut inner = self.0.lock().expect("nothing panics in the trace");
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         TraceResult {
             hash: inner.state.finished(),
             entries: inner.entries,

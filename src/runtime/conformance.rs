@@ -414,6 +414,7 @@ async fn half_close(ends: NetEnds) {
     let (_listener, mut server, mut client) = pair(&ends).await;
     client.write_all(b"question").await.expect("write");
     client.shutdown().await.expect("shutdown");
+    assert!(client.write(b"more").await.is_err(), "this direction is closed");
     let question = end_of(&mut server, ends.clock.as_ref()).await.expect("end");
     assert_eq!(question, b"question");
     server.write_all(b"answer").await.expect("the other direction is open");

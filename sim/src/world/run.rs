@@ -109,7 +109,6 @@ async fn in_world<T, F: Future<Output = T>>(
     main: impl FnOnce(Arc<World>) -> F,
 ) -> Finished<T> {
     let world = World::new(&options);
-    #[expect(clippy::disallowed_methods, reason = "this task is the world's own")]
     let pump = tokio::spawn(Events::run(Arc::clone(&world)));
     let value = main(Arc::clone(&world)).await;
     let (lasted, trace) = (world.now(), world.trace.result());

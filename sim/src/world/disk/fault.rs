@@ -101,10 +101,28 @@ pub(super) struct Faults {
     misdirected: Vec<(DiskFaultId, String, u32)>,
     next_id: u64,
     /// How often a fault took effect.
-    pub(super) taken: u64,
+    taken: u64,
+    /// In words, those that were not told yet.
+    untold: Vec<String>,
 }
 
 impl Faults {
+    /// Notes that a fault met an operation.
+    pub(super) fn took_effect(&mut self, what: String) {
+        self.taken += 1;
+        self.untold.push(what);
+    }
+
+    /// How often one did.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// What was noted since the last call.
+    pub(super) fn take_untold(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.untold)
+    }
+
     fn new_id(&mut self) -> DiskFaultId {
         self.next_id += 1;
         DiskFaultId(self.next_id)
@@ -150,8 +168,9 @@ impl Faults {
         });
         let (_, fault) = hit?;
         fault.count = fault.count.map(|count| count - 1);
-        self.taken += 1;
-        Some(io::Error::new(fault.error, format!("injected: {operation:?} of {path}")))
+        let error = fault.error;
+        self.took_effect(format!("disk-error {operation:?} {path}"));
+        Some(io::Error::new(error, format!("injected: {operation:?} of {path}")))
     }
 
     /// Whether this write goes astray.
@@ -162,7 +181,7 @@ impl Faults {
             .find(|(_, pattern, count)| *count > 0 && matches(pattern, path));
         let Some((_, _, count)) = hit else { return false };
         *count -= 1;
-        self.taken += 1;
+        self.took_effect(format!("misdirected {path}"));
         true
     }
 

@@ -13,7 +13,7 @@ mod tree;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -85,7 +85,8 @@ impl SimDisk {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("nothing panics with a disk locked")
+        // Where something panics all the same, the next to come need not: it may be a destructor.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long operations take from now on.
@@ -143,7 +144,7 @@ impl SimDisk {
     /// How often an injected error, a misdirected write or a lack of space met an operation.
     #[must_use]
     pub fn faults_taken(&self) -> u64 {
-        self.lock().faults.taken
+        self.lock().faults.taken()
     }
 
     /// How many blocks and names a power loss now could take.
@@ -309,6 +310,13 @@ impl World {
         self.tell(&super::WorldEvent::DiskFailed { node, boot, operation, path });
     }
 
+    /// Tells of faults that took effect. Nothing is locked.
+    fn tell_disk_faults(&self, node: NodeId, faults: Vec<String>) {
+        for what in faults {
+            self.tell(&super::WorldEvent::Fault { node: Some(node), what });
+        }
+    }
+
     /// Begins a sync of a file, or lets it wait for the one under way.
     fn begin_sync(self: &Arc<Self>, disk: &SimDisk, inode: Inode, sync: WaitingSync) {
         let now = self.now();
@@ -326,8 +334,11 @@ impl World {
         file.sync_begins();
         let error = state.faults.error(Operation::Sync, &sync.path, &mut state.draw);
         let finished = state.faults.finished_at(now, Operation::Sync, &mut state.draw);
-        let event = Event { node: sync.process.node, inode, power: state.power, error, sync };
+        let node = sync.process.node;
+        let event = Event { node, inode, power: state.power, error, sync };
+        let untold = state.faults.take_untold();
         drop(guard);
+        self.tell_disk_faults(node, untold);
         match finished {
             Some(at) => drop(self.events.schedule(at, WorldEvent::Disk(event))),
             None => self.disk_event(event),

@@ -174,7 +174,7 @@ fn open(state: &mut State, path: &Path, mode: OpenMode) -> io::Result<Inode> {
         (None, OpenMode::Read | OpenMode::ReadWrite) => Err(io::ErrorKind::NotFound.into()),
         (None, OpenMode::Create | OpenMode::CreateNew | OpenMode::Truncate) => {
             if state.faults.full {
-                state.faults.taken += 1;
+                state.faults.took_effect(format!("disk-full {}", path.display()));
                 return Err(io::ErrorKind::StorageFull.into());
             }
             state.tree.create(path)
@@ -227,14 +227,15 @@ impl NodeFile {
 
 impl File for NodeFile {
     fn read_at(&self, position: u64, length: usize) -> Io<Bytes> {
-        let io = self.access.act(Operation::Read, &self.path, |state| {
-            let bytes = state.tree.file(self.inode)?.read(position, length);
-            Ok(Bytes::from(bytes))
-        });
-        if let Io::Ready(Ok(bytes)) = &io {
-            self.trace("read", position, std::slice::from_ref(bytes));
-        }
-        io
+        self.access.act(Operation::Read, &self.path, |state| {
+            let file = state.tree.file(self.inode)?;
+            let bytes = Bytes::from(file.read(position, length));
+            if file.is_rotten(position, bytes.len()) {
+                state.faults.took_effect(format!("corrupt {}", self.path));
+            }
+            self.trace("read", position, std::slice::from_ref(&bytes));
+            Ok(bytes)
+        })
     }
 
     fn write_at(&self, position: u64, slices: Vec<Bytes>) -> Io<()> {
@@ -244,6 +245,8 @@ impl File for NodeFile {
         self.trace("write", position, &slices);
         self.access.act(Operation::Write, &self.path, |state| {
             self.may_write()?;
+            let length: u64 = slices.iter().map(|slice| slice.len() as u64).sum();
+            within_reason(position.saturating_add(length))?;
             write(state, self.inode, &self.path, position, &slices)
         })
     }
@@ -264,9 +267,10 @@ impl File for NodeFile {
         self.trace("set-length", length, &[]);
         self.access.act(Operation::Write, &self.path, |state| {
             self.may_write()?;
+            within_reason(length)?;
             let growth = length.saturating_sub(state.tree.file(self.inode)?.length());
             if state.room_for(growth) < growth {
-                state.faults.taken += 1;
+                state.faults.took_effect(format!("disk-full {}", self.path));
                 return Err(io::ErrorKind::StorageFull.into());
             }
             state.tree.file(self.inode)?.set_len(length);
@@ -282,6 +286,13 @@ impl File for NodeFile {
     }
 }
 
+/// A file that long is a bug of who asks for it, and is told as the kernel does, rather than by the end of memory.
+const FILE_MAX: u64 = 4 << 30;
+
+fn within_reason(length: u64) -> io::Result<()> {
+    if length > FILE_MAX { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(()) }
+}
+
 /// Writes what fits. As the kernel does: a prefix may be written before "no space" is told.
 fn write(
     state: &mut State,
@@ -295,7 +306,7 @@ fn write(
     let growth = (position + length).saturating_sub(old_length);
     let room = if growth == 0 { 0 } else { state.room_for(growth) };
     if room < growth {
-        state.faults.taken += 1;
+        state.faults.took_effect(format!("disk-full {path}"));
         let fits = usize::try_from((length + room).saturating_sub(growth)).unwrap_or(0);
         let mut all = slices.concat();
         all.truncate(fits);

@@ -263,6 +263,11 @@ impl PageCache {
         true
     }
 
+    /// Whether any of these bytes reads otherwise than it was written.
+    pub(super) fn is_rotten(&self, position: u64, length: usize) -> bool {
+        self.rot.range(position..position.saturating_add(length as u64)).next().is_some()
+    }
+
     /// The byte that was written at `position`, whatever it reads as.
     pub(super) fn pristine_byte(&self, position: u64) -> Option<u8> {
         self.data.get(at(position)).copied()
@@ -344,10 +349,8 @@ mod tests {
             let (left, loss) =
                 lose(file(&[2; 4096], &unsynced), PowerLossMode::LoseRandomUnsynced, seed);
             assert!(left.starts_with(&[2; 4096]) && left.len() <= 41 * 4096);
-            assert_eq!(
-                loss.bytes_lost as usize,
-                41 * 4096 - left.iter().filter(|b| **b != 0).count()
-            );
+            let there = left.iter().filter(|byte| **byte != 0).count();
+            assert_eq!(loss.bytes_lost, (41 * 4096 - there) as u64);
             for block in left[4096..].chunks(4096) {
                 assert!(block.iter().all(|b| *b == block[0]), "a block goes or stays whole");
             }

@@ -12,7 +12,7 @@ mod node;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 pub use frames::{Direction, FrameAction, FrameFault, FrameFaultId};
@@ -91,7 +91,8 @@ impl SimNet {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nothing panics with the network locked")
+        // Where something panics all the same, the next to come need not: it may be a destructor.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The kernels' numbers, for connections from now on and for those that are there.

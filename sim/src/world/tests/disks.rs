@@ -232,6 +232,8 @@ fn rot_and_misdirected_writes_are_read_and_can_be_lifted() {
             disk.lift_all();
             let read = file.read_at(0, 1_000).await.unwrap();
             assert_eq!(&read[400..411], b"gone astray");
+            let absurd = file.write_at(u64::MAX - 1, vec!["x".into()]).await.unwrap_err();
+            assert_eq!(absurd.kind(), ErrorKind::FileTooLarge);
             assert!(disk.rot(Path::new("/none"), 0..1, 1).is_err());
             assert!(disk.rot(Path::new(PATH), 5_000..6_000, 1).is_err());
         });
