@@ -193,3 +193,21 @@ fn the_shipped_binary_contains_no_simulator() {
     assert!(tree.contains("tokio v1"), "the tree is the real build's");
     assert!(!tree.contains("madsim"), "the shipped binary would contain a simulator:\n{tree}");
 }
+
+#[test]
+fn nobody_uses_what_draws_from_a_global_counter() {
+    let mut drawing = Vec::new();
+    for folder in ["src", "sim/src"] {
+        for path in sources(&root().join(folder)) {
+            let code = code(&path);
+            let imports = code.lines().filter(|line| line.contains("tokio::sync"));
+            if imports.into_iter().any(|line| line.contains("watch")) {
+                drawing.push(path.display().to_string());
+            }
+        }
+    }
+    assert!(
+        drawing.is_empty(),
+        "tokio's watch wakes in an order that no seed decides: use runtime::watch: {drawing:?}"
+    );
+}

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::runtime::watch;
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use super::request::{
     BrokerHeartbeatRequest, BrokerHeartbeatResponse, ConfigChange, CreateTopicResult,
@@ -182,7 +183,7 @@ impl ControllerHandle {
             if let Err(error) = driver.run(requests).await {
                 tracing::error!(%error, "the controller's metadata directory failed");
                 // Nobody may be left to hear it.
-                let _ = failure.send(Some(Arc::new(error)));
+                failure.send_replace(Some(Arc::new(error)));
             }
         };
         Ok((Self { mailbox, images: images_receiver, failure: failure_receiver }, running))

@@ -6,6 +6,7 @@
 pub mod clock;
 mod io;
 pub mod task;
+pub mod watch;
 
 pub mod conformance;
 

@@ -12,9 +12,9 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::runtime::watch;
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWriteExt;
-use tokio::sync::watch;
 
 use super::api::{self, Answer, Broker};
 use super::frame_reader::{FrameEnd, FrameReader, describe_garbage};

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use crate::runtime::watch;
+use tokio::sync::mpsc;
 
 use super::Config;
 use crate::broker::{Effect, Event, HeartbeatAnswer, Lifecycle, LifecycleConfig};

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::watch;
+use crate::runtime::watch;
 
 use super::Config;
 use super::housekeeping;

@@ -94,7 +94,7 @@ pub struct LogDir {
     offline: AtomicBool,
     changed: Notify,
     inner: Mutex<Inner>,
-    failures: tokio::sync::watch::Sender<u32>,
+    failures: crate::runtime::watch::Sender<u32>,
 }
 
 #[derive(Default)]
@@ -131,7 +131,7 @@ impl LogDir {
         path: PathBuf,
         index: u32,
         directory_id: Uuid,
-        failures: tokio::sync::watch::Sender<u32>,
+        failures: crate::runtime::watch::Sender<u32>,
     ) -> Self {
         Self {
             env,

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::watch;
+use crate::runtime::watch;
 
 use super::checkpoint::{
     CleanShutdown, HIGH_WATERMARKS, LOG_STARTS, OffsetCheckpoint, PartitionMetadata,

@@ -48,8 +48,8 @@ pub struct GhostLog {
     pub start: Offset,
     /// After the last record.
     pub end: Offset,
-    /// Below it everything is readable.
-    pub high_watermark: Offset,
+    /// Below it everything is readable. Not known from the opening of a log until it first moves: a checkpoint restores it.
+    pub high_watermark: Option<Offset>,
     /// Below it everything was said to be durable.
     pub synced_end: Offset,
     /// Where the last recovery ended, until something was appended, cut or removed.
@@ -206,7 +206,7 @@ impl Ghost {
             Observation::HighWatermarkAdvanced { partition, to, .. }
                 if partition.topic_id != Uuid::METADATA_TOPIC =>
             {
-                self.log_mut(node, partition).high_watermark = to;
+                self.log_mut(node, partition).high_watermark = Some(to);
             }
             Observation::LogFlushed { partition, end_offset }
                 if partition.topic_id != Uuid::METADATA_TOPIC =>
@@ -221,7 +221,7 @@ impl Ghost {
                 log.cut_to(log_end_offset);
                 log.start = log_start_offset;
                 log.end = log_end_offset;
-                log.high_watermark = log_start_offset;
+                log.high_watermark = None;
                 log.synced_end = log.synced_end.min(log_end_offset);
                 log.recovered_end = Some(log_end_offset);
             }

@@ -13,14 +13,14 @@ pub(super) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
             if partition.topic_id != Uuid::METADATA_TOPIC =>
         {
             let (start, end, known) = ends(ghost, occurrence, partition);
-            if to > end || to < start || to <= from || from != known {
+            if to > end || from < start || to <= from || known.is_some_and(|known| from != known) {
                 let what = format!("the high watermark moved from {from} to {to}");
                 out.push(violation(
                     ghost,
                     occurrence,
                     partition,
                     what,
-                    format!("log {start}..{end}, high watermark before {known}"),
+                    format!("log {start}..{end}, high watermark before {known:?}"),
                 ));
             }
         }
@@ -56,12 +56,10 @@ fn ends(
     ghost: &Ghost,
     occurrence: &Occurrence,
     partition: TopicIdPartition,
-) -> (Offset, Offset, Offset) {
+) -> (Offset, Offset, Option<Offset>) {
     ghost
         .log(occurrence.node, partition)
-        .map_or((Offset::ZERO, Offset::ZERO, Offset::ZERO), |log| {
-            (log.start, log.end, log.high_watermark)
-        })
+        .map_or((Offset::ZERO, Offset::ZERO, None), |log| (log.start, log.end, log.high_watermark))
 }
 
 fn violation(

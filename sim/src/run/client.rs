@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use ottla::runtime::watch;
 use ottla::types::{PartitionIndex, TopicPartition};
-use tokio::sync::watch;
 
 use crate::cluster::{NodeFactory, factory};
 use crate::history::{FINAL_READER, SharedHistory};

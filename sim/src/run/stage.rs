@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use ottla::client::{Admin, AdminConfig, ClientError, NewTopic};
+use ottla::runtime::watch;
 use ottla::runtime::{Env, clock};
 use ottla::types::{TopicId, TopicIdPartition};
 use rand::RngExt;
-use tokio::sync::watch;
 
 use super::broker;
 use super::client::{Shared, bootstrap, final_reader, workload_client};

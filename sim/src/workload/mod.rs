@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ottla::client::ConfigError;
 use ottla::runtime::Env;
-use tokio::sync::watch;
+use ottla::runtime::watch;
 
 use crate::history::{ClientFailure, SharedHistory};
 use crate::world::SimTime;

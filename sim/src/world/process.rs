@@ -35,8 +35,8 @@ pub struct Process {
     alive: AtomicBool,
     paused: AtomicBool,
     madsim: NodeHandle,
-    shutdown: tokio::sync::watch::Sender<bool>,
-    ended: tokio::sync::watch::Sender<bool>,
+    shutdown: ottla::runtime::watch::Sender<bool>,
+    ended: ottla::runtime::watch::Sender<bool>,
     completions: Mutex<Completions>,
 }
 
@@ -112,7 +112,7 @@ pub struct NodeContext {
     pub node: NodeId,
     /// Which start it is.
     pub boot: Boot,
-    shutdown: tokio::sync::watch::Receiver<bool>,
+    shutdown: ottla::runtime::watch::Receiver<bool>,
 }
 
 impl NodeContext {
@@ -199,8 +199,8 @@ impl World {
             alive: AtomicBool::new(true),
             paused: AtomicBool::new(false),
             madsim,
-            shutdown: tokio::sync::watch::Sender::new(false),
-            ended: tokio::sync::watch::Sender::new(false),
+            shutdown: ottla::runtime::watch::Sender::new(false),
+            ended: ottla::runtime::watch::Sender::new(false),
             completions: Mutex::default(),
         });
         state.process = Some(Arc::clone(&process));

@@ -43,7 +43,7 @@ fn start(disk: &TestDisk, config: &Arc<LogConfig>, tail: usize, known: Checkpoin
     let partition = TopicPartition { topic: "orders".into(), partition: PartitionIndex::new(0) };
     let id =
         TopicIdPartition { topic_id: Uuid::from_bytes([7; 16]), partition: partition.partition };
-    let (failures, _) = tokio::sync::watch::channel(0);
+    let (failures, _) = crate::runtime::watch::channel(0);
     let directory = Uuid::from_bytes([9; 16]);
     let log_dir = Arc::new(LogDir::new(env.clone(), "/data".into(), 0, directory, failures));
     let opened = run(open_log(
