@@ -50,9 +50,10 @@ fn jobs_of(args: &RunArgs, scenarios: &[Arc<Scenario>]) -> Result<Vec<Job>, Stop
         for variant in variants_of(scenario) {
             let name = variant.as_deref().unwrap_or(NO_VARIANT);
             if args.variant.as_deref().is_none_or(|asked| asked == name) {
-                jobs.extend(
-                    chosen.iter().map(|seed| job(scenario, variant.clone(), *seed, args.keep)),
-                );
+                jobs.extend(chosen.iter().map(|seed| Job {
+                    is_recording: args.check_determinism,
+                    ..job(scenario, variant.clone(), *seed, args.keep)
+                }));
             }
         }
     }
