@@ -168,20 +168,18 @@ impl LogFiles {
         done.map_err(StorageError::on("sync a log's directory", &self.dir))
     }
 
-    /// Starts making `segments` durable one after another, the oldest first, so that what is durable is always a prefix;
-    /// then calls `done`, after the first failure at once.
-    pub fn start_sync(&self, segments: &[Offset], done: SyncDone) {
-        let files: Option<Vec<_>> = {
-            let open = self.lock();
-            segments.iter().rev().map(|segment| open.get(segment).cloned()).collect()
-        };
-        match files {
-            Some(files) => sync_one_by_one(files, done),
-            None => done(Err(io::Error::other("a segment is opened before it is synced"))),
-        }
+    /// The open files of `segments`, for [`start_sync`].
+    ///
+    /// # Panics
+    /// Where one is not open: what is written was opened.
+    #[must_use]
+    pub fn opened_segments(&self, segments: &[Offset]) -> Vec<Arc<dyn File>> {
+        let open = self.lock();
+        let file = |segment| open.get(segment).cloned().expect("what is synced was written");
+        segments.iter().map(file).collect()
     }
 
-    /// Waits for [`LogFiles::start_sync`].
+    /// Makes `segments` durable, one after another.
     ///
     /// # Errors
     /// `Io`.
@@ -214,7 +212,8 @@ impl LogFiles {
             file.write_at(position, vec![content]).await.map_err(on)?;
         }
         file.set_len(end).await.map_err(on)?;
-        sync(file.as_ref()).await.map_err(on)
+        // Whatever it says, "no space" included: after a failed sync nobody knows what is on the disk.
+        sync(file.as_ref()).await.map_err(|error| on(io::Error::other(error)))
     }
 
     /// Saves what recovery starts from: index entries and the state of producers, in this order, and then the name of the
@@ -241,36 +240,44 @@ impl LogFiles {
         let path = self.path(end_offset, Suffix::Snapshot);
         let replaced = replace_file(self.disk(), &path, snapshot).await;
         replaced.map_err(StorageError::on("write a producer snapshot", &path))?;
-        self.remove_snapshots(|snapshot, newest| snapshot < newest).await
+        self.remove_old_snapshots().await
     }
 
-    /// Removes the snapshots of offsets beyond `end_offset`: what they know was cut off.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub async fn remove_snapshots_above(&self, end_offset: Offset) -> Result<(), StorageError> {
-        self.remove_snapshots(|snapshot, _| snapshot > end_offset).await
-    }
-
-    /// Removes the snapshots that `goes` says, given each and the newest, but those that a segment begins with.
-    async fn remove_snapshots(
-        &self,
-        goes: impl Fn(Offset, Offset) -> bool,
-    ) -> Result<(), StorageError> {
+    /// The offsets of the snapshots, and of the segments; both rise.
+    async fn list(&self) -> Result<(Vec<Offset>, Vec<Offset>), StorageError> {
         let names = self.disk.read_dir(&self.dir).await;
         let names = names.map_err(StorageError::on("list a log's directory", &self.dir))?;
         let names: Vec<LogFileName> =
             names.iter().filter_map(|entry| LogFileName::parse(&entry.name)).collect();
-        let snapshots = names.iter().filter(|name| name.suffix == Suffix::Snapshot);
-        let snapshots: Vec<Offset> = snapshots.map(|name| name.offset).collect();
-        let Some(newest) = snapshots.last() else { return Ok(()) };
-        for snapshot in &snapshots {
-            let begins_segment = names.contains(&LogFileName::new(*snapshot, Suffix::Log));
-            if goes(*snapshot, *newest) && !begins_segment {
-                self.remove(*snapshot, Suffix::Snapshot).await?;
-            }
+        let of = |suffix| {
+            let those = names.iter().filter(move |name| name.suffix == suffix);
+            those.map(|name| name.offset).collect()
+        };
+        Ok((of(Suffix::Snapshot), of(Suffix::Log)))
+    }
+
+    async fn remove_old_snapshots(&self) -> Result<(), StorageError> {
+        let (snapshots, segments) = self.list().await?;
+        let Some((_, older)) = snapshots.split_last() else { return Ok(()) };
+        for snapshot in older.iter().filter(|snapshot| !segments.contains(snapshot)) {
+            self.remove(*snapshot, Suffix::Snapshot).await?;
         }
         Ok(())
+    }
+
+    /// Removes the snapshots of offsets beyond `end_offset`, durably, before the log is cut there: one that came back after a
+    /// crash would vouch for what is appended later.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn remove_snapshots_above(&self, end_offset: Offset) -> Result<(), StorageError> {
+        let (snapshots, _) = self.list().await?;
+        let mut removed = false;
+        for snapshot in snapshots.iter().filter(|snapshot| **snapshot > end_offset) {
+            self.remove(*snapshot, Suffix::Snapshot).await?;
+            removed = true;
+        }
+        if removed { self.sync_dir().await } else { Ok(()) }
     }
 
     /// Reads a whole side file; `None` where there is none.
@@ -286,14 +293,20 @@ impl LogFiles {
     }
 }
 
-/// `files` is in reverse: the next one is taken off the end.
-fn sync_one_by_one(mut files: Vec<Arc<dyn File>>, done: SyncDone) {
+/// Starts making `files` durable one after another, the first one first, so that what is durable is always a prefix of the
+/// log; then calls `done`, after the first failure at once.
+pub fn start_sync(mut files: Vec<Arc<dyn File>>, done: SyncDone) {
+    files.reverse();
+    sync_from_the_end(files, done);
+}
+
+fn sync_from_the_end(mut files: Vec<Arc<dyn File>>, done: SyncDone) {
     let Some(file) = files.pop() else { return done(Ok(())) };
     if files.is_empty() {
         return file.start_sync(done);
     }
     file.start_sync(Box::new(move |result| match result {
-        Ok(()) => sync_one_by_one(files, done),
+        Ok(()) => sync_from_the_end(files, done),
         Err(error) => done(Err(error)),
     }));
 }

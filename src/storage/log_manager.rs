@@ -158,7 +158,8 @@ impl LogManager {
             self.previous_broker_epoch = Some(epoch);
         }
         let on = |error| StorageError::io("list a log directory", path, error);
-        let mut opened = Vec::new();
+        let mut opened: Vec<OpenedPartition> = Vec::new();
+        let mut is_checkpoint_wrong = false;
         for entry in disk.read_dir(path).await.map_err(on)?.iter().filter(|entry| entry.is_dir) {
             if is_deleted_dir_name(&entry.name) {
                 disk.remove_dir_all(&path.join(&entry.name)).await.map_err(on)?;
@@ -179,7 +180,14 @@ impl LogManager {
                 now: self.env.clock.now().wall,
             };
             let high_watermark = marks.get(&partition).copied().unwrap_or(Offset::ZERO);
-            opened.push(self.open_one(dir, partition, topic_id, open, high_watermark).await?);
+            let point = open.recovery_point;
+            let one = self.open_one(dir, partition, topic_id, open, high_watermark).await?;
+            is_checkpoint_wrong |= one.opened.durable_end_offset < point;
+            opened.push(one);
+        }
+        if is_checkpoint_wrong {
+            // Left standing, it would vouch for what is appended next.
+            dir.write_checkpoints().await?;
         }
         Ok(opened)
     }

@@ -402,9 +402,7 @@ impl Recovery<'_> {
     async fn finish(mut self) -> Result<OpenedLog, StorageError> {
         let opening = self.opening;
         let (files, end) = (&opening.files, self.end);
-        for snapshot in opening.snapshots.iter().filter(|snapshot| **snapshot > end) {
-            files.remove(*snapshot, Suffix::Snapshot).await?;
-        }
+        files.remove_snapshots_above(end).await?;
         self.epochs.truncate_from_end(end);
         if opening.epochs.as_ref() != Some(&self.epochs) {
             write_leader_epochs(files.disk(), files.dir(), &self.epochs).await?;

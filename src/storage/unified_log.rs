@@ -259,8 +259,8 @@ impl UnifiedLog {
         let to = to.max(self.log_start_offset());
         let (end, segment, position) = self.cut_position(to).await?;
         let later = self.log.truncate(end, segment, position);
-        self.files.cut(segment, position, &later).await?;
         self.files.remove_snapshots_above(end).await?;
+        self.files.cut(segment, position, &later).await?;
         // The metadata log has no producers.
         self.producers = ProducerState::new(end);
         if self.epochs.truncate_from_end(end) {

@@ -210,8 +210,6 @@ fn open_result(disk: &TestDisk) -> Result<UnifiedLog, StorageError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
-
     #[test]
     fn after_any_crash_the_longest_valid_prefix_is_there(steps in steps()) {
         let disk = TestDisk::new();

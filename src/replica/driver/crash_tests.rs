@@ -217,8 +217,6 @@ fn check_steps(steps: &[Step], each_flushed: bool, tail: usize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
-
     #[test]
     fn flushed_each_time_nothing_acknowledged_is_ever_lost(steps in steps()) {
         check_steps(&steps, true, MIB);

@@ -22,10 +22,10 @@ use super::{
     Role, WaiterId,
 };
 use crate::log::{EpochEndOffset, IndexSizes, LogConfig, SegmentLimits};
-use crate::runtime::{BoxFuture, Env, Io, task};
+use crate::runtime::{BoxFuture, Env, File, Io, SyncDone, task};
 use crate::storage::{
     LogDir, LogFiles, LogProgress, OfflineListener, OpenedPartition, StorageError, Suffix,
-    load_index, write_leader_epochs,
+    load_index, start_sync, write_leader_epochs,
 };
 use crate::types::{
     ErrorCode, LeaderEpoch, Monotonic, Now, Offset, TopicIdPartition, TopicPartition,
@@ -137,8 +137,14 @@ struct After {
     dir_failed: bool,
 }
 
-/// How far a piece of work went.
+/// Work that was taken off the queue.
 enum Started {
+    Work(Work),
+    Sync { files: Vec<Arc<dyn File>>, done: SyncDone },
+}
+
+/// How far a piece of work went.
+enum Performed {
     Done(Option<Event>),
     Later(BoxFuture<'static, Option<Event>>),
 }
@@ -454,19 +460,27 @@ impl PartitionHandle {
             if let Some(event) = event.take() {
                 self.decide(&mut inner, now, event);
             }
-            let work = inner.next_work();
+            let work = inner.next_work().map(|work| self.prepare(work, &mut inner));
             let waiting = std::mem::take(&mut inner.waiting_for_condition);
             inner.after.wakers.extend(waiting);
             let after = std::mem::take(&mut inner.after);
             drop(inner);
             self.perform_after(after);
             let Some(work) = work else { return };
-            match self.start(work) {
-                Started::Done(done) => event = done,
-                Started::Later(future) => return self.finish_later(future),
+            // A sync is only started here, by whoever: also by the disk's thread, which may not wait for anything. So
+            // nobody counts on its starter to drain the queue.
+            let drains = !matches!(work, Started::Sync { .. });
+            match work {
+                Started::Sync { files, done } => start_sync(files, done),
+                Started::Work(work) => match self.perform(work) {
+                    Performed::Done(done) => event = done,
+                    Performed::Later(future) => return self.finish_later(future),
+                },
             }
             inner = self.lock();
-            inner.draining = false;
+            if drains {
+                inner.draining = false;
+            }
         }
     }
 
@@ -574,19 +588,35 @@ impl PartitionHandle {
         }
     }
 
-    /// Starts a piece of work, without the lock.
-    fn start(self: &Arc<Self>, work: Work) -> Started {
+    /// Takes what a sync needs while the lock is held: another task may remove a segment as soon as it is free.
+    fn prepare(self: &Arc<Self>, work: Work, inner: &mut Inner) -> Started {
+        let Work::Sync { segments, end_offset, generation } = work else {
+            inner.draining = true;
+            return Started::Work(work);
+        };
+        let this = self.clone();
+        let done: SyncDone = Box::new(move |result| {
+            this.handle(match result {
+                Ok(()) => Event::Synced { end_offset, generation },
+                Err(error) => this.sync_failed(error),
+            });
+        });
+        Started::Sync { files: self.files.opened_segments(&segments), done }
+    }
+
+    /// Performs a piece of work, without the lock.
+    fn perform(self: &Arc<Self>, work: Work) -> Performed {
         match work {
             Work::Write { segment, position, slices, end_offset, generation } => {
                 let done = Event::Written { end_offset, generation };
                 match self.files.write(segment, position, slices) {
-                    Io::Ready(Ok(())) => Started::Done(Some(done)),
+                    Io::Ready(Ok(())) => Performed::Done(Some(done)),
                     Io::Ready(Err(error)) => {
-                        Started::Done(Some(self.write_failed(self.append_error(segment, error))))
+                        Performed::Done(Some(self.write_failed(self.append_error(segment, error))))
                     }
                     Io::Pending(future) => {
                         let this = self.clone();
-                        Started::Later(Box::pin(async move {
+                        Performed::Later(Box::pin(async move {
                             match future.await {
                                 Ok(()) => Some(done),
                                 Err(error) => {
@@ -597,19 +627,7 @@ impl PartitionHandle {
                     }
                 }
             }
-            Work::Sync { segments, end_offset, generation } => {
-                let this = self.clone();
-                self.files.start_sync(
-                    &segments,
-                    Box::new(move |result| {
-                        this.handle(match result {
-                            Ok(()) => Event::Synced { end_offset, generation },
-                            Err(error) => this.sync_failed(error),
-                        });
-                    }),
-                );
-                Started::Done(None)
-            }
+            Work::Sync { .. } => unreachable!("a sync is started, not performed"),
             Work::Roll { segment } => {
                 let this = self.clone();
                 start_future(Box::pin(async move {
@@ -754,7 +772,6 @@ impl Inner {
             return None;
         }
         let mut work = self.queue.pop_front()?;
-        self.draining = true;
         if let Work::Write { segment, slices, end_offset, generation, .. } = &mut work {
             while slices.len() < WRITE_SLICES_MAX
                 && let Some(Work::Write { segment: next, .. }) = self.queue.front()
@@ -775,10 +792,10 @@ impl Inner {
 }
 
 /// Work that is done at the call in the real world is finished here; only what must wait becomes a task.
-fn start_future(mut future: BoxFuture<'static, Option<Event>>) -> Started {
+fn start_future(mut future: BoxFuture<'static, Option<Event>>) -> Performed {
     match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(event) => Started::Done(event),
-        Poll::Pending => Started::Later(future),
+        Poll::Ready(event) => Performed::Done(event),
+        Poll::Pending => Performed::Later(future),
     }
 }
 
