@@ -175,6 +175,8 @@ fn stress(flush: &str, tail: usize, batches: usize, retains: bool) {
                 on_runtime(async {
                     while retains && !done.load(Ordering::Relaxed) {
                         handle.retain().await.unwrap();
+                        // What is removed in the background runs on this runtime.
+                        tokio::time::sleep(Duration::from_millis(1)).await;
                     }
                 });
             })

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use tokio::sync::Notify;
 
 use super::StorageError;
-use crate::runtime::{BoxFuture, Env};
+use crate::runtime::{BoxFuture, Env, task};
 use crate::types::{Observation, Offset, TopicPartition, Uuid};
 
 /// What a log tells its directory's checkpoints, without a lock.
@@ -92,7 +92,8 @@ pub struct LogDir {
     index: u32,
     directory_id: Uuid,
     offline: AtomicBool,
-    changed: Notify,
+    jobs_changed: Notify,
+    tasks_changed: Notify,
     inner: Mutex<Inner>,
     failures: crate::runtime::watch::Sender<u32>,
 }
@@ -102,6 +103,7 @@ struct Inner {
     logs: BTreeMap<TopicPartition, Arc<LogProgress>>,
     listeners: Vec<Weak<dyn OfflineListener>>,
     jobs: VecDeque<Job>,
+    tasks: VecDeque<BoxFuture<'static, ()>>,
     /// The recovery points or log starts in the checkpoint files are old.
     checkpoints_due: bool,
     /// So the high watermarks.
@@ -139,7 +141,8 @@ impl LogDir {
             index,
             directory_id,
             offline: AtomicBool::new(false),
-            changed: Notify::new(),
+            jobs_changed: Notify::new(),
+            tasks_changed: Notify::new(),
             inner: Mutex::new(Inner::default()),
             failures,
         }
@@ -215,19 +218,25 @@ impl LogDir {
     /// Has a job done by the directory's worker. Any thread may call it.
     pub fn submit(&self, job: Job) {
         self.lock().jobs.push_back(job);
-        self.changed.notify_one();
+        self.jobs_changed.notify_one();
+    }
+
+    /// Starts a task where the directory's worker runs, whoever calls and however soon that one ends.
+    pub fn spawn(&self, task: BoxFuture<'static, ()>) {
+        self.lock().tasks.push_back(task);
+        self.tasks_changed.notify_one();
     }
 
     /// Has the checkpoint files written: a recovery point or log start moved.
     pub fn want_checkpoints(&self) {
         self.lock().checkpoints_due = true;
-        self.changed.notify_one();
+        self.jobs_changed.notify_one();
     }
 
     /// Has the high watermarks written (`replica.high.watermark.checkpoint.interval.ms`).
     pub fn want_high_watermarks(&self) {
         self.lock().high_watermarks_due = true;
-        self.changed.notify_one();
+        self.jobs_changed.notify_one();
     }
 
     pub(super) fn add_log(&self, partition: TopicPartition, progress: Arc<LogProgress>) {
@@ -255,7 +264,8 @@ impl LogDir {
     /// Ends the worker once it has done what is there.
     pub(super) fn close(&self) {
         self.lock().closed = true;
-        self.changed.notify_one();
+        self.tasks_changed.notify_one();
+        self.jobs_changed.notify_one();
     }
 
     fn next_work(&self) -> Option<Work> {
@@ -272,8 +282,29 @@ impl LogDir {
         inner.closed.then_some(Work::End)
     }
 
-    /// The worker: does jobs and writes checkpoint files until [`LogDir::close`].
+    /// The worker: starts tasks, does jobs and writes checkpoint files until [`LogDir::close`].
     pub(super) async fn work(self: Arc<Self>) {
+        tokio::join!(self.start_tasks(), self.do_jobs());
+    }
+
+    /// Starts tasks at once, whatever job is under way.
+    async fn start_tasks(&self) {
+        loop {
+            let (tasks, closed) = {
+                let mut inner = self.lock();
+                (std::mem::take(&mut inner.tasks), inner.closed)
+            };
+            for future in tasks {
+                task::spawn(future);
+            }
+            if closed {
+                return;
+            }
+            self.tasks_changed.notified().await;
+        }
+    }
+
+    async fn do_jobs(&self) {
         loop {
             let done = match self.next_work() {
                 Some(Work::Job(job)) => job.await,
@@ -281,7 +312,7 @@ impl LogDir {
                 Some(Work::HighWatermarks) => self.write_high_watermarks().await,
                 Some(Work::End) => return,
                 None => {
-                    self.changed.notified().await;
+                    self.jobs_changed.notified().await;
                     continue;
                 }
             };

@@ -22,7 +22,7 @@ use super::{
     Role, WaiterId,
 };
 use crate::log::{EpochEndOffset, IndexSizes, LogConfig, SegmentLimits};
-use crate::runtime::{BoxFuture, Env, File, Io, SyncDone, task};
+use crate::runtime::{BoxFuture, Env, File, Io, SyncDone};
 use crate::storage::{
     LogDir, LogFiles, LogProgress, OfflineListener, OpenedPartition, StorageError, Suffix,
     load_index, start_sync, write_leader_epochs,
@@ -484,15 +484,16 @@ impl PartitionHandle {
         }
     }
 
-    /// Waits for work that is under way, as a task, then goes on draining.
+    /// Waits for work that is under way, then goes on draining. As a task of the directory: the caller's runtime may end
+    /// before, and the queue would never be drained again.
     fn finish_later(self: &Arc<Self>, future: BoxFuture<'static, Option<Event>>) {
         let this = self.clone();
-        task::spawn(async move {
+        self.dir.spawn(Box::pin(async move {
             let event = future.await;
             let mut inner = this.lock();
             inner.draining = false;
             this.run(inner, this.env.clock.now(), event);
-        });
+        }));
     }
 
     /// Lets the machine decide, and takes in its effects from top to bottom.
