@@ -47,7 +47,7 @@ fn offset_index_problem(disks: &dyn Disks, node: NodeId, segment: &SegmentFile) 
             .batches
             .iter()
             .find(|batch| i64::try_from(batch.position) == Ok(i64::from(position)));
-        if !at_position.is_some_and(|batch| batch.end_offset - 1 == offset) {
+        if at_position.is_none_or(|batch| batch.end_offset - 1 != offset) {
             return Some(format!(
                 "the offset index says that the batch ending with offset {offset} begins at byte {position}, where it does not"
             ));
