@@ -30,7 +30,10 @@ pub(crate) fn keep_panics() {
 /// Whether it was kept. A backtrace, if one is asked for (`RUST_BACKTRACE`), goes to standard error: the message is part of
 /// the trace, and must be the same on every machine.
 fn keep(info: &PanicHookInfo<'_>) -> bool {
-    let message = info.payload_as_str().unwrap_or("(a panic without words)");
+    let payload = info.payload();
+    let words = payload.downcast_ref::<&str>().copied();
+    let words = words.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let message = words.unwrap_or("(a panic without words)");
     let place = info.location().map_or_else(String::new, |place| {
         format!(" at {}:{}", portable(place.file()), place.line())
     });

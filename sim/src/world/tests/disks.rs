@@ -222,7 +222,8 @@ fn rot_and_misdirected_writes_are_read_and_can_be_lifted() {
             file.write_at(0, vec![pristine.clone().into()]).await.unwrap();
             let rotten = disk.rot(Path::new(PATH), 100..200, 3).unwrap();
             let read = file.read_at(0, 1_000).await.unwrap();
-            let changed: Vec<u64> = (0..1_000u64).filter(|n| read[*n as usize] != b'.').collect();
+            let changed = (0u64..).zip(&read).filter(|(_, byte)| **byte != b'.');
+            let changed: Vec<u64> = changed.map(|(position, _)| position).collect();
             assert!(!changed.is_empty() && changed.iter().all(|n| rotten.contains(n)));
             assert!(disk.lift_rot(Path::new(PATH)).unwrap());
             disk.misdirect("*.log", 1);

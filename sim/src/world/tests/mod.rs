@@ -156,3 +156,42 @@ impl EventSink for Ear {
         self.events.lock().unwrap().push(event.clone());
     }
 }
+
+/// Prints frames and simulated seconds per CPU-second of the bare world. Not a check: `cargo sim bench` is.
+#[test]
+fn ping_pong_of_frames_is_quick() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    const ROUNDS: u64 = 20_000;
+    let finished = run(WorldOptions::new(1), |world| async move {
+        let (_, a, b, b_env) = two(&world);
+        let mut listener = b_env.net.listen(at(b, 9092)).await.unwrap();
+        let echo = async {
+            let mut stream = listener.accept().await.unwrap().into_stream().unwrap();
+            let mut frame = [0; 112];
+            while stream.read_exact(&mut frame).await.is_ok() {
+                stream.write_all(&frame).await.unwrap();
+            }
+        };
+        let ask = async {
+            let mut stream = a.net.connect(at(b, 9092)).await.unwrap();
+            let mut frame = [0u8; 112];
+            frame[..4].copy_from_slice(&108i32.to_be_bytes());
+            for _ in 0..ROUNDS {
+                stream.write_all(&frame).await.unwrap();
+                stream.read_exact(&mut frame).await.unwrap();
+            }
+        };
+        tokio::join!(echo, ask);
+        cpu_nanos()
+    });
+    let finished = finished.unwrap_or_else(|failed| panic!("{failed}"));
+    assert_eq!(finished.frames, 2 * ROUNDS);
+    let nanos = finished.value / finished.frames;
+    println!("{nanos} ns of CPU a frame, {} simulated", finished.lasted);
+}
+
+/// What the thread that asks has used.
+fn cpu_nanos() -> u64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    stat.split_whitespace().next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0)
+}

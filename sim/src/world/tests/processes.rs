@@ -58,12 +58,11 @@ fn a_panic_of_a_node_is_an_event_and_ends_that_node_alone() {
     });
     assert!(finished.value);
     let events = ear.events.lock().unwrap();
-    let panicked = events.iter().find_map(|event| match event {
-        WorldEvent::Panicked { node, message, .. } => Some((*node, message.clone())),
-        _ => None,
-    });
-    let (node, message) = panicked.expect("it is told");
-    assert_eq!(node, NodeId(0));
+    let is_panic = |event: &&WorldEvent| matches!(event, WorldEvent::Panicked { .. });
+    let Some(WorldEvent::Panicked { node, message, .. }) = events.iter().find(is_panic) else {
+        panic!("it is told")
+    };
+    assert_eq!(*node, NodeId(0));
     assert!(message.contains("the invariant that broke") && message.contains("processes.rs"));
     assert_eq!(ear.observations.lock().unwrap().len(), 2);
 }
@@ -125,11 +124,12 @@ fn a_node_ends_by_itself_or_when_asked_and_says_how() {
         assert!(!world.ask_shutdown(a) && !world.kill(a) && !world.pause(a) && !world.resume(a));
     });
     let events = ear.events.lock().unwrap();
-    let end_of = |event: &WorldEvent| match event {
-        WorldEvent::Ended { end, .. } => Some(end.clone()),
-        _ => None,
-    };
-    let ends: Vec<_> = events.iter().filter_map(end_of).collect();
+    let mut ends = Vec::new();
+    for event in events.iter() {
+        if let WorldEvent::Ended { end, .. } = event {
+            ends.push(end.clone());
+        }
+    }
     assert_eq!(ends, [ProcessEnd::Failed("every log directory".into()), ProcessEnd::Clean]);
 }
 
