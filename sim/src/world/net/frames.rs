@@ -18,6 +18,16 @@ pub enum Direction {
     Response,
 }
 
+impl Direction {
+    /// How many bytes tell what a frame is: of a request length, API key, version and correlation id.
+    fn header(self) -> usize {
+        match self {
+            Self::Request => 12,
+            Self::Response => 8,
+        }
+    }
+}
+
 /// What happens to a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FrameAction {
@@ -179,27 +189,58 @@ impl Tracker {
             outcome.sent.push((bytes, 0));
             return outcome;
         }
-        let meddling =
-            !context.faults.is_empty() || self.held > 0 || !matches!(self.fate, Fate::Pass);
-        let whole = bytes.clone();
-        let meddling = meddling || context.requests.iter().any(|request| request.2);
+        let meddling = !context.faults.is_empty()
+            || self.held > 0
+            || !matches!(self.fate, Fate::Pass)
+            || context.requests.iter().any(|request| request.2);
+        if !meddling {
+            self.follow(&bytes, context, &mut outcome);
+            outcome.sent.push((bytes, 0));
+            return outcome;
+        }
         while !bytes.is_empty() && !self.foreign {
             if self.remaining > 0 {
                 self.on_body(&mut bytes, &mut outcome);
             } else {
-                self.on_header(&mut bytes, meddling, context, &mut outcome);
+                self.on_header(&mut bytes, context, &mut outcome);
             }
         }
-        if meddling {
-            if !bytes.is_empty() {
-                outcome.sent.push((bytes, 0));
-            }
-            return outcome;
+        if !bytes.is_empty() {
+            outcome.sent.push((bytes, 0));
         }
-        // Nothing was touched: what was written is sent as it is.
-        outcome.sent.clear();
-        outcome.sent.push((whole, 0));
         outcome
+    }
+
+    /// Follows bytes that pass untouched: where frames begin, and what they ask for.
+    fn follow(&mut self, mut bytes: &[u8], context: &mut Context<'_>, outcome: &mut Outcome) {
+        while !bytes.is_empty() {
+            if self.remaining > 0 {
+                let part = self.remaining.min(bytes.len());
+                self.remaining -= part;
+                bytes = &bytes[part..];
+                continue;
+            }
+            let needed = context.direction.header();
+            let part = (needed - self.have).min(bytes.len());
+            self.header[self.have..self.have + part].copy_from_slice(&bytes[..part]);
+            self.have += part;
+            bytes = &bytes[part..];
+            if self.have < needed {
+                return;
+            }
+            self.have = 0;
+            let header = self.header;
+            let Some(remaining) = remaining_of(&header, needed) else {
+                self.foreign = true;
+                return;
+            };
+            self.remaining = remaining;
+            outcome.frames += 1;
+            let (frame, _) = frame_of(&header, context);
+            if frame.direction == Direction::Request {
+                note_request(&frame, None, context.requests);
+            }
+        }
     }
 
     fn on_body(&mut self, bytes: &mut Bytes, outcome: &mut Outcome) {
@@ -224,25 +265,12 @@ impl Tracker {
         }
     }
 
-    fn on_header(
-        &mut self,
-        bytes: &mut Bytes,
-        meddling: bool,
-        context: &mut Context<'_>,
-        outcome: &mut Outcome,
-    ) {
-        let needed = match context.direction {
-            Direction::Request => 12,
-            Direction::Response => 8,
-        };
+    fn on_header(&mut self, bytes: &mut Bytes, context: &mut Context<'_>, outcome: &mut Outcome) {
+        let needed = context.direction.header();
         let part = bytes.split_to((needed - self.have).min(bytes.len()));
         self.header[self.have..self.have + part.len()].copy_from_slice(&part);
         self.have += part.len();
-        if meddling {
-            self.held += part.len();
-        } else {
-            outcome.sent.push((part, 0));
-        }
+        self.held += part.len();
         if self.have < needed {
             return;
         }
@@ -251,14 +279,12 @@ impl Tracker {
         // A header that was sent in part before the fault began is past meddling with.
         let whole = self.held == needed;
         (self.have, self.held) = (0, 0);
-        let length = i32::from_be_bytes(header[..4].try_into().expect("four bytes"));
-        let least = i32::try_from(needed - 4).expect("8 or 4");
-        if !(least..=FRAME_MAX).contains(&length) {
+        let Some(remaining) = remaining_of(&header, needed) else {
             self.foreign = true;
             outcome.sent.push((held, 0));
             return;
-        }
-        self.remaining = usize::try_from(length - least).expect("not negative");
+        };
+        self.remaining = remaining;
         outcome.frames += 1;
         let (frame, dropped) = frame_of(&header, context);
         let action = match dropped {
@@ -296,6 +322,15 @@ impl Tracker {
             }
         }
     }
+}
+
+/// How many bytes of a frame come after the `needed` ones of its header; `None` where it is no frame.
+fn remaining_of(header: &[u8; 12], needed: usize) -> Option<usize> {
+    let length = i32::from_be_bytes(header[..4].try_into().expect("four bytes"));
+    if length > FRAME_MAX {
+        return None;
+    }
+    usize::try_from(length).ok()?.checked_sub(needed - 4)
 }
 
 /// The frame that a header begins, and whether it is a response that nobody waits for.

@@ -182,13 +182,15 @@ impl Links {
         (from, to): (NodeId, NodeId),
         bytes: usize,
     ) -> SimTime {
-        if from == to {
-            let loopback = self.loopback.clone();
-            return SimTime(now.nanos() + loopback.draw(&mut self.link(from, to).draw));
+        if !self.links.contains_key(&(from, to)) {
+            self.link(from, to);
         }
-        let ordinary = self.ordinary.clone();
-        let link = self.link(from, to);
-        let config = link.config.as_ref().unwrap_or(&ordinary);
+        let Self { links, ordinary, loopback, .. } = self;
+        let link = links.get_mut(&(from, to)).expect("made above");
+        if from == to {
+            return SimTime(now.nanos() + loopback.draw(&mut link.draw));
+        }
+        let config = link.config.as_ref().unwrap_or(ordinary);
         let mut at = now;
         if let Some(bandwidth) = config.bandwidth {
             // 66 bytes of headers a segment (Ethernet, IP, TCP with time stamps).
