@@ -64,6 +64,8 @@ pub enum ClientError {
         offset: Offset,
         /// What is wrong.
         reason: String,
+        /// The broker's answer where it found the damage itself; `None` where it served the batch.
+        error: Option<ErrorCode>,
     },
     /// The partition was not given to `assign`.
     #[error("{0} is not assigned to this consumer")]

@@ -91,7 +91,7 @@ fn read_of(record: &ConsumerRecord) -> Read {
 }
 
 fn note_error(client: &Client, error: &ClientError) {
-    if matches!(error, ClientError::CorruptBatch { .. }) {
+    if matches!(error, ClientError::CorruptBatch { error: None, .. }) {
         let corrupt = CorruptRead {
             client: Arc::clone(&client.name),
             at: (client.now)(),

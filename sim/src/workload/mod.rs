@@ -68,8 +68,13 @@ impl Client {
 }
 
 /// The code of a client's error, if a broker gave one.
+#[expect(clippy::wildcard_enum_match_arm, reason = "only these carry a broker's code")]
 fn code_of(error: &ottla::client::ClientError) -> Option<ottla::types::ErrorCode> {
-    if let ottla::client::ClientError::Answer { error, .. } = error { Some(*error) } else { None }
+    match error {
+        ottla::client::ClientError::Answer { error, .. } => Some(*error),
+        ottla::client::ClientError::CorruptBatch { error, .. } => *error,
+        _ => None,
+    }
 }
 
 /// Says whether the properties of a producer in a scenario file can be used, before anything runs.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use ottla::client::{
     ClientError, Delivery, Producer, ProducerConfig, ProducerRecord, SendCause, SendError, SendFate,
 };
-use ottla::runtime::{clock, task};
+use ottla::runtime::{clock, task, watch};
 use ottla::types::Acks;
 use rand::RngExt;
 
@@ -48,6 +48,8 @@ impl ProducerWork {
         let mut timer = client.env.clock.timer();
         let mut next = client.env.clock.now().monotonic + interval;
         let mut sent = 0;
+        // Records whose outcome is not written down yet.
+        let open = Arc::new(watch::Sender::new(0));
         while self.records.is_none_or(|records| sent < records) {
             let stopped = tokio::select! {
                 biased;
@@ -59,12 +61,15 @@ impl ProducerWork {
             }
             let key = (self.keys > 0)
                 .then(|| u32::try_from(rng.random_range(0..self.keys)).unwrap_or(u32::MAX));
-            self.send_one(&client, &producer, promise, key).await;
+            self.send_one(&client, &producer, promise, key, &open).await;
             sent += 1;
             // A send that blocked does not make the client catch up in a burst.
             next = (next + interval).max(client.env.clock.now().monotonic);
         }
         producer.close(CLOSE_WITHIN).await;
+        // The process ends with this future: what was told must have been written down.
+        let mut none_open = open.subscribe();
+        let _ = none_open.wait_for(|open| *open == 0).await;
     }
 
     async fn send_one(
@@ -73,6 +78,7 @@ impl ProducerWork {
         producer: &Producer,
         promise: Promise,
         key: Option<u32>,
+        open: &Arc<watch::Sender<usize>>,
     ) {
         let length = (self.value_bytes)();
         let id = client.history.begin(|id| Sent {
@@ -93,7 +99,12 @@ impl ProducerWork {
         match producer.send(record).await {
             Ok(delivery) => {
                 let client = client.clone();
-                task::spawn(async move { note(&client, id, delivery).await });
+                let open = Arc::clone(open);
+                open.send_modify(|open| *open += 1);
+                task::spawn(async move {
+                    note(&client, id, delivery).await;
+                    open.send_modify(|open| *open -= 1);
+                });
             }
             Err(error) => {
                 client.note_failure(code_of(&error), error.to_string());

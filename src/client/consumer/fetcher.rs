@@ -277,7 +277,8 @@ impl Fetcher {
                     let partition = fetch.partition.clone();
                     let (offset, reason) = (fetch.position, fault.to_string());
                     self.buffer.remove(index);
-                    return Err(ClientError::CorruptBatch { partition, offset, reason });
+                    let error = None;
+                    return Err(ClientError::CorruptBatch { partition, offset, reason, error });
                 }
             }
         }
@@ -607,7 +608,8 @@ impl Fetcher {
             };
             let reason = "the broker found its own copy corrupt".to_owned();
             let partition = partition.clone();
-            self.errors.push_back(ClientError::CorruptBatch { partition, offset, reason });
+            let error = Some(error);
+            self.errors.push_back(ClientError::CorruptBatch { partition, offset, reason, error });
         } else if error.is_retriable() || error == ErrorCode::UnknownServerError {
             self.view.request_update();
         } else {
