@@ -30,6 +30,9 @@ pub struct SegmentRead {
     pub first_batch_whole: bool,
     /// Hold each batch against its checksum (`ottla.fetch.verify`).
     pub verify: bool,
+    /// Whether each batch begins where the one before it ends, as in every log that was never compacted. A batch's base
+    /// offset lies outside its checksum: this is what finds rot in it.
+    pub is_gapless: bool,
 }
 
 /// What was read: whole batches.
@@ -139,6 +142,7 @@ fn take_batches(
         why,
     };
     let (mut from, mut here, mut end_offset) = (0, 0, None);
+    let mut expected: Option<Offset> = None;
     let taken = loop {
         let rest = &chunk[here..];
         if end_offset.is_some_and(|end| end >= read.end_offset) {
@@ -152,18 +156,20 @@ fn take_batches(
             Err(_) if end_offset.is_some() && from < here => break Taken::Full,
             Err(fault) => return Err(rotten(here, fault.to_string())),
         };
+        let has_some = end_offset.is_some() || out.end_offset.is_some();
+        if read.is_gapless && !is_in_its_place(&header, expected, has_some, read) {
+            if end_offset.is_some() {
+                break Taken::Full;
+            }
+            return Err(rotten(
+                here,
+                format!("offset {} does not belong here", header.base_offset),
+            ));
+        }
+        expected = Some(header.end_offset());
         let size = header.size();
         if header.base_offset >= read.end_offset || header.end_offset() > read.end_offset {
-            // The caller asks below the end, so the wanted batch is here. The base offset lies outside the checksum: rot in
-            // it would read as "nothing there yet", and the reader would wait for ever.
-            let has_some = end_offset.is_some() || out.end_offset.is_some();
-            if !has_some && header.base_offset > read.offset {
-                let why = format!(
-                    "a batch of offset {} stands where {} was wanted",
-                    header.base_offset, read.offset
-                );
-                return Err(rotten(here, why));
-            }
+            // The caller asks below the end, so the wanted batch is here: if its end offset rotted, this is not "nothing yet".
             if !has_some && rest.len() >= size {
                 let batch = RawBatch { header, bytes: chunk.slice(here..here + size) };
                 check(&batch, read).map_err(|why| rotten(here, why))?;
@@ -199,6 +205,19 @@ fn take_batches(
         out.push(end_offset, chunk.slice(from..here));
     }
     Ok(taken)
+}
+
+/// Whether a batch begins where the one before it in the chunk ends; the first one not after what is wanted.
+fn is_in_its_place(
+    header: &BatchHeader,
+    expected: Option<Offset>,
+    has_some: bool,
+    read: &SegmentRead,
+) -> bool {
+    match expected {
+        Some(expected) => header.base_offset == expected,
+        None => has_some || header.base_offset <= read.offset,
+    }
 }
 
 fn check(batch: &RawBatch, read: &SegmentRead) -> Result<(), String> {

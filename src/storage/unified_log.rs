@@ -232,6 +232,7 @@ impl UnifiedLog {
                 max_bytes,
                 first_batch_whole: true,
                 verify: true,
+                is_gapless: true,
             };
             let found = read_batches(&self.files, read).await;
             let found = found.map_err(|error| error.into_storage(&self.files))?;
@@ -289,6 +290,7 @@ impl UnifiedLog {
                 max_bytes: 1 << 20,
                 first_batch_whole: true,
                 verify: false,
+                is_gapless: false,
             };
             let found = read_batches(&self.files, read).await;
             let found = found.map_err(|error| error.into_storage(&self.files))?;

@@ -16,6 +16,7 @@ use crate::verdict::{SeedRun, VariantRun};
 
 /// What a repro file says.
 struct Repro {
+    scenario: String,
     path: String,
     seed: u64,
     resolved: Value,
@@ -69,6 +70,7 @@ fn run(repro: &Repro, resolved: Value) -> Result<VariantRun, Stop> {
     let name = format!("{}.resolved.json", repro.path);
     let mut scenario = Scenario::load(&name, &text, &[]).map_err(Stop::bad_input)?;
     scenario.path.clone_from(&repro.path);
+    scenario.name.clone_from(&repro.scenario);
     let jobs = [job(&Arc::new(scenario), None, repro.seed, true)];
     let options =
         Options { jobs: 1, until_failure: false, time_budget: None, check_determinism: false };
@@ -117,6 +119,7 @@ fn read_repro(file: &Path) -> Result<Repro, Stop> {
     let list =
         |key: &str| value.get(key).and_then(Value::as_array).cloned().ok_or_else(|| missing(key));
     Ok(Repro {
+        scenario: text("scenario")?,
         path: text("path")?,
         seed: text("seed")?.parse().map_err(|_| missing("seed"))?,
         resolved: value.get("resolved").cloned().ok_or_else(|| missing("resolved"))?,

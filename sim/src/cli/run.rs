@@ -139,9 +139,11 @@ fn show(args: &RunArgs, scenarios: &[Arc<Scenario>], runs: &[VariantRun]) -> Res
                 } else {
                     text::variant(run) + "\n"
                 });
-                for line in leave(args, scenarios, run)? {
-                    print(&line);
+                let kept = leave(args, scenarios, run)?;
+                if !kept.is_empty() {
+                    print(&format!("   at commit {}\n", keep::commit()));
                 }
+                kept.iter().for_each(|line| print(line));
             }
             if !args.quiet {
                 print(&text::summary(runs));

@@ -114,7 +114,7 @@ impl PartitionHandle {
     ) -> Result<(ReadAnswer, Option<Offset>), ErrorCode> {
         let mut offset = request.offset;
         for _ in 0..ATTEMPTS_MAX {
-            let (mut answer, plan) = {
+            let (mut answer, plan, is_gapless) = {
                 let inner = self.lock();
                 inner.machine.check_leader(request.leader_epoch)?;
                 inner.machine.check_offset(request.offset)?;
@@ -123,7 +123,8 @@ impl PartitionHandle {
                 if offset >= end_offset {
                     return Ok((answer, None));
                 }
-                (answer, inner.plan(offset, end_offset, &request))
+                let is_gapless = !inner.config.cleanup_policy.compact;
+                (answer, inner.plan(offset, end_offset, &request), is_gapless)
             };
             match plan {
                 Plan::Memory(read) => return Ok((answer.with(&read), read.end_offset)),
@@ -138,6 +139,7 @@ impl PartitionHandle {
                         max_bytes: request.max_bytes,
                         first_batch_whole: request.first_batch_whole,
                         verify: self.options.fetch_verify,
+                        is_gapless,
                     };
                     let read = read_batches(&self.files, read).await;
                     if self.is_outdated(generation, request.offset)? {
