@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ottla::types::{
-    LeaderEpoch, Observation, Offset, ProducerId, ProducerStamp, Sequence, TopicId,
+    LeaderEpoch, Observation, Offset, ProducerEpoch, ProducerId, ProducerStamp, Sequence, TopicId,
     TopicIdPartition, Uuid,
 };
 
+use super::disk_logs::SegmentFile;
+use super::segment_reader::FileBatch;
 use super::{Event, Occurrence, Stop};
 use crate::world::NodeId;
 
@@ -42,7 +44,7 @@ impl GhostBatch {
 /// A node's copy of a partition, as it said it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GhostLog {
-    /// What is in it, in order. Batches that the testbed did not see written are not here.
+    /// What is in it, in order: what the node told of, and what was found on its disk after it stopped.
     pub batches: Vec<GhostBatch>,
     /// The first offset that can be read.
     pub start: Offset,
@@ -52,6 +54,8 @@ pub struct GhostLog {
     pub high_watermark: Option<Offset>,
     /// Below it everything was said to be durable.
     pub synced_end: Offset,
+    /// Whether the node has opened it since it started.
+    pub is_open: bool,
     /// Where the last recovery ended, until something was appended, cut or removed.
     pub recovered_end: Option<Offset>,
     /// Producers whose state was dropped as idle: anything is a first sequence again.
@@ -129,6 +133,26 @@ impl Ghost {
         self.log_mut(node, partition).dir = Some(dir);
     }
 
+    /// Takes in whole batches that stand in the files behind the end that the node told of.
+    pub(super) fn learn_untold(
+        &mut self,
+        node: NodeId,
+        partition: TopicIdPartition,
+        segments: &[SegmentFile],
+    ) {
+        let Some(log) = self.logs.get_mut(&(node, partition)) else { return };
+        let in_files = segments.iter().flat_map(|segment| &segment.content.batches);
+        for batch in in_files.take_while(|batch| batch.crc_holds).filter_map(untold) {
+            if batch.base_offset != log.end {
+                continue;
+            }
+            self.written.entry((partition, batch.leader_epoch, batch.base_offset)).or_insert(batch);
+            log.end = batch.end_offset;
+            log.recovered_end = None;
+            log.batches.push(batch);
+        }
+    }
+
     /// The name of a partition for people: `orders-0`.
     #[must_use]
     pub fn name(&self, partition: TopicIdPartition) -> String {
@@ -156,6 +180,8 @@ impl Ghost {
                 let state = self.nodes.entry(node).or_default();
                 state.is_running = true;
                 state.failed_dirs.clear();
+                let of_node = self.logs.iter_mut().filter(|((owner, _), _)| *owner == node);
+                of_node.for_each(|(_, log)| log.is_open = false);
             }
             Event::Stopped(stop) => {
                 let state = self.nodes.entry(node).or_default();
@@ -201,6 +227,7 @@ impl Ghost {
                 }
                 log.batches.push(batch);
                 log.end = end_offset;
+                log.is_open = true;
                 log.recovered_end = None;
             }
             Observation::HighWatermarkAdvanced { partition, to, .. }
@@ -223,6 +250,7 @@ impl Ghost {
                 log.end = log_end_offset;
                 log.high_watermark = None;
                 log.synced_end = log.synced_end.min(log_end_offset);
+                log.is_open = true;
                 log.recovered_end = Some(log_end_offset);
             }
             Observation::LogTruncated { partition, to, .. }
@@ -249,6 +277,21 @@ impl Ghost {
             _ => {}
         }
     }
+}
+
+/// A batch as the oracle's reader found it.
+fn untold(batch: &FileBatch) -> Option<GhostBatch> {
+    let producer = ProducerId::from_wire(batch.producer_id)
+        .zip(ProducerEpoch::from_wire(batch.producer_epoch))
+        .zip(Sequence::from_wire(batch.base_sequence))
+        .map(|((id, epoch), base_sequence)| ProducerStamp { id, epoch, base_sequence });
+    Some(GhostBatch {
+        base_offset: Offset::from_wire(batch.base_offset)?,
+        end_offset: Offset::from_wire(batch.end_offset)?,
+        leader_epoch: LeaderEpoch::from_wire(batch.leader_epoch)?,
+        producer,
+        crc: batch.crc,
+    })
 }
 
 impl GhostLog {

@@ -11,6 +11,7 @@ pub mod ghost;
 mod history_order;
 mod history_records;
 mod r12_offsets_in_order;
+mod r15_ack_rule;
 mod r3_one_record;
 mod s1_recovery_idempotent;
 mod s2_recovered_prefix;
@@ -118,6 +119,7 @@ type DiskCheck = fn(&Ghost, &dyn Disks, NodeId, SimTime, &mut Vec<Violation>);
 const EVENT_CHECKS: &[EventCheck] = &[
     r3_one_record::at_event,
     r12_offsets_in_order::at_event,
+    r15_ack_rule::at_event,
     s1_recovery_idempotent::at_event,
     s2_recovered_prefix::at_event,
     s4_segments_tile::at_event,
@@ -128,6 +130,7 @@ const EVENT_CHECKS: &[EventCheck] = &[
 
 const DISK_CHECKS: &[DiskCheck] = &[
     r3_one_record::on_disk,
+    s2_recovered_prefix::on_disk,
     s3_indexes_agree::on_disk,
     s4_segments_tile::on_disk,
     s5_clean_shutdown::on_disk,
@@ -183,10 +186,16 @@ impl Checkers {
         self.keep(found);
     }
 
-    /// Learns which partition lies in which log directory: to be called when topics were created and at each disk fault.
+    /// Learns which partition lies in which log directory: to be called when topics were created and at each disk fault. Of a
+    /// node that has stopped it also learns the whole batches that reached the disk before the node could say so.
     pub fn learn_places(&mut self, disks: &dyn Disks, node: NodeId) {
         let log_dirs = disks.log_dirs(node);
+        let has_stopped =
+            self.ghost.node(node).is_some_and(|state| !state.is_running && !state.has_rot);
         for files in disk_logs::each_partition(disks, node) {
+            if has_stopped {
+                self.ghost.learn_untold(node, files.partition, &files.segments);
+            }
             let dir = log_dirs.iter().position(|dir| files.directory.starts_with(dir));
             if let Some(dir) = dir.and_then(|dir| u32::try_from(dir).ok()) {
                 self.ghost.place(node, files.partition, dir);

@@ -1,9 +1,11 @@
 //! S2: a recovered log ends at the end of a batch and holds every byte that was said to be durable; after the mere death of the
-//! process it holds everything that was written, since the page cache survives.
+//! process it holds everything that was written, since the page cache survives. And every batch that it keeps is whole.
 
 use ottla::types::Observation;
 
-use super::{Event, Ghost, Occurrence, Stop, Violation};
+use super::disk_logs::each_partition;
+use super::{Disks, Event, Ghost, Occurrence, Stop, Violation};
+use crate::world::{NodeId, SimTime};
 
 /// A recovery that lost too much, or cut through a batch.
 pub(super) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
@@ -51,5 +53,37 @@ pub(super) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
             "recovery cut through a batch".to_owned(),
             format!("the recovered log ends at {log_end_offset}, where no batch ends"),
         );
+    }
+}
+
+/// A log in use with a batch that is not what its checksum says: recovery took a torn batch for a whole one.
+pub(super) fn on_disk(
+    ghost: &Ghost,
+    disks: &dyn Disks,
+    node: NodeId,
+    at: SimTime,
+    out: &mut Vec<Violation>,
+) {
+    let Some(state) = ghost.node(node) else { return };
+    if state.has_rot || !state.is_running || !state.failed_dirs.is_empty() {
+        return;
+    }
+    let is_open = |partition| ghost.log(node, partition).is_some_and(|log| log.is_open);
+    for files in each_partition(disks, node).into_iter().filter(|files| is_open(files.partition)) {
+        for segment in &files.segments {
+            let torn = segment.content.batches.iter().find(|batch| !batch.crc_holds);
+            let Some(torn) = torn else { continue };
+            out.push(Violation {
+                check: "S2",
+                at,
+                node: Some(node),
+                partition: Some(ghost.name(files.partition)),
+                what: format!(
+                    "the log in use keeps {}..{}, whose bytes do not have their checksum",
+                    torn.base_offset, torn.end_offset
+                ),
+                evidence: vec![format!("{} at byte {}", segment.path.display(), torn.position)],
+            });
+        }
     }
 }

@@ -135,6 +135,15 @@ fn r3_sees_two_records_at_one_place() {
 }
 
 #[test]
+fn r15_sees_an_acknowledgement_of_what_is_not_written_or_not_committed() {
+    assert_eq!(fired(&[Event::Started, appended(0, 2, 1, None), acked(2, 3)]), ["R15"]);
+    let committed = [Event::Started, appended(0, 2, 1, None), watermark(0, 2)];
+    assert!(fired(&[&committed[..], &[acked(0, 2)]].concat()).is_empty());
+    let ahead = [appended(2, 4, 2, None), acked(2, 4)];
+    assert_eq!(fired(&[&committed[..], &ahead].concat()), ["R15"]);
+}
+
+#[test]
 fn r12_sees_a_watermark_beyond_the_log_and_a_fetch_beyond_the_watermark() {
     assert_eq!(fired(&[Event::Started, appended(0, 2, 1, None), watermark(0, 3)]), ["R12"]);
     let served = Event::Observed(Observation::FetchServed {
@@ -310,6 +319,55 @@ fn disks_in_order_fire_nothing() {
 }
 
 #[test]
+fn batches_that_a_kill_left_untold_are_learnt_from_the_disk() {
+    let mut files = Files::with_partition();
+    let told = batch(0, 2, Some((9, 0, 0)));
+    let crc = u32::from_be_bytes(told[17..21].try_into().unwrap());
+    let untold = batch(2, 5, Some((9, 0, 2)));
+    files.put(LOG, [told, untold].concat());
+    let first = appended(0, 2, crc, Some(stamp(0, 0)));
+    let duplicate = |base| {
+        Event::Observed(Observation::ProduceDuplicate {
+            partition: partition(),
+            base_offset: Offset::new(base),
+            producer: stamp(0, 2),
+        })
+    };
+    let fired_with = |last: Event| {
+        let mut checkers = Checkers::new();
+        let tell = |checkers: &mut Checkers, event| {
+            checkers.on_event(&Occurrence { at: SimTime(0), node: NODE, event })
+        };
+        for event in [Event::Started, first, Event::Stopped(Stop::Kill)] {
+            tell(&mut checkers, event);
+        }
+        checkers.learn_places(&files, NODE);
+        for event in [Event::Started, recovered(5), last] {
+            tell(&mut checkers, event);
+        }
+        names(checkers.violations())
+    };
+    assert!(fired_with(duplicate(2)).is_empty());
+    assert!(fired_with(appended(5, 6, 1, Some(stamp(0, 5)))).is_empty());
+    assert_eq!(fired_with(duplicate(1)), ["T15"]);
+    assert_eq!(fired_with(appended(5, 6, 1, Some(stamp(0, 2)))), ["T14"]);
+}
+
+#[test]
+fn s2_sees_a_torn_batch_that_was_kept() {
+    let mut files = Files::with_partition();
+    let mut torn = segment(&[(0, 2), (2, 5)]);
+    *torn.last_mut().unwrap() ^= 1;
+    files.put(LOG, torn);
+    let open = [Event::Started, recovered(5)];
+    assert_eq!(files.fired(&open), ["S2"]);
+    assert!(files.fired(&[&open[..], &[Event::DiskRotted]].concat()).is_empty());
+    // Before the log is opened anew it may end in whatever the power loss left.
+    let restarted = [Event::Stopped(Stop::PowerLoss), Event::Started];
+    assert!(files.fired(&[&open[..], &restarted].concat()).is_empty());
+}
+
+#[test]
 fn r3_sees_another_record_on_disk() {
     let mut files = Files::with_partition();
     files.put(LOG, segment(&[(0, 2)]));
@@ -372,6 +430,7 @@ fn s9_sees_an_acknowledgement_on_a_failed_directory() {
     };
     tell(&mut checkers, Event::Started);
     checkers.learn_places(&files, NODE);
+    tell(&mut checkers, appended(0, 2, 1, None));
     tell(&mut checkers, acked(0, 1));
     assert!(checkers.violations().is_empty());
     tell(&mut checkers, Event::DiskFailed { log_dir: 0 });

@@ -882,6 +882,10 @@ pub const INVARIANTS: &[(&str, &str)] = &[
         "R12",
         "Log start offset <= high watermark <= log end offset, and the last record below the high watermark can be read if it is retained.",
     ),
+    (
+        "R15",
+        "A producer is told OK only of what its leader's log holds, and with acks=all only of what is below the high watermark.",
+    ),
     ("S1", "Recovery is idempotent, a crash in the middle of recovery included."),
     (
         "S2",
