@@ -121,6 +121,7 @@ mod tests {
                 trace_hash: "x".into(),
                 trace_entries: 1,
                 lasted: Span::ZERO,
+                frames: 0,
                 history: Vec::new(),
                 marks: Vec::new(),
                 nondeterminism: None,

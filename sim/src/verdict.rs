@@ -88,6 +88,8 @@ pub struct SeedRun {
     pub trace_entries: u64,
     /// How long the world lasted, in its own time.
     pub lasted: Span,
+    /// How many frames of Kafka's protocol began to travel.
+    pub frames: u64,
     /// Client operations, a line of JSON each, where the run is to be kept.
     pub history: Vec<String>,
     /// Rare branches of the product that were reached.

@@ -2,6 +2,7 @@
 //!
 //! Standard output holds what is asked for, the same bytes for the same seeds; progress and timings go to standard error.
 
+mod bench;
 mod check;
 mod explain;
 mod files;
@@ -46,6 +47,8 @@ enum Command {
     Replay(ReplayArgs),
     /// Rewrites reports/ from the first ten seeds of each scenario
     Report(ReportArgs),
+    /// Measures how much simulated time a second of CPU buys
+    Bench(BenchArgs),
 }
 
 #[derive(Debug, Args)]
@@ -137,6 +140,18 @@ struct ReportArgs {
     jobs: Option<usize>,
 }
 
+#[derive(Debug, Args)]
+struct BenchArgs {
+    /// Measures this scenario file [default: one broker, one producer, one consumer, 50 records/s]
+    scenario: Option<PathBuf>,
+    /// How many seeds, one after another
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
+    seeds: u32,
+    /// Sets a value of the scenario: /run-for=1h
+    #[arg(long = "set", value_name = "/PTR=VALUE")]
+    set: Vec<String>,
+}
+
 fn parse_duration(text: &str) -> Result<Duration, String> {
     Span::parse(text).map(Span::as_duration)
 }
@@ -174,6 +189,7 @@ pub fn main() -> u8 {
         Command::Explain(args) => explain::explain(args.name.as_deref()),
         Command::Replay(args) => replay::replay(&args.file),
         Command::Report(args) => report::report(&args),
+        Command::Bench(args) => bench::bench(&args),
     };
     match done {
         Ok(exit_code) => exit_code,

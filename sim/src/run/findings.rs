@@ -26,6 +26,8 @@ pub(super) struct Findings<'a> {
     pub(super) history: &'a History,
     /// When the world ended.
     pub(super) end: SimTime,
+    /// How many frames began to travel.
+    pub(super) frames: u64,
 }
 
 impl Findings<'_> {
@@ -56,6 +58,7 @@ impl Findings<'_> {
             trace_hash: trace.map(|trace| trace.hash.to_string()).unwrap_or_default(),
             trace_entries: trace.map_or(0, |trace| trace.entries),
             lasted: Span::from_nanos(self.end.nanos()),
+            frames: self.frames,
             history: self.history_lines(),
             marks,
             nondeterminism: None,

@@ -76,12 +76,14 @@ pub fn run_once(job: &Job) -> (SeedRun, Option<TraceResult>) {
         history: history.clone(),
     };
     let ended = crate::world::run(options, move |world| async move { parts.run(world).await });
+    let frames = ended.as_ref().map_or(0, |ended| ended.frames);
     let (finished, marks, trace, end) = match ended {
         Ok(ended) => (ended.value.0, ended.value.1, Some(ended.trace), ended.lasted),
         Err(failed) => (testbed_panicked(&failed.message), Vec::new(), None, SimTime::default()),
     };
     let history = history.lock();
-    let findings = findings::Findings { job, plan: &plan, ears: &ears, history: &history, end };
+    let findings =
+        findings::Findings { job, plan: &plan, ears: &ears, history: &history, end, frames };
     let run = findings.judge(finished, trace.as_ref(), marks);
     drop(history);
     (run, trace)

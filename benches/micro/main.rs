@@ -1,0 +1,13 @@
+//! Micro-benchmarks of what touches no file: `cargo bench --bench micro`.
+//!
+//! What touches files is measured against the kernel's own calls: `benches/io_ratios`.
+
+#[cfg(not(madsim))]
+mod batch;
+#[cfg(not(madsim))]
+mod codec;
+
+fn main() {
+    #[cfg(not(madsim))]
+    divan::main();
+}
