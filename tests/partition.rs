@@ -1,5 +1,10 @@
 //! A partition on the real disk, used from several threads at once: nothing is lost, doubled, torn or forgotten.
 #![cfg(not(madsim))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "the set-up of a test fails the test, and this one runs in real time"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

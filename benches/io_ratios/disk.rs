@@ -40,7 +40,7 @@ impl Disk for BenchDisk {
             Io::Ready(Ok(file)) => {
                 Io::ok(Arc::new(Segment { under: Some(file), length: AtomicU64::new(0) }))
             }
-            other => other,
+            other @ (Io::Ready(Err(_)) | Io::Pending(_)) => other,
         }
     }
 

@@ -57,6 +57,7 @@ pub(crate) fn run(dir: &Path, rounds: usize) {
 }
 
 /// A loopback connection whose other end is read and thrown away, by another thread.
+#[expect(clippy::disallowed_methods, reason = "a benchmark stands outside the node's world")]
 fn sink() -> (TcpStream, std::thread::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("it has an address");
