@@ -19,7 +19,6 @@ fn sim(arguments: &[&str]) -> Output {
     output
 }
 
-#[expect(clippy::disallowed_methods, reason = "the test's own directory, in the real world")]
 fn remove(directory: &Path) -> std::io::Result<()> {
     std::fs::remove_dir_all(directory)
 }
