@@ -158,6 +158,14 @@ mod tests {
 
     #[test]
     fn an_action_is_explained_with_its_keys() {
-        expect_test::expect![""].assert_eq(&meanings("corrupt").concat());
+        expect_test::expect![[r#"
+            corrupt (action)
+              Flips bits in a file, as a rotting disk does: unseen until it is read.
+                target (required): Which nodes.
+                log-dir: Only this entry of `log.dirs`, from 0. Default: all.
+                file (required): The file below the log directory; `*` stands for any text: `orders-0/*.log`.
+                bits: How many bits. Default 1.
+        "#]]
+        .assert_eq(&meanings("corrupt").concat());
     }
 }
