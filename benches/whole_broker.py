@@ -11,12 +11,14 @@ recovery  the same after `kill -9`, with --gigabytes in one partition.
 
 import argparse
 import os
+import resource
 import shutil
 import signal
 import socket
 import statistics
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -164,6 +166,30 @@ def produce(options, server, record, batch, gigabytes):
     return cpu / gigabytes, cpu * 1e6 / requests
 
 
+# What storing costs at least: the same bytes by `pwrite` into a new file, made durable every 64 MiB as the broker does.
+WRITE = """
+import os, sys
+path, batch, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+data, file, synced = os.urandom(batch), os.open(path, os.O_CREAT | os.O_WRONLY), 0
+for index in range(count):
+    os.pwrite(file, data, index * batch)
+    if (index + 1) * batch - synced > 64 << 20:
+        os.fdatasync(file)
+        synced = (index + 1) * batch
+"""
+
+
+def write(options, batch, gigabytes):
+    """CPU seconds a GB, and CPU microseconds a write."""
+    path, count = os.path.join(options.dir, "bench-write"), int(gigabytes * 1e9 / batch)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(["taskset", "-c", "0", sys.executable, "-c", WRITE, path, str(batch), str(count)], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    os.unlink(path)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return cpu / gigabytes, cpu * 1e6 / count
+
+
 def consume(options, server, record, batch, gigabytes):
     before = cpu_seconds(server.pid)
     ottla(options, server.port, "bench", "consume", "--messages", int(gigabytes * 1e9 / record * 0.99))
@@ -172,10 +198,11 @@ def consume(options, server, record, batch, gigabytes):
 
 def load(options):
     names = ["echo", "ottla"] + (["discarding"] if options.discarding else []) + (["kafka"] if options.kafka else [])
-    servers = [Server(name, options) for name in names]
-    brokers = [server for server in servers if server.name != "echo"]
-    results = {}
+    servers, results = [], {}
     try:
+        for name in names:
+            servers.append(Server(name, options))
+        brokers = [server for server in servers if server.name != "echo"]
         for server in servers:
             if server.name != "echo":
                 ottla(options, server.port, "topic", "create", "bench", "-p", 1)
@@ -187,6 +214,8 @@ def load(options):
                 for broker in brokers:
                     ottla(options, broker.port, "topic", "delete", "bench")
                     ottla(options, broker.port, "topic", "create", "bench", "-p", 1)
+                time.sleep(1)  # what was deleted goes in the background
+                results.setdefault(("produce " + name, "pwrite"), []).append(write(options, batch, gigabytes))
                 for server in servers:
                     measured = produce(options, server, record, batch, gigabytes)
                     results.setdefault(("produce " + name, server.name), []).append(measured)

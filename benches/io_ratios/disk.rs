@@ -18,7 +18,7 @@ pub(crate) enum Segments {
     Discarded,
 }
 
-/// The real disk, but for segments.
+/// The real disk, but for segments of topics.
 pub(crate) struct BenchDisk {
     pub(crate) real: Arc<dyn Disk>,
     pub(crate) segments: Segments,
@@ -26,7 +26,9 @@ pub(crate) struct BenchDisk {
 
 impl Disk for BenchDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> Io<Arc<dyn File>> {
-        let is_segment = path.extension().is_some_and(|extension| extension == "log");
+        let is_metadata = path.to_string_lossy().contains("__cluster_metadata");
+        let is_segment =
+            !is_metadata && path.extension().is_some_and(|extension| extension == "log");
         let under = match &self.segments {
             Segments::Recycled(file) if is_segment => file,
             Segments::Discarded if is_segment => {
@@ -36,12 +38,12 @@ impl Disk for BenchDisk {
                 return self.real.open(path, mode);
             }
         };
-        match self.real.open(under, OpenMode::ReadWrite) {
-            Io::Ready(Ok(file)) => {
-                Io::ok(Arc::new(Segment { under: Some(file), length: AtomicU64::new(0) }))
-            }
-            other @ (Io::Ready(Err(_)) | Io::Pending(_)) => other,
-        }
+        let Io::Ready(opened) = self.real.open(under, OpenMode::ReadWrite) else {
+            unreachable!("the real disk opens at the call");
+        };
+        Io::Ready(opened.map(|file| -> Arc<dyn File> {
+            Arc::new(Segment { under: Some(file), length: AtomicU64::new(0) })
+        }))
     }
 
     fn create_dir_all(&self, path: &Path) -> Io<()> {

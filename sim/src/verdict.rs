@@ -90,7 +90,7 @@ pub struct SeedRun {
     pub lasted: Span,
     /// How many frames of Kafka's protocol began to travel.
     pub frames: u64,
-    /// Client operations, a line of JSON each, where the run is to be kept.
+    /// Client operations, a line of JSON each, where the run is to be kept: asked for, or red.
     pub history: Vec<String>,
     /// Rare branches of the product that were reached.
     pub marks: Vec<&'static str>,

@@ -44,6 +44,8 @@ pub struct BatchesRead {
     pub bytes: usize,
     /// The end offset of the last batch; `None` where none was read.
     pub end_offset: Option<Offset>,
+    /// Where in the segment the batch after the last one begins; of no meaning where none was read.
+    pub next_position: u64,
     /// Whether the segment has nothing more for this reader: reading may go on in the next one.
     pub segment_ended: bool,
 }
@@ -103,7 +105,7 @@ pub async fn read_batches(files: &LogFiles, read: SegmentRead) -> Result<Batches
                 };
                 position += u64::from(batch.header.size_in_bytes);
                 if batch.header.end_offset() > read.offset {
-                    out.push(batch.header.end_offset(), batch.bytes);
+                    out.push(batch.header.end_offset(), batch.bytes, position);
                     return Ok(out);
                 }
             }
@@ -115,9 +117,10 @@ pub async fn read_batches(files: &LogFiles, read: SegmentRead) -> Result<Batches
 }
 
 impl BatchesRead {
-    fn push(&mut self, end_offset: Offset, bytes: Bytes) {
+    fn push(&mut self, end_offset: Offset, bytes: Bytes, next_position: u64) {
         self.bytes += bytes.len();
         self.end_offset = Some(end_offset);
+        self.next_position = next_position;
         self.slices.push(bytes);
     }
 }
@@ -202,7 +205,7 @@ fn take_batches(
         }
     };
     if let Some(end_offset) = end_offset {
-        out.push(end_offset, chunk.slice(from..here));
+        out.push(end_offset, chunk.slice(from..here), at + here as u64);
     }
     Ok(taken)
 }

@@ -46,6 +46,8 @@ impl GhostBatch {
 pub struct GhostLog {
     /// What is in it, in order: what the node told of, and what was found on its disk after it stopped.
     pub batches: Vec<GhostBatch>,
+    /// Those of idempotent producers; of two with the same stamp the first.
+    stamps: BTreeMap<ProducerStamp, GhostBatch>,
     /// The first offset that can be read.
     pub start: Offset,
     /// After the last record.
@@ -149,7 +151,7 @@ impl Ghost {
             self.written.entry((partition, batch.leader_epoch, batch.base_offset)).or_insert(batch);
             log.end = batch.end_offset;
             log.recovered_end = None;
-            log.batches.push(batch);
+            log.push(batch);
         }
     }
 
@@ -225,7 +227,7 @@ impl Ghost {
                 if let Some(producer) = producer {
                     log.expired.remove(&producer.id);
                 }
-                log.batches.push(batch);
+                log.push(batch);
                 log.end = end_offset;
                 log.is_open = true;
                 log.recovered_end = None;
@@ -295,11 +297,31 @@ fn untold(batch: &FileBatch) -> Option<GhostBatch> {
 }
 
 impl GhostLog {
+    fn push(&mut self, batch: GhostBatch) {
+        self.batches.push(batch);
+        if let Some(stamp) = batch.producer {
+            self.stamps.entry(stamp).or_insert(batch);
+        }
+    }
+
     /// Drops what stands at or after `end`.
     fn cut_to(&mut self, end: Offset) {
         let before = self.batches.len();
         self.batches.retain(|batch| batch.end_offset <= end);
+        self.stamps.retain(|_, batch| batch.end_offset <= end);
         self.was_cut |= self.batches.len() < before;
+    }
+
+    /// The newest epoch of a producer that stands in the log.
+    #[must_use]
+    pub fn newest_epoch(&self, producer: ProducerId) -> Option<ProducerEpoch> {
+        let last = ProducerStamp {
+            id: producer,
+            epoch: ProducerEpoch::new(i16::MAX),
+            base_sequence: Sequence::new(i32::MAX),
+        };
+        let (newest, _) = self.stamps.range(..=last).next_back()?;
+        (newest.id == producer).then_some(newest.epoch)
     }
 
     /// The last batch of a producer that is in the log, of its newest epoch.
@@ -313,7 +335,7 @@ impl GhostLog {
     /// Where a batch of a producer stands.
     #[must_use]
     pub fn find(&self, stamp: ProducerStamp) -> Option<&GhostBatch> {
-        self.batches.iter().find(|batch| batch.producer == Some(stamp))
+        self.stamps.get(&stamp)
     }
 
     /// Whether a batch ends or begins at `offset`, or the log does.

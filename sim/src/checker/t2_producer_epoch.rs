@@ -16,14 +16,7 @@ pub(super) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
         return;
     };
     let Some(log) = ghost.log(occurrence.node, partition) else { return };
-    let newest = log
-        .batches
-        .iter()
-        .filter_map(|batch| batch.producer)
-        .filter(|known| known.id == stamp.id)
-        .map(|known| known.epoch)
-        .max();
-    if let Some(newest) = newest
+    if let Some(newest) = log.newest_epoch(stamp.id)
         && stamp.epoch < newest
         && !log.expired.contains(&stamp.id)
     {

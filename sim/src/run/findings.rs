@@ -46,7 +46,7 @@ impl Findings<'_> {
         let variant = self.job.variant.as_deref();
         let evidence = Evidence { events: &events, stats: &stats, violations: &violations };
         let measured = measure_all(self.plan, variant, evidence);
-        SeedRun {
+        let mut run = SeedRun {
             seed: self.job.seed,
             variant: self.job.variant.clone(),
             plan: (**self.plan).clone(),
@@ -59,12 +59,16 @@ impl Findings<'_> {
             trace_entries: trace.map_or(0, |trace| trace.entries),
             lasted: Span::from_nanos(self.end.nanos()),
             frames: self.frames,
-            history: self.history_lines(),
+            history: Vec::new(),
             marks,
             nondeterminism: None,
             events,
             stats,
+        };
+        if self.job.keeps_all || self.job.is_recording || run.is_red() {
+            run.history = self.history_lines();
         }
+        run
     }
 
     /// What the online checks found, what the history shows, and what was seen at the end; without what the file switches off.

@@ -99,7 +99,8 @@ pub fn run_twice(job: &Job) -> SeedRun {
         return run;
     }
     let recorded = Job { is_recording: true, ..job.clone() };
-    let ((_, one), (_, other)) = (run_once(&recorded), run_once(&recorded));
+    let ((kept, one), (_, other)) = (run_once(&recorded), run_once(&recorded));
+    run.history = kept.history;
     run.nondeterminism = Some(match compare(one.as_ref(), other.as_ref()) {
         Err(named) => named,
         Ok(()) => format!(

@@ -6,6 +6,7 @@
 
 mod append;
 mod read;
+mod read_cursors;
 mod tail_cache;
 mod watch;
 
@@ -33,6 +34,7 @@ use crate::types::{
 
 pub use append::{AppendError, Appending};
 pub use read::{OffsetSpec, ReadAnswer, ReadRequest, ReadUpTo, TimestampedOffset};
+use read_cursors::ReadCursors;
 pub use tail_cache::TailBudget;
 use tail_cache::TailCache;
 pub use watch::{FetchWatch, Watching};
@@ -89,6 +91,7 @@ struct Inner {
     results: BTreeMap<WaiterId, Slot>,
     watches: BTreeMap<WaiterId, Arc<FetchWatch>>,
     tail: TailCache,
+    cursors: ReadCursors,
     /// Who looks again after each event.
     waiting_for_condition: Vec<Waker>,
     after: After,
@@ -195,6 +198,7 @@ impl PartitionHandle {
                 results: BTreeMap::new(),
                 watches: BTreeMap::new(),
                 tail,
+                cursors: ReadCursors::default(),
                 waiting_for_condition: Vec::new(),
                 after: After::default(),
             }),

@@ -1,5 +1,6 @@
 //! Reading: by offset, and offsets by time.
 
+use super::read_cursors::ReadCursor;
 use super::{Inner, PartitionHandle};
 use crate::log::validator::DECOMPRESSED_BYTES_MAX;
 use crate::log::{Lookup, TimestampOffset};
@@ -146,6 +147,7 @@ impl PartitionHandle {
                         continue;
                     }
                     let read = read.map_err(|error| self.read_failed(error))?;
+                    self.remember(offset, segment, generation, &read);
                     match next.filter(|_| read.end_offset.is_none() && read.segment_ended) {
                         Some(next) => offset = next,
                         None => {
@@ -166,6 +168,15 @@ impl PartitionHandle {
         inner.machine.check_leader(None)?;
         inner.machine.check_offset(offset)?;
         Ok(inner.machine.generation() != generation)
+    }
+
+    /// Keeps where a read from `offset` on ended.
+    fn remember(&self, offset: Offset, segment: Offset, generation: u64, read: &BatchesRead) {
+        if let Some(end_offset) = read.end_offset {
+            let position = read.next_position;
+            let next = ReadCursor { offset: end_offset, segment, position, generation };
+            self.lock().cursors.moved(offset, next);
+        }
     }
 
     fn read_failed(&self, error: ReadError) -> ErrorCode {
@@ -318,6 +329,8 @@ impl Inner {
         match self.machine.lookup(offset) {
             Lookup::At { segment, position, size, next } => {
                 let generation = self.machine.generation();
+                let known = self.cursors.position(offset, segment, generation);
+                let position = known.unwrap_or(position);
                 Plan::Disk { segment, position, size, next, generation }
             }
             Lookup::NeedsIndex { segment } => Plan::Index { segment },
