@@ -1,7 +1,7 @@
 //! What happens in a run, as one stream: it wakes the timeline's `when`s, counts for `that = "event"`, and tells the story.
 //!
 //! Node observations, the world's own doings and what clients were told all become [`Event`]s here. Their names and meaning
-//! stand in `scenario/words.rs`. Checkers that need more than a name read the observations themselves.
+//! stand in `scenario/words/`. Checkers that need more than a name read the observations themselves.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

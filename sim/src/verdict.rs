@@ -14,7 +14,7 @@ use crate::stats::{Stats, Totals};
 /// A property that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Which check found it: a name of `scenario/words.rs`.
+    /// Which check found it: a name of `scenario/words/`.
     pub check: &'static str,
     /// When.
     pub at: Span,

@@ -1,5 +1,5 @@
 //! What a scenario file may say, as one table of shapes: it checks files, completes editors (`cargo sim schema`), resolves
-//! draws and explains words. The words themselves stand in `words.rs`.
+//! draws and explains words. The words themselves stand in `words/`.
 
 use serde_json::{Map, Value, json};
 

@@ -1,0 +1,139 @@
+//! What must come of a run.
+
+use serde::Deserialize;
+
+use crate::scenario::condition::Condition;
+use crate::scenario::duration::Span;
+use crate::scenario::target::{PartitionName, Target};
+
+/// What must come of a run.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Expectation {
+    /// What the value must be.
+    pub is: Condition,
+    /// In which seeds.
+    #[serde(default)]
+    pub over_seeds: OverSeeds,
+    /// Only in this variant; `-` is the file as it stands.
+    pub variant: Option<String>,
+    /// Whether it shows that the fault took effect.
+    #[serde(default)]
+    pub bites: bool,
+    /// Why it must be so.
+    pub why: Option<String>,
+    /// Counts only from the first to the second.
+    pub between: Option<(Span, Span)>,
+    /// Counts only up to this time.
+    pub by: Option<Span>,
+    /// Counts only from this time on.
+    pub after: Option<Span>,
+    /// What is measured.
+    #[serde(flatten)]
+    pub kind: ExpectationKind,
+}
+
+/// In which seeds an expectation must hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OverSeeds {
+    /// In each.
+    #[default]
+    Always,
+    /// In at least one.
+    Sometimes,
+    /// In none.
+    Never,
+}
+
+impl OverSeeds {
+    /// Its word in files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::Sometimes => "sometimes",
+            Self::Never => "never",
+        }
+    }
+}
+
+/// Which records, of all.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Of {
+    /// Only of this workload.
+    pub workload: Option<String>,
+    /// Only of this partition.
+    pub partition: Option<PartitionName>,
+    /// Only with this error.
+    pub error: Option<String>,
+}
+
+/// What is measured.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "that", rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "`words/` says what each word and key means")]
+pub enum ExpectationKind {
+    Acked {
+        #[serde(flatten)]
+        of: Of,
+    },
+    AckedLost {
+        #[serde(flatten)]
+        of: Of,
+    },
+    FailedForGood {
+        #[serde(flatten)]
+        of: Of,
+    },
+    Unknown {
+        #[serde(flatten)]
+        of: Of,
+    },
+    UnknownLost {
+        #[serde(flatten)]
+        of: Of,
+    },
+    Error {
+        #[serde(flatten)]
+        of: Of,
+    },
+    DuplicatesInLog {
+        #[serde(flatten)]
+        of: Of,
+    },
+    ReorderedPerKey {
+        #[serde(flatten)]
+        of: Of,
+    },
+    Read {
+        #[serde(flatten)]
+        of: Of,
+    },
+    UnavailableFor {
+        workload: Option<String>,
+    },
+    Latency {
+        workload: Option<String>,
+        #[serde(default = "percentile_default")]
+        percentile: u64,
+    },
+    HwAdvance {
+        partition: Option<PartitionName>,
+    },
+    Converged {},
+    Event {
+        event: String,
+        node: Option<Target>,
+        action: Option<String>,
+        partition: Option<PartitionName>,
+        error: Option<String>,
+    },
+    Violations {
+        check: String,
+    },
+}
+
+fn percentile_default() -> u64 {
+    99
+}

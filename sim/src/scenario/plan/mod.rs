@@ -1,0 +1,333 @@
+//! A scenario as types: what one seed of one variant does. Made from a checked file whose draws are resolved.
+mod expectation;
+mod step;
+
+pub use expectation::{Expectation, ExpectationKind, Of, OverSeeds};
+pub use step::{Action, Direction, DiskOperation, Frames, Scope, Sides, SignedSpan, Step, When};
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::draw::{Draw, Unit};
+use super::duration::Span;
+
+/// What one seed of one variant does.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Plan {
+    /// What the scenario shows.
+    pub claim: String,
+    /// Why it is so.
+    pub why: Option<String>,
+    #[serde(skip)]
+    /// The seed that the draws were resolved with.
+    pub seed: u64,
+    /// How much simulated time the clients work.
+    pub run_for: Span,
+    /// When every fault ends; at the end of `run_for` where the file does not say.
+    pub heal_at: Option<Span>,
+    /// How long after `run_for` the cluster may take to answer everything.
+    #[serde(default = "converge_within_default")]
+    pub converge_within: Span,
+    /// Whether loss is permitted where an expectation declares it.
+    #[serde(default)]
+    pub budget: Budget,
+    /// The nodes.
+    #[serde(default)]
+    pub cluster: ClusterPlan,
+    /// Properties of every broker.
+    #[serde(default)]
+    pub broker_config: Properties,
+    /// How the network behaves when nothing is broken.
+    #[serde(default)]
+    pub network: NetworkPlan,
+    /// How every disk behaves when nothing is broken.
+    #[serde(default)]
+    pub disk: DiskPlan,
+    /// The topics.
+    #[serde(default)]
+    pub topics: BTreeMap<String, TopicPlan>,
+    /// What clients do.
+    #[serde(default)]
+    pub workloads: BTreeMap<String, WorkloadPlan>,
+    /// What is done to them.
+    #[serde(default)]
+    pub timeline: Vec<Step>,
+    /// What must come of it.
+    #[serde(default)]
+    pub expect: Vec<Expectation>,
+    /// Invariants that are switched off.
+    #[serde(default)]
+    pub without: Vec<Without>,
+    /// Kept for the file, not for the run.
+    #[serde(default, rename = "seeds")]
+    _seeds: Value,
+    #[serde(default, rename = "variants")]
+    _variants: Value,
+}
+
+/// One minute: a broker's session, its restart, and a client's retries many times over.
+fn converge_within_default() -> Span {
+    Span::from_secs(60)
+}
+
+impl Plan {
+    /// When every fault ends.
+    #[must_use]
+    pub fn heal_at(&self) -> Span {
+        self.heal_at.unwrap_or(self.run_for)
+    }
+
+    /// The workloads whose acknowledged records the file says may be lost; `None` in it means any workload's.
+    #[must_use]
+    pub fn declared_losses(&self) -> Vec<Option<&str>> {
+        let losses = self.expect.iter().filter_map(|expectation| {
+            let ExpectationKind::AckedLost { of } = &expectation.kind else { return None };
+            expectation.is.admits_more_than_zero().then_some(of.workload.as_deref())
+        });
+        if self.budget == Budget::Beyond { losses.collect() } else { Vec::new() }
+    }
+
+    /// Whether the invariant called `name` is switched off.
+    #[must_use]
+    pub fn is_without(&self, name: &str) -> bool {
+        self.without.iter().any(|without| without.name == name)
+    }
+}
+
+/// Which faults a scenario may hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Budget {
+    /// No acknowledged record may be lost.
+    #[default]
+    Tolerable,
+    /// Loss is permitted where it is declared.
+    Beyond,
+}
+
+/// Properties in Kafka's names, as their files write them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Properties(pub BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for Properties {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let values = BTreeMap::<String, Value>::deserialize(deserializer)?;
+        let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
+        Ok(Self(values.into_iter().map(|(name, value)| (name, text(value))).collect()))
+    }
+}
+
+/// The nodes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct ClusterPlan {
+    /// How many brokers; their ids count from 1.
+    pub brokers: u32,
+    /// How many directories in `log.dirs`.
+    pub log_dirs: u32,
+}
+
+impl Default for ClusterPlan {
+    fn default() -> Self {
+        Self { brokers: 1, log_dirs: 1 }
+    }
+}
+
+/// A distribution over durations, in nanoseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeDraw(pub Draw);
+
+/// A distribution over numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountDraw(pub Draw);
+
+impl<'de> Deserialize<'de> for TimeDraw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        Draw::parse(&value, Unit::Time).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for CountDraw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        Draw::parse(&value, Unit::Count).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// How the network behaves when nothing is broken.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct NetworkPlan {
+    /// One way, for each segment.
+    pub latency: TimeDraw,
+    /// Of each link and direction.
+    pub bandwidth_bytes_per_s: u64,
+    /// The chance that a segment is lost.
+    pub loss: f64,
+}
+
+impl Default for NetworkPlan {
+    fn default() -> Self {
+        Self {
+            latency: TimeDraw(Draw::LogNormal { p50: 300_000, p99: 3_000_000 }),
+            bandwidth_bytes_per_s: 125_000_000,
+            loss: 0.0,
+        }
+    }
+}
+
+/// How every disk behaves when nothing is broken.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct DiskPlan {
+    /// The time of a read.
+    pub read: TimeDraw,
+    /// The time of a write into the page cache.
+    pub write: TimeDraw,
+    /// The time of a sync.
+    pub sync: TimeDraw,
+    /// The size of each log directory's disk; without end where missing.
+    pub capacity_bytes: Option<u64>,
+    /// What a power loss leaves of what was not synced.
+    pub on_power_loss: PowerLoss,
+}
+
+impl Default for DiskPlan {
+    fn default() -> Self {
+        Self {
+            read: TimeDraw(Draw::Fixed(0)),
+            write: TimeDraw(Draw::Fixed(0)),
+            sync: TimeDraw(Draw::Uniform { low: 1_000_000, high: 10_000_000 }),
+            capacity_bytes: None,
+            on_power_loss: PowerLoss::default(),
+        }
+    }
+}
+
+/// What a power loss leaves of what was not synced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PowerLoss {
+    /// Everything.
+    KeepAll,
+    /// Nothing.
+    LoseUnsynced,
+    /// Each block and directory entry goes or stays by a draw.
+    #[default]
+    LoseRandomUnsynced,
+    /// Everything but the end of the last write.
+    TornLastWrite,
+}
+
+/// A topic.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct TopicPlan {
+    /// How many partitions.
+    pub partitions: u32,
+    /// Copies of each.
+    pub replication_factor: u16,
+    /// The topic's properties.
+    pub config: Properties,
+}
+
+impl Default for TopicPlan {
+    fn default() -> Self {
+        Self { partitions: 1, replication_factor: 1, config: Properties::default() }
+    }
+}
+
+/// What the clients of a workload do.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct WorkloadPlan {
+    /// How many clients, each on a machine of its own.
+    #[serde(default = "one")]
+    pub clients: u32,
+    /// The topic they use.
+    pub topic: String,
+    /// When they start.
+    #[serde(default)]
+    pub start_at: Span,
+    /// Their properties.
+    #[serde(default)]
+    pub config: Properties,
+    /// What they do.
+    #[serde(flatten)]
+    pub kind: WorkloadKind,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// What the clients of a workload do.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum WorkloadKind {
+    /// They send.
+    #[serde(rename_all = "kebab-case")]
+    Producer {
+        /// Records a second of each client.
+        #[serde(default = "rate_default")]
+        rate_per_s: u64,
+        /// The size of a value.
+        #[serde(default = "value_bytes_default")]
+        value_bytes: CountDraw,
+        /// How many different keys; 0 for none.
+        #[serde(default = "keys_default")]
+        keys: u64,
+        /// How many records at most.
+        records: Option<u64>,
+    },
+    /// They read.
+    #[serde(rename_all = "kebab-case")]
+    Consumer {
+        /// `*`, or the numbers of partitions.
+        #[serde(default = "assign_default")]
+        assign: String,
+        /// Where they start.
+        #[serde(default)]
+        from: StartFrom,
+    },
+}
+
+fn rate_default() -> u64 {
+    50
+}
+
+fn value_bytes_default() -> CountDraw {
+    CountDraw(Draw::Fixed(100))
+}
+
+fn keys_default() -> u64 {
+    8
+}
+
+fn assign_default() -> String {
+    "*".into()
+}
+
+/// Where a consumer starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartFrom {
+    /// At the start of the log.
+    #[default]
+    Earliest,
+    /// At its end.
+    Latest,
+}
+
+/// An invariant that is switched off.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Without {
+    /// The invariant.
+    pub name: String,
+    /// Why it cannot hold here.
+    pub why: String,
+}

@@ -1,0 +1,164 @@
+//! What a file says must come of a run: `[[expect]]`.
+
+use super::actions::action_names;
+use super::events::event_names;
+use super::invariants::invariants;
+use super::{error_names, optional, required};
+use crate::scenario::schema::{Field, Shape, Tagged, Word};
+
+pub(super) const EXPECTATION: Tagged = Tagged {
+    key: "that",
+    noun: "a kind of expectation",
+    words: EXPECTATIONS,
+    common: &[
+        required(
+            "is",
+            Shape::Condition,
+            "What the value must be: `0`, `\">= 1\"`, `\"<= 2s\"`, `true`, or a list of which it must be one.",
+        ),
+        optional(
+            "over-seeds",
+            Shape::Word { noun: "one of always, sometimes, never", of: over_seeds },
+            "In which seeds: `always` (default), `sometimes` (at least one), `never`.",
+        ),
+        optional(
+            "variant",
+            Shape::Text,
+            "Only in this variant; `\"-\"` is the file as it stands. Default: in all.",
+        ),
+        optional(
+            "bites",
+            Shape::Flag,
+            "Whether this shows that the fault took effect: it must hold in at least half of the seeds.",
+        ),
+        optional("why", Shape::Text, "Why it must be so; printed where it is not."),
+        optional(
+            "between",
+            Shape::Pair(&Shape::Time),
+            "Counts only from the first to the second of two times.",
+        ),
+        optional("by", Shape::Time, "Counts only up to this time."),
+        optional("after", Shape::Time, "Counts only from this time on."),
+    ],
+};
+
+fn over_seeds() -> Vec<&'static str> {
+    vec!["always", "sometimes", "never"]
+}
+
+const OF_WORKLOAD: Field = optional("workload", Shape::Text, "Only of this workload.");
+const OF_PARTITION: Field =
+    optional("partition", Shape::Text, "Only of this partition: `orders-0`.");
+const OF_ERROR: Field = optional(
+    "error",
+    Shape::Word { noun: "an error code", of: error_names },
+    "Only with this error.",
+);
+
+/// The kinds of expectations.
+pub const EXPECTATIONS: &[Word] = &[
+    Word {
+        name: "acked",
+        doc: "How many records producers were told are stored.",
+        fields: &[OF_WORKLOAD, OF_PARTITION],
+    },
+    Word {
+        name: "acked-lost",
+        doc: "How many acknowledged records a fresh reader did not find at the end. Keyed by the record's identity, never by offset: after a loss new records reuse the offsets.",
+        fields: &[OF_WORKLOAD, OF_PARTITION],
+    },
+    Word {
+        name: "failed-for-good",
+        doc: "How many records producers gave up that are surely not in the log.",
+        fields: &[OF_WORKLOAD, OF_PARTITION, OF_ERROR],
+    },
+    Word {
+        name: "unknown",
+        doc: "How many records producers gave up without knowing whether they are in the log.",
+        fields: &[OF_WORKLOAD, OF_PARTITION, OF_ERROR],
+    },
+    Word {
+        name: "unknown-lost",
+        doc: "How many records of unknown outcome a fresh reader did not find at the end.",
+        fields: &[OF_WORKLOAD, OF_PARTITION],
+    },
+    Word {
+        name: "error",
+        doc: "How many answers or outcomes carried an error code.",
+        fields: &[
+            OF_WORKLOAD,
+            OF_PARTITION,
+            required(
+                "error",
+                Shape::Word { noun: "an error code", of: error_names },
+                "The error code.",
+            ),
+        ],
+    },
+    Word {
+        name: "duplicates-in-log",
+        doc: "How many records stand in the log more often than they were sent.",
+        fields: &[OF_WORKLOAD, OF_PARTITION],
+    },
+    Word {
+        name: "reordered-per-key",
+        doc: "How many records stand in the log before one that the same client sent earlier with the same key.",
+        fields: &[OF_WORKLOAD, OF_PARTITION],
+    },
+    Word {
+        name: "read",
+        doc: "How many records consumers were given.",
+        fields: &[OF_WORKLOAD, OF_PARTITION],
+    },
+    Word {
+        name: "unavailable-for",
+        doc: "The longest time in which a workload that was sending got no acknowledgement.",
+        fields: &[OF_WORKLOAD],
+    },
+    Word {
+        name: "latency",
+        doc: "The time from send to acknowledgement, at a quantile.",
+        fields: &[
+            OF_WORKLOAD,
+            optional(
+                "percentile",
+                Shape::Count { min: 1, max: 100 },
+                "Which percentile; 100 is the largest. Default 99.",
+            ),
+        ],
+    },
+    Word {
+        name: "hw-advance",
+        doc: "By how many records the high watermark moved.",
+        fields: &[OF_PARTITION],
+    },
+    Word {
+        name: "converged",
+        doc: "Whether, within `converge-within`, every operation was answered and a fresh reader was given every record.",
+        fields: &[],
+    },
+    Word {
+        name: "event",
+        doc: "How many of an event happened; events of records count records, events of bytes count bytes.",
+        fields: &[
+            required("event", Shape::Word { noun: "an event", of: event_names }, "The event."),
+            OF_PARTITION,
+            OF_ERROR,
+            optional("node", Shape::Text, "Only of this node or client: `brokers(1)`, `writer/0`."),
+            optional(
+                "action",
+                Shape::Word { noun: "an action", of: action_names },
+                "Only faults of this action.",
+            ),
+        ],
+    },
+    Word {
+        name: "violations",
+        doc: "How many violations a check found. For scenarios that show a check at work; a violation fails the run all the same.",
+        fields: &[required(
+            "check",
+            Shape::Word { noun: "an invariant", of: invariants },
+            "The check.",
+        )],
+    },
+];
