@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use ottla::types::{ErrorCode, Observation, Offset, TopicId, TopicIdPartition, TopicPartition};
+use ottla::types::{
+    BrokerSet, ErrorCode, Observation, Offset, PartitionEpoch, TopicId, TopicIdPartition,
+    TopicPartition,
+};
 use tokio::sync::oneshot;
 
 use crate::scenario::duration::Span;
@@ -147,6 +150,8 @@ struct Inner {
     /// Who the world's nodes are.
     nodes: BTreeMap<u32, Who>,
     topics: BTreeMap<TopicId, Arc<str>>,
+    /// The newest version of each partition's ISR that any node told of.
+    isrs: BTreeMap<TopicIdPartition, (PartitionEpoch, BrokerSet)>,
     events: Vec<Event>,
     triggers: Vec<Trigger>,
 }
@@ -246,6 +251,38 @@ impl Recorder {
         }
     }
 
+    /// The ISR changed: told by the first node that knows of it, once.
+    fn isr_event(
+        &self,
+        at: Span,
+        who: &Who,
+        partition: &TopicIdPartition,
+        epoch: PartitionEpoch,
+        isr: BrokerSet,
+        elr: BrokerSet,
+    ) -> Option<Event> {
+        let known = self.lock().isrs.get(partition).copied();
+        if known.is_some_and(|(known, _)| known >= epoch) {
+            return None;
+        }
+        self.lock().isrs.insert(*partition, (epoch, isr));
+        let (_, before) = known?;
+        let kind = if !isr.without(&before).is_empty() {
+            "isr.expanded"
+        } else if before != isr {
+            "isr.shrunk"
+        } else {
+            return None;
+        };
+        let note = if elr.is_empty() {
+            format!("{before} to {isr}")
+        } else {
+            format!("{before} to {isr}, eligible {elr}")
+        };
+        let event = Event::new(at, who.clone(), kind).partition(self.partition(*partition));
+        Some(event.note(note))
+    }
+
     /// At most two events come of one observation.
     #[expect(clippy::too_many_lines, reason = "one flat match: a table of observations")]
     fn events_of(&self, at: Span, who: &Who, observation: &Observation) -> [Option<Event>; 2] {
@@ -282,7 +319,7 @@ impl Recorder {
             Observation::FetchFailed { partition, error } => {
                 of("fetch.failed", partition).error(*error)
             }
-            Observation::HighWatermarkAdvanced { partition, from, to } => {
+            Observation::HighWatermarkAdvanced { partition, from, to, is_leader: true, .. } => {
                 of("hw.advanced", partition)
                     .count(to.saturating_distance(*from))
                     .offsets(*from, *to)
@@ -354,6 +391,53 @@ impl Recorder {
                 event("producer-id.allocated").note(format!("id {producer}"))
             }
             Observation::ConnectionRefused { error } => event("connection.refused").error(*error),
+            Observation::PartitionChanged { partition, partition_epoch, isr, elr, .. } => {
+                return [self.isr_event(at, who, partition, *partition_epoch, *isr, *elr), None];
+            }
+            Observation::BecameLeader { partition, leader_epoch, start_offset, isr, .. } => {
+                of("replica.leads", partition)
+                    .note(format!("epoch {leader_epoch} from offset {start_offset}, isr {isr}"))
+            }
+            Observation::BecameFollower { partition, leader, leader_epoch, .. } => {
+                of("replica.follows", partition).note(match leader {
+                    Some(leader) => format!("broker {leader}, epoch {leader_epoch}"),
+                    None => format!("nobody, epoch {leader_epoch}"),
+                })
+            }
+            Observation::FollowerFetched { partition, replica, fetch_offset, .. } => {
+                of("replica.fetched", partition)
+                    .note(format!("broker {replica} from offset {fetch_offset}"))
+            }
+            Observation::FollowerAppended { partition, base_offset, end_offset, .. } => {
+                of("replica.appended", partition)
+                    .count(end_offset.saturating_distance(*base_offset))
+                    .offsets(*base_offset, *end_offset)
+            }
+            Observation::IsrProposed { partition, isr, .. } => {
+                of("isr.proposed", partition).note(format!("isr {isr}"))
+            }
+            Observation::IsrRefused { partition, error, .. } => {
+                of("isr.refused", partition).error(*error)
+            }
+            Observation::QuorumRoleChanged { epoch, role, .. } => {
+                event("quorum.role").note(format!("{role:?}, epoch {epoch}").to_lowercase())
+            }
+            Observation::VoteGranted { epoch, candidate, is_pre_vote: false, .. } => {
+                event("vote.granted").note(format!("to {candidate}, epoch {epoch}"))
+            }
+            Observation::MetadataSnapshotLoaded { end_offset, .. } => {
+                event("metadata.snapshot-loaded").note(format!("up to {end_offset}"))
+            }
+            // What every node repeats of the same fact, or what only checks want to know.
+            Observation::HighWatermarkAdvanced { is_leader: false, .. }
+            | Observation::MinIsrChanged { .. }
+            | Observation::RegistrationChanged { .. }
+            | Observation::RegistrationRemoved { .. }
+            | Observation::IsrCommitted { .. }
+            | Observation::VoteGranted { is_pre_vote: true, .. }
+            | Observation::MetadataAppended { .. }
+            | Observation::QuorumHighWatermark { .. }
+            | Observation::MetadataApplied { .. } => return [None, None],
         };
         [Some(one), None]
     }

@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::image::{BrokerRegistration, ConfigResource, MetadataImage, PartitionImage, TopicImage};
-use crate::types::{BrokerId, Observation, PartitionIndex, TopicId, TopicIdPartition};
+use super::records::LeaderRecoveryState;
+use crate::types::{BrokerId, BrokerSet, Observation, PartitionIndex, TopicId, TopicIdPartition};
 
 /// A partition that is new, changed or gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -188,6 +189,37 @@ impl MetadataDelta {
                 leader: now.leader,
                 leader_epoch: now.leader_epoch,
                 unclean: delta.before.as_ref().is_some_and(|old| is_unclean(old, now)),
+            });
+        }
+    }
+}
+
+impl MetadataDelta {
+    /// What a node that applied these committed changes says of them, whoever it is: see [`Observation::PartitionChanged`].
+    pub fn applied_observations(&self, out: &mut Vec<Observation>) {
+        for (_, now) in &self.brokers_changed {
+            out.push(Observation::RegistrationChanged {
+                broker: now.broker,
+                broker_epoch: now.broker_epoch,
+                is_fenced: now.fenced,
+                in_controlled_shutdown: now.in_controlled_shutdown,
+            });
+        }
+        let removed = self.brokers_removed.iter();
+        out.extend(removed.map(|broker| Observation::RegistrationRemoved { broker: *broker }));
+        for delta in &self.partitions {
+            let Some(now) = &delta.now else { continue };
+            out.push(Observation::PartitionChanged {
+                partition: delta.partition,
+                partition_epoch: now.partition_epoch,
+                leader: now.leader,
+                leader_epoch: now.leader_epoch,
+                replicas: BrokerSet::of(&now.replicas),
+                isr: BrokerSet::of(&now.isr),
+                elr: BrokerSet::of(&now.eligible_leader_replicas),
+                last_known_leader: now.last_known_elr.first().copied(),
+                is_recovering: now.leader_recovery_state == LeaderRecoveryState::Recovering,
+                is_unclean: delta.before.as_ref().is_some_and(|old| is_unclean(old, now)),
             });
         }
     }

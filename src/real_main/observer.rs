@@ -82,6 +82,23 @@ impl Observer for LogObserver {
             O::ConnectionRefused { error } => {
                 debug!(target: "network", %error, "a connection was closed")
             }
+            O::RegistrationChanged { .. }
+            | O::RegistrationRemoved { .. }
+            | O::QuorumRoleChanged { .. }
+            | O::VoteGranted { .. }
+            | O::MetadataAppended { .. }
+            | O::QuorumHighWatermark { .. }
+            | O::MetadataApplied { .. }
+            | O::MetadataSnapshotLoaded { .. } => observe_quorum(observation),
+            O::PartitionChanged { .. }
+            | O::MinIsrChanged { .. }
+            | O::BecameLeader { .. }
+            | O::BecameFollower { .. }
+            | O::FollowerFetched { .. }
+            | O::FollowerAppended { .. }
+            | O::IsrProposed { .. }
+            | O::IsrCommitted { .. }
+            | O::IsrRefused { .. } => self.observe_replication(observation),
             O::ProduceReceived { .. }
             | O::ProduceAppended { .. }
             | O::ProduceAcked { .. }
@@ -181,5 +198,85 @@ impl LogObserver {
             }
             _ => {}
         }
+    }
+}
+
+impl LogObserver {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the caller has split the observations")]
+    fn observe_replication(&self, observation: Observation) {
+        use Observation as O;
+        match observation {
+            O::PartitionChanged {
+                partition,
+                partition_epoch,
+                leader,
+                leader_epoch,
+                isr,
+                elr,
+                ..
+            } => {
+                let leader = leader.map_or(-1, |leader| leader.value());
+                debug!(target: "metadata", partition = self.name(partition), %partition_epoch, leader, %leader_epoch, %isr, %elr, "partition changed");
+            }
+            O::MinIsrChanged { partition, min_isr } => {
+                info!(target: "replication", partition = self.name(partition), min_isr, "another number of in-sync replicas is required")
+            }
+            O::BecameLeader { partition, leader_epoch, start_offset, isr, .. } => {
+                info!(target: "replication", partition = self.name(partition), %leader_epoch, offset = %start_offset, %isr, "leads");
+            }
+            O::BecameFollower { partition, leader, leader_epoch, .. } => {
+                let leader = leader.map_or(-1, |leader| leader.value());
+                info!(target: "replication", partition = self.name(partition), leader, %leader_epoch, "follows");
+            }
+            O::FollowerFetched { partition, replica, fetch_offset, .. } => {
+                trace!(target: "replication", partition = self.name(partition), %replica, offset = %fetch_offset, "a follower fetched");
+            }
+            O::FollowerAppended { partition, leader_epoch, base_offset, end_offset, .. } => {
+                trace!(target: "replication", partition = self.name(partition), %leader_epoch, offset = %base_offset, %end_offset, "batch replicated");
+            }
+            O::IsrProposed { partition, leader_epoch, isr, .. } => {
+                info!(target: "replication", partition = self.name(partition), %leader_epoch, %isr, "another ISR is asked for");
+            }
+            O::IsrCommitted { partition, leader_epoch, partition_epoch, isr } => {
+                info!(target: "replication", partition = self.name(partition), %leader_epoch, %partition_epoch, %isr, "the ISR is committed");
+            }
+            O::IsrRefused { partition, leader_epoch, error } => {
+                warn!(target: "replication", partition = self.name(partition), %leader_epoch, %error, "the controller refused another ISR");
+            }
+            _ => {}
+        }
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the caller has split the observations")]
+fn observe_quorum(observation: Observation) {
+    use Observation as O;
+    match observation {
+        O::RegistrationChanged { broker, broker_epoch, is_fenced, in_controlled_shutdown } => {
+            debug!(target: "metadata", %broker, %broker_epoch, is_fenced, in_controlled_shutdown, "registration changed");
+        }
+        O::RegistrationRemoved { broker } => {
+            debug!(target: "metadata", %broker, "registration removed")
+        }
+        O::QuorumRoleChanged { node, epoch, role, leader } => {
+            let leader = leader.map_or(-1, |leader| leader.value());
+            info!(target: "quorum", %node, %epoch, ?role, leader, "another role in the metadata quorum");
+        }
+        O::VoteGranted { voter, epoch, candidate, is_pre_vote } => {
+            info!(target: "quorum", node = %voter, %epoch, %candidate, is_pre_vote, "vote granted");
+        }
+        O::MetadataAppended { epoch, base_offset, end_offset, .. } => {
+            trace!(target: "quorum", %epoch, offset = %base_offset, %end_offset, "metadata appended");
+        }
+        O::QuorumHighWatermark { epoch, high_watermark, .. } => {
+            trace!(target: "quorum", %epoch, %high_watermark, "metadata is committed");
+        }
+        O::MetadataApplied { end_offset, epoch } => {
+            trace!(target: "metadata", offset = %end_offset, %epoch, "metadata applied")
+        }
+        O::MetadataSnapshotLoaded { end_offset, epoch } => {
+            info!(target: "metadata", offset = %end_offset, %epoch, "metadata loaded from a snapshot");
+        }
+        _ => {}
     }
 }

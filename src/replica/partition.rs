@@ -25,8 +25,8 @@ use crate::log::{
     ProducerState, ProducerStateEntry, ProducerVerdict, Segment, SegmentIndex, ValidatedBatch,
 };
 use crate::types::{
-    Acks, ErrorCode, LeaderEpoch, Monotonic, Now, Observation, Offset, ProducerId, ProducerStamp,
-    Timestamp, TopicIdPartition,
+    Acks, BrokerSet, ErrorCode, LeaderEpoch, Monotonic, Now, Observation, Offset, ProducerId,
+    ProducerStamp, Timestamp, TopicIdPartition,
 };
 
 /// The recovery point follows when this many bytes are not synced: what a start after a crash may have to read
@@ -919,10 +919,18 @@ impl Partition {
         let to = self.high_watermark_due();
         if to > from {
             self.high_watermark = to;
+            let leader_epoch = match self.role {
+                Role::Leader { epoch, .. } => Some(epoch),
+                Role::Unassigned | Role::Offline => None,
+            };
             out.push(Effect::Observe(Observation::HighWatermarkAdvanced {
                 partition: self.id,
                 from,
                 to,
+                is_leader: leader_epoch.is_some(),
+                leader_epoch,
+                isr: BrokerSet::EMPTY,
+                maximal_isr: BrokerSet::EMPTY,
             }));
         }
         self.acknowledge_reached(out);

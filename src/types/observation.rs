@@ -2,8 +2,8 @@
 //! to its checkers and draws the timeline from them.
 
 use super::{
-    BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence,
-    TopicId, TopicIdPartition,
+    BrokerEpoch, BrokerId, BrokerSet, ErrorCode, LeaderEpoch, Offset, PartitionEpoch,
+    ProducerEpoch, ProducerId, Sequence, TopicId, TopicIdPartition,
 };
 
 /// When a produce request is answered.
@@ -26,6 +26,25 @@ pub struct ProducerStamp {
     pub epoch: ProducerEpoch,
     /// The sequence of the batch's first record.
     pub base_sequence: Sequence,
+}
+
+/// What a node is in the metadata quorum (KIP-595, KIP-996).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum QuorumRole {
+    /// A voter that knows no leader of its epoch.
+    Unattached,
+    /// A voter that asks whether an election would be of use (pre-vote).
+    Prospective,
+    /// A voter that asks for votes.
+    Candidate,
+    /// The leader; active only once a record of its own epoch is committed.
+    Leader,
+    /// A voter that follows a leader.
+    Follower,
+    /// A leader that gave up in its own epoch.
+    Resigned,
+    /// No voter: it only fetches.
+    Observer,
 }
 
 /// Something a node did that a checker, a person or a metric wants to know. Plain data, without heap.
@@ -61,7 +80,7 @@ pub enum Observation {
     },
     /// A producer is told that its batch is refused, or that its fate is not known.
     ProduceFailed { partition: TopicIdPartition, error: ErrorCode },
-    /// Records were handed to a reader.
+    /// Records were handed to a reader. Consumers only: followers read above the high watermark ([`Self::FollowerFetched`]).
     FetchServed {
         partition: TopicIdPartition,
         fetch_offset: Offset,
@@ -70,8 +89,20 @@ pub enum Observation {
     },
     /// A reader was refused.
     FetchFailed { partition: TopicIdPartition, error: ErrorCode },
-    /// The high watermark moved.
-    HighWatermarkAdvanced { partition: TopicIdPartition, from: Offset, to: Offset },
+    /// The high watermark moved, at the leader or at a follower.
+    ///
+    /// At the leader `isr` is the ISR that the controller last committed and told it, and `maximal_isr` that with the pending
+    /// proposal's members: over this one the watermark is computed (KIP-497). At a follower both are empty. `leader_epoch` is
+    /// the term in which the replica leads or follows, `None` where it does neither.
+    HighWatermarkAdvanced {
+        partition: TopicIdPartition,
+        from: Offset,
+        to: Offset,
+        is_leader: bool,
+        leader_epoch: Option<LeaderEpoch>,
+        isr: BrokerSet,
+        maximal_isr: BrokerSet,
+    },
     /// Everything below `end_offset` is durable.
     LogFlushed { partition: TopicIdPartition, end_offset: Offset },
     /// A new segment was begun.
@@ -121,6 +152,118 @@ pub enum Observation {
         leader_epoch: LeaderEpoch,
         unclean: bool,
     },
+    /// The committed state of a partition as this node now knows it.
+    ///
+    /// By *every* node, brokers too, for each partition that differs between the images before and after it applied committed
+    /// metadata (`MetadataDelta`): a controller that dies between commit and telling would else leave a hole. One version is
+    /// one state: the checkers take the first and hold the others against it. `replicas` are all of them, those of a
+    /// reassignment too. `is_unclean`: the leader changed to one that was in neither ISR nor ELR before.
+    PartitionChanged {
+        partition: TopicIdPartition,
+        partition_epoch: PartitionEpoch,
+        leader: Option<BrokerId>,
+        leader_epoch: LeaderEpoch,
+        replicas: BrokerSet,
+        isr: BrokerSet,
+        elr: BrokerSet,
+        last_known_leader: Option<BrokerId>,
+        is_recovering: bool,
+        is_unclean: bool,
+    },
+    /// The effective minimum of in-sync replicas (the lesser of `min.insync.replicas` and the replication factor) changed within
+    /// a term. By the leading partition's machine.
+    MinIsrChanged { partition: TopicIdPartition, min_isr: u32 },
+    /// The committed registration of a broker as this node now knows it. By every node, as [`Self::PartitionChanged`].
+    RegistrationChanged {
+        broker: BrokerId,
+        broker_epoch: BrokerEpoch,
+        is_fenced: bool,
+        in_controlled_shutdown: bool,
+    },
+    /// A broker is registered no longer (UnregisterBroker). By every node, as above.
+    RegistrationRemoved { broker: BrokerId },
+    /// This replica leads in a new term, and from now on takes appends. By the partition's machine, once in each term it leads;
+    /// `start_offset` is the log's end at that moment, written into the epoch cache before anything is served.
+    BecameLeader {
+        partition: TopicIdPartition,
+        leader_epoch: LeaderEpoch,
+        partition_epoch: PartitionEpoch,
+        start_offset: Offset,
+        isr: BrokerSet,
+        min_isr: u32,
+    },
+    /// This replica follows in a new term, or follows another leader. By the partition's machine.
+    BecameFollower {
+        partition: TopicIdPartition,
+        leader: Option<BrokerId>,
+        leader_epoch: LeaderEpoch,
+        partition_epoch: PartitionEpoch,
+    },
+    /// This leader accepted the fetch of a replica, which says by it that it holds everything below `fetch_offset`. By the
+    /// leader's machine when it has noted that, before the watermark moves by it. Not for fetches that were refused, nor for
+    /// those that were answered with a diverging epoch. `current_leader_epoch` is the replica's word for the term.
+    FollowerFetched {
+        partition: TopicIdPartition,
+        leader_epoch: LeaderEpoch,
+        replica: BrokerId,
+        broker_epoch: Option<BrokerEpoch>,
+        current_leader_epoch: Option<LeaderEpoch>,
+        fetch_offset: Offset,
+    },
+    /// A batch from the leader was written to this follower's log: the same that [`Self::ProduceAppended`] says at the leader,
+    /// once for each batch, at the same moment of the write. `leader_epoch` is the batch's own; `current_leader_epoch` the
+    /// term in which this replica follows.
+    FollowerAppended {
+        partition: TopicIdPartition,
+        current_leader_epoch: LeaderEpoch,
+        leader_epoch: LeaderEpoch,
+        base_offset: Offset,
+        end_offset: Offset,
+        producer: Option<ProducerStamp>,
+        crc: u32,
+    },
+    /// This leader asks the controller for another ISR (AlterPartition). By the partition's machine when it decides so;
+    /// `partition_epoch` is the version that the change is for. Ends with [`Self::IsrCommitted`], [`Self::IsrRefused`] or the
+    /// end of the term.
+    IsrProposed {
+        partition: TopicIdPartition,
+        leader_epoch: LeaderEpoch,
+        partition_epoch: PartitionEpoch,
+        isr: BrokerSet,
+    },
+    /// This leader took over the ISR that the controller committed, by AlterPartition's answer or by the metadata, within its
+    /// term: nothing is pending now. By the partition's machine.
+    IsrCommitted {
+        partition: TopicIdPartition,
+        leader_epoch: LeaderEpoch,
+        partition_epoch: PartitionEpoch,
+        isr: BrokerSet,
+    },
+    /// The controller refused a proposal for good: the leader goes back to the committed ISR. By the partition's machine.
+    IsrRefused { partition: TopicIdPartition, leader_epoch: LeaderEpoch, error: ErrorCode },
+    /// This node is something else in the metadata quorum, or the same in another epoch. By the quorum's machine at each
+    /// transition, the first after a start included; where the state must be durable first, after it is.
+    QuorumRoleChanged {
+        node: BrokerId,
+        epoch: LeaderEpoch,
+        role: QuorumRole,
+        leader: Option<BrokerId>,
+    },
+    /// This voter gave its vote, and the vote is durable (a pre-vote need not be). By the quorum's machine, right before the
+    /// reply leaves; for its own candidacy too.
+    VoteGranted { voter: BrokerId, epoch: LeaderEpoch, candidate: BrokerId, is_pre_vote: bool },
+    /// A batch was written to this node's metadata log (not yet necessarily durable): by leader and followers, once for each
+    /// batch. `epoch` is the batch's own. Its flushing, truncation, recovery and start are told as those of other logs, with
+    /// the metadata topic's id.
+    MetadataAppended { epoch: LeaderEpoch, base_offset: Offset, end_offset: Offset, crc: u32 },
+    /// The quorum's high watermark as this node knows it moved: everything below is committed. By the quorum's machine, on
+    /// leader, followers and observers. `epoch` is the node's current one.
+    QuorumHighWatermark { node: BrokerId, epoch: LeaderEpoch, high_watermark: Offset },
+    /// This node's published image holds all metadata below `end_offset`; `epoch` is that of the last record in it. By the
+    /// metadata task of every node when it publishes.
+    MetadataApplied { end_offset: Offset, epoch: LeaderEpoch },
+    /// This node replaced its metadata by a snapshot that it read or was sent, instead of applying each record.
+    MetadataSnapshotLoaded { end_offset: Offset, epoch: LeaderEpoch },
     /// A producer id was handed out.
     ProducerIdAllocated { producer: ProducerId, epoch: ProducerEpoch },
     /// A connection was closed because what came over it was not a request we can frame or read.

@@ -9,7 +9,7 @@ use super::{Event, Ghost, Occurrence, Violation};
 pub(super) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
     let Event::Observed(observation) = occurrence.event else { return };
     match observation {
-        Observation::HighWatermarkAdvanced { partition, from, to }
+        Observation::HighWatermarkAdvanced { partition, from, to, .. }
             if partition.topic_id != Uuid::METADATA_TOPIC =>
         {
             let (start, end, known) = ends(ghost, occurrence, partition);

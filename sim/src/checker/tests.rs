@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use ottla::types::{
-    Acks, LeaderEpoch, Observation, Offset, PartitionIndex, ProducerEpoch, ProducerId,
+    Acks, BrokerSet, LeaderEpoch, Observation, Offset, PartitionIndex, ProducerEpoch, ProducerId,
     ProducerStamp, Sequence, TopicIdPartition, TopicPartition, Uuid,
 };
 
@@ -72,6 +72,10 @@ fn watermark(from: i64, to: i64) -> Event {
         partition: partition(),
         from: Offset::new(from),
         to: Offset::new(to),
+        is_leader: true,
+        leader_epoch: Some(LeaderEpoch::new(0)),
+        isr: BrokerSet::EMPTY,
+        maximal_isr: BrokerSet::EMPTY,
     })
 }
 
