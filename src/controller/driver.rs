@@ -28,9 +28,11 @@ use crate::protocol::record_batch::BatchBuilder;
 use crate::raft::driver::{
     AppendError, METADATA_PARTITION_DIR, Notice, RaftError, RaftNode, RaftOptions, write_snapshot,
 };
+pub use crate::raft::{QuorumLeader, QuorumRequest, QuorumResponse};
 use crate::raft::{
     RecordBatch, Snapshot, SnapshotError, SnapshotId, Voter, decode_snapshot, encode_snapshot,
 };
+use crate::rpc::Endpoint;
 use crate::runtime::clock::{Timer, wait_until};
 use crate::runtime::{Disk, Env, read_file, replace_file, task};
 use crate::storage::StorageError;
@@ -51,6 +53,49 @@ const RETRY_BACKOFF: Duration = Duration::from_secs(1);
 /// The records of a new cluster, in the log directory of the metadata log (Kafka: `BootstrapDirectory`).
 const BOOTSTRAP_CHECKPOINT: &str = "bootstrap.checkpoint";
 
+/// This node's place in the quorum.
+#[derive(Clone, Debug)]
+pub struct QuorumOptions {
+    /// Whether this node votes, and may become the active controller. Otherwise it only follows.
+    pub is_voter: bool,
+    /// Who votes, and where each of them listens for the others (`controller.quorum.voters`).
+    pub voters: Vec<(BrokerId, Endpoint)>,
+    /// How long a voter waits for an election to end before it begins the next; each draws between this and the double
+    /// (`controller.quorum.election.timeout.ms`).
+    pub election_timeout: Duration,
+    /// The longest pause after an election without winner (`controller.quorum.election.backoff.max.ms`).
+    pub election_backoff_max: Duration,
+    /// How long a follower goes without an answer before it asks for an election
+    /// (`controller.quorum.fetch.timeout.ms`). After 1.5 times this a leader that nobody follows steps down.
+    pub fetch_timeout: Duration,
+    /// How long an answer may take (`controller.quorum.request.timeout.ms`).
+    pub request_timeout: Duration,
+    /// The pause before asking a node again that did not answer (`controller.quorum.retry.backoff.ms`).
+    pub retry_backoff: Duration,
+}
+
+impl QuorumOptions {
+    /// These voters, with Kafka's defaults for all times.
+    #[must_use]
+    pub fn new(is_voter: bool, voters: Vec<(BrokerId, Endpoint)>) -> Self {
+        Self {
+            is_voter,
+            voters,
+            election_timeout: Duration::from_millis(1_000),
+            election_backoff_max: Duration::from_millis(1_000),
+            fetch_timeout: Duration::from_millis(2_000),
+            request_timeout: Duration::from_millis(2_000),
+            retry_backoff: Duration::from_millis(20),
+        }
+    }
+
+    /// A quorum of this node alone: it is asked by nobody, so where it listens does not matter.
+    #[must_use]
+    pub fn alone(node: BrokerId) -> Self {
+        Self::new(true, vec![(node, Endpoint { host: String::new(), port: 0 })])
+    }
+}
+
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct ControllerOptions {
@@ -64,6 +109,8 @@ pub struct ControllerOptions {
     pub segment_bytes: u64,
     /// A snapshot is written after this many bytes of records (`metadata.log.max.record.bytes.between.snapshots`).
     pub bytes_between_snapshots: u64,
+    /// This node's place in the quorum.
+    pub quorum: QuorumOptions,
 }
 
 /// Why a controller did not start, or had to stop. Ends the node with exit code 1.
@@ -113,14 +160,15 @@ impl From<StorageError> for ControllerError {
 }
 
 /// Writes what a new cluster begins with into the formatted directory `metadata_log_dir`: `bootstrap.checkpoint` with the levels
-/// of features, and the quorum's first snapshot, which names its only voter.
+/// of features, and the quorum's first snapshot, where it names the only `voter`. A quorum of several is named by the
+/// configuration (`controller.quorum.voters`), and has no such snapshot.
 ///
 /// # Errors
 /// The disk fails.
 pub async fn format_metadata(
     disk: &dyn Disk,
     metadata_log_dir: &Path,
-    voter: Voter,
+    voter: Option<Voter>,
     records: &[Record],
     now: Timestamp,
 ) -> Result<(), ControllerError> {
@@ -131,6 +179,7 @@ pub async fn format_metadata(
     let written = replace_file(disk, &path, encode_snapshot(&snapshot, epoch, None)).await;
     written.map_err(|error| StorageError::io("write the bootstrap records", &path, error))?;
 
+    let Some(voter) = voter else { return Ok(()) };
     let dir = metadata_log_dir.join(METADATA_PARTITION_DIR);
     let made = disk.create_dir_all(&dir).await;
     made.map_err(|error| StorageError::io("make a directory", &dir, error))?;
@@ -156,6 +205,7 @@ pub struct ControllerHandle {
     mailbox: mpsc::Sender<Message>,
     images: watch::Receiver<Arc<MetadataImage>>,
     failure: watch::Receiver<Option<Arc<ControllerError>>>,
+    leader: watch::Receiver<QuorumLeader>,
 }
 
 impl ControllerHandle {
@@ -179,14 +229,22 @@ impl ControllerHandle {
         let (images, images_receiver) = watch::channel(Arc::new(MetadataImage::default()));
         let (failure, failure_receiver) = watch::channel(None);
         let driver = Driver::start(options, env.clone(), images).await?;
+        let (leader, leader_receiver) = watch::channel(driver.raft.leader());
         let running = async move {
+            let _leader = leader;
             if let Err(error) = driver.run(requests).await {
                 tracing::error!(%error, "the controller's metadata directory failed");
                 // Nobody may be left to hear it.
                 failure.send_replace(Some(Arc::new(error)));
             }
         };
-        Ok((Self { mailbox, images: images_receiver, failure: failure_receiver }, running))
+        let handle = Self {
+            mailbox,
+            images: images_receiver,
+            failure: failure_receiver,
+            leader: leader_receiver,
+        };
+        Ok((handle, running))
     }
 
     /// The latest committed image.
@@ -200,6 +258,20 @@ impl ControllerHandle {
     #[must_use]
     pub fn images(&self) -> watch::Receiver<Arc<MetadataImage>> {
         self.images.clone()
+    }
+
+    /// Who leads the quorum, as far as this node knows; changes are told. The leader may not be active yet, or be gone
+    /// already: then it answers `NOT_CONTROLLER`, or not at all.
+    #[must_use]
+    pub fn leader(&self) -> watch::Receiver<QuorumLeader> {
+        self.leader.clone()
+    }
+
+    /// Answers what came over the controller listener for this member of the quorum. A Fetch may wait as long as it asks for.
+    /// After the end of the controller the answer is `BROKER_NOT_AVAILABLE`.
+    #[expect(clippy::unused_async, reason = "a quorum of one has nobody to wait for")]
+    pub async fn quorum(&self, request: QuorumRequest) -> QuorumResponse {
+        request.refused(ErrorCode::BrokerNotAvailable)
     }
 
     /// Waits until the controller fails, which must end the node with exit code 1. Pending for ever after an orderly end.

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::{
-    Batch, Effect, Event, LogEnd, QuorumState, QuorumStateError, Raft, RecordBatch, Snapshot,
-    SnapshotError, SnapshotId, Voter, VoterSet, decode_snapshot, encode_leader_change,
+    Batch, Effect, Event, LogEnd, QuorumLeader, QuorumState, QuorumStateError, Raft, RecordBatch,
+    Snapshot, SnapshotError, SnapshotId, Voter, VoterSet, decode_snapshot, encode_leader_change,
     encode_snapshot,
 };
 use crate::protocol::record_batch::RawBatch;
@@ -174,6 +174,12 @@ impl RaftNode {
     #[must_use]
     pub fn epoch(&self) -> LeaderEpoch {
         self.machine.epoch()
+    }
+
+    /// Who leads in it, as far as known.
+    #[must_use]
+    pub fn leader(&self) -> QuorumLeader {
+        self.machine.leader()
     }
 
     /// The offset that the next record gets.

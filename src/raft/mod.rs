@@ -16,6 +16,7 @@
 mod control;
 pub mod driver;
 mod leader;
+mod message;
 mod quorum_state;
 mod snapshot;
 mod voter_set;
@@ -25,6 +26,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 pub use control::{LeaderChange, encode_leader_change};
+pub use message::{QuorumRequest, QuorumResponse};
 pub use quorum_state::{QuorumState, QuorumStateError, VotedFor};
 pub use snapshot::{Snapshot, SnapshotError, SnapshotId, decode_snapshot, encode_snapshot};
 pub use voter_set::{Voter, VoterSet};
@@ -107,6 +109,15 @@ pub enum Effect {
     Observe(Observation),
 }
 
+/// Who leads the quorum, as far as a member knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuorumLeader {
+    /// The latest epoch.
+    pub epoch: LeaderEpoch,
+    /// Its leader: who may not be active yet, and may be gone already.
+    pub leader: Option<BrokerId>,
+}
+
 /// What a member's log holds when the node starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogEnd {
@@ -183,6 +194,13 @@ impl Raft {
     #[must_use]
     pub fn epoch(&self) -> LeaderEpoch {
         self.epoch
+    }
+
+    /// Who leads in the present epoch, as far as known.
+    #[must_use]
+    pub fn leader(&self) -> QuorumLeader {
+        let leader = matches!(self.role, Role::Leader(_)).then_some(self.node);
+        QuorumLeader { epoch: self.epoch, leader }
     }
 
     /// Who votes.

@@ -109,7 +109,7 @@ pub async fn format(
         if *dir == config.metadata_log_dir {
             let voter = Voter::new(config.node_id, directory_id);
             let now = env.clock.now().wall;
-            format_metadata(env.disk.as_ref(), dir, voter, &bootstrap, now).await?;
+            format_metadata(env.disk.as_ref(), dir, Some(voter), &bootstrap, now).await?;
         }
         let (cluster_id, node_id) = (cluster_id.clone(), config.node_id);
         let meta = MetaProperties { cluster_id, node_id, directory_id };

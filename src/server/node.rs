@@ -18,7 +18,9 @@ use super::connection::{Connections, Stopping, serve_on_next_core};
 use super::lifecycle::LifecycleHandle;
 use super::replica_manager::{Identity, ReplicaManager};
 use crate::controller::ControllerConfig;
-use crate::controller::driver::{ControllerError, ControllerHandle, ControllerOptions};
+use crate::controller::driver::{
+    ControllerError, ControllerHandle, ControllerOptions, QuorumOptions,
+};
 use crate::controller::request::RegisterBrokerRequest;
 use crate::metadata::FEATURES;
 use crate::metadata::records::{Endpoint as RegisteredEndpoint, FeatureRange};
@@ -226,6 +228,7 @@ async fn start_controller(
         directory_id: identity.metadata_directory,
         segment_bytes: config.metadata_segment_bytes,
         bytes_between_snapshots: config.metadata_snapshot_bytes,
+        quorum: QuorumOptions::alone(config.node_id),
     };
     Ok(ControllerHandle::start(options, env).await?)
 }

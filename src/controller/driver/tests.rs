@@ -27,6 +27,7 @@ fn options() -> ControllerOptions {
         directory_id: DIRECTORY,
         segment_bytes: 1 << 20,
         bytes_between_snapshots: 1 << 20,
+        quorum: QuorumOptions::alone(BrokerId::new(1)),
     }
 }
 
@@ -60,7 +61,7 @@ fn new_disk() -> TestDisk {
     run(async {
         disk.create_dir_all(Path::new(LOG_DIR)).await.unwrap();
         let time = Timestamp::from_millis(1);
-        format_metadata(&disk, Path::new(LOG_DIR), voter, &records, time).await.unwrap();
+        format_metadata(&disk, Path::new(LOG_DIR), Some(voter), &records, time).await.unwrap();
     });
     disk
 }
