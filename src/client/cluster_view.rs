@@ -1,7 +1,10 @@
 //! What a client knows of the cluster, and when it asks again (pure). Each client has one.
 //!
-//! One Metadata request is under way at a time. Who is asked: the brokers that are known, then the bootstrap servers, the
-//! next one after each failure; so a cluster whose every known broker is gone is found again (KIP-899).
+//! One Metadata request is under way at a time. Who is asked: a broker that is known and has not failed since it answered
+//! last, then a bootstrap server, then whoever failed longest ago. So a cluster whose every known broker is gone is found
+//! again (KIP-899), and a broker that hangs costs one timeout, not one in three.
+//!
+//! What is believed: a leader with its epoch, never one of an older epoch than was heard of, by whatever way (KIP-320).
 //!
 //! Kafka: `Metadata`, `ProducerMetadata`, `NetworkClient.DefaultMetadataUpdater`.
 
@@ -76,24 +79,32 @@ pub(crate) struct ClusterView {
     rng: StdRng,
     brokers: BTreeMap<BrokerId, Endpoint>,
     topics: BTreeMap<Arc<str>, TopicView>,
+    /// Topics that a broker did not know, though another one did: their epochs still count.
+    missed: BTreeMap<Arc<str>, TopicView>,
     /// The last error of topics that are wanted and not known.
     errors: BTreeMap<Arc<str>, ErrorCode>,
     wanted: BTreeSet<Arc<str>>,
-    is_asking: bool,
+    /// Who is being asked.
+    asking: Option<NodeKey>,
     /// Somebody found that what is known is wrong or not enough.
     is_update_requested: bool,
     updated_at: Option<Monotonic>,
     not_before: Monotonic,
     /// Requests that failed, or left something open, one after another.
     failures: u32,
-    /// Counts on through whom may be asked.
+    /// Answers that were asked for because something is wrong, and brought nothing new, one after another.
+    equivalent: u32,
+    /// Whom this client asks first, so that not all clients ask the same broker.
     turn: usize,
+    /// Nodes that failed and have not answered since, by the number of the failure.
+    failed: BTreeMap<NodeKey, u64>,
+    failures_ever: u64,
     last_failure: Option<String>,
 }
 
 impl ClusterView {
     pub(crate) fn new(config: &CommonConfig, allow_auto_create: bool, mut rng: StdRng) -> Self {
-        let turn = rng.random_range(0..config.bootstrap_servers.len().max(1));
+        let turn = rng.random_range(0..usize::from(u16::MAX));
         Self {
             bootstrap: config.bootstrap_servers.clone(),
             age_max: config.metadata_age_max,
@@ -102,14 +113,18 @@ impl ClusterView {
             rng,
             brokers: BTreeMap::new(),
             topics: BTreeMap::new(),
+            missed: BTreeMap::new(),
             errors: BTreeMap::new(),
             wanted: BTreeSet::new(),
-            is_asking: false,
+            asking: None,
             is_update_requested: false,
             updated_at: None,
             not_before: Monotonic::ZERO,
             failures: 0,
+            equivalent: 0,
             turn,
+            failed: BTreeMap::new(),
+            failures_ever: 0,
             last_failure: None,
         }
     }
@@ -120,6 +135,7 @@ impl ClusterView {
             self.is_update_requested = true;
             // A new topic is asked for at once: the back-off was for the others.
             self.failures = 0;
+            self.equivalent = 0;
             self.not_before = Monotonic::ZERO;
         }
     }
@@ -129,6 +145,7 @@ impl ClusterView {
         let wanted: BTreeSet<Arc<str>> = topics.into_iter().cloned().collect();
         self.wanted.retain(|topic| wanted.contains(topic));
         self.topics.retain(|topic, _| wanted.contains(topic));
+        self.missed.retain(|topic, _| wanted.contains(topic));
         self.errors.retain(|topic, _| wanted.contains(topic));
         for topic in &wanted {
             self.want(topic);
@@ -169,23 +186,27 @@ impl ClusterView {
 
     /// Somebody to ask about something that every broker knows.
     pub(crate) fn anybody(&self) -> Target {
-        let count = self.brokers.len();
-        let index = self.turn % (count + self.bootstrap.len());
-        match self.brokers.iter().nth(index) {
-            Some((id, endpoint)) => {
-                Target { node: NodeKey::Broker(*id), endpoint: endpoint.clone() }
-            }
-            None => {
-                let entry = index - count;
-                let endpoint = self.bootstrap[entry].clone();
-                Target { node: NodeKey::Bootstrap(entry), endpoint }
-            }
-        }
+        let brokers = self.brokers.iter().map(|(id, endpoint)| (NodeKey::Broker(*id), endpoint));
+        let bootstrap = (0..).map(NodeKey::Bootstrap).zip(&self.bootstrap);
+        let all: Vec<(NodeKey, &Endpoint)> = brokers.chain(bootstrap).collect();
+        let from_turn = (0..all.len()).map(|step| all[(self.turn + step) % all.len()]);
+        let rank = |(node, _): &(NodeKey, &Endpoint)| {
+            let is_bootstrap = matches!(node, NodeKey::Bootstrap(_));
+            (self.failed.get(node).copied().unwrap_or(0), is_bootstrap)
+        };
+        let (node, endpoint) = from_turn.min_by_key(rank).expect("bootstrap.servers is not empty");
+        Target { node, endpoint: endpoint.clone() }
     }
 
-    /// The node did not answer: somebody else is asked next.
-    pub(crate) fn on_node_failed(&mut self) {
-        self.turn = self.turn.wrapping_add(1);
+    /// The node did not answer: others are asked first from now on.
+    pub(crate) fn on_node_failed(&mut self, node: NodeKey) {
+        self.failures_ever += 1;
+        self.failed.insert(node, self.failures_ever);
+    }
+
+    /// The node answered.
+    pub(crate) fn on_node_answered(&mut self, node: NodeKey) {
+        self.failed.remove(&node);
     }
 
     /// What is known was found wrong: ask again, after the back-off.
@@ -195,7 +216,7 @@ impl ClusterView {
 
     /// When [`ClusterView::poll`] has something to ask.
     pub(crate) fn deadline(&self) -> Option<Monotonic> {
-        if self.is_asking {
+        if self.asking.is_some() {
             return None;
         }
         if self.is_update_requested {
@@ -209,7 +230,12 @@ impl ClusterView {
         if self.deadline().is_none_or(|deadline| deadline > now.monotonic) {
             return None;
         }
-        self.is_asking = true;
+        let target = self.anybody();
+        self.asking = Some(target.node);
+        if !self.is_update_requested {
+            // Asked because of its age: that what comes is no news says nothing.
+            self.equivalent = 0;
+        }
         self.is_update_requested = false;
         let topics = self.wanted.iter().map(|topic| MetadataRequestTopic {
             topic_id: Uuid::ZERO,
@@ -220,24 +246,33 @@ impl ClusterView {
             allow_auto_topic_creation: self.allow_auto_create,
             ..MetadataRequest::default()
         };
-        Some(MetadataQuery { target: self.anybody(), request })
+        Some(MetadataQuery { target, request })
     }
 
     /// No answer came.
     pub(crate) fn on_failure(&mut self, now: Now, reason: String) {
         self.last_failure = Some(reason);
         self.is_update_requested = true;
-        self.on_node_failed();
+        if let Some(node) = self.asking {
+            self.on_node_failed(node);
+        }
         self.end_round(now, false);
     }
 
     /// Takes an answer in.
     pub(crate) fn on_response(&mut self, now: Now, response: MetadataResponse) {
+        if response.error_code == ErrorCode::RebootstrapRequired {
+            crate::mark!("client is told to rebootstrap");
+            self.brokers.clear();
+        }
         if !response.error_code.is_none() || response.brokers.is_empty() {
             return self.on_failure(now, format!("Metadata answered {}", response.error_code));
         }
         self.last_failure = None;
-        self.brokers = response
+        if let Some(node) = self.asking {
+            self.on_node_answered(node);
+        }
+        let brokers: BTreeMap<BrokerId, Endpoint> = response
             .brokers
             .into_iter()
             .filter_map(|broker| {
@@ -245,17 +280,28 @@ impl ClusterView {
                 Some((broker.node_id, Endpoint { host: broker.host, port }))
             })
             .collect();
+        let mut is_news = brokers != self.brokers;
+        self.brokers = brokers;
+        let is_known = |node: &NodeKey| match node {
+            NodeKey::Bootstrap(_) => true,
+            NodeKey::Broker(id) => self.brokers.contains_key(id),
+        };
+        self.failed.retain(|node, _| is_known(node));
         let mut is_complete = true;
         for topic in response.topics {
             let Some(name) = topic.name.as_deref().and_then(|name| self.wanted.get(name)) else {
                 continue;
             };
+            let name = name.clone();
+            let before = self.topics.get(&name).cloned();
             is_complete &= self.learn_topic(name.clone(), topic);
+            is_news |= before.as_ref() != self.topics.get(&name);
         }
         is_complete &= self
             .wanted
             .iter()
             .all(|topic| self.topics.contains_key(topic) || self.errors.contains_key(topic));
+        self.equivalent = if is_news { 0 } else { self.equivalent.saturating_add(1) };
         self.updated_at = Some(now.monotonic);
         self.is_update_requested |= !is_complete;
         self.end_round(now, is_complete);
@@ -264,14 +310,19 @@ impl ClusterView {
     /// Takes one topic in. Returns whether nothing is left open that another request may settle.
     fn learn_topic(&mut self, name: Arc<str>, topic: MetadataResponseTopic) -> bool {
         if !topic.error_code.is_none() && topic.partitions.is_empty() {
-            if topic.error_code == ErrorCode::UnknownTopicOrPartition {
-                self.topics.remove(&name);
+            if topic.error_code == ErrorCode::UnknownTopicOrPartition
+                && let Some(old) = self.topics.remove(&name)
+            {
+                self.missed.insert(name.clone(), old);
             }
             self.errors.insert(name, topic.error_code);
             return !topic.error_code.is_retriable();
         }
         let topic_id = Some(topic.topic_id).filter(|id| *id != Uuid::ZERO);
-        let old = self.topics.remove(&name).filter(|old| old.topic_id == topic_id);
+        let old = self.topics.remove(&name).or_else(|| self.missed.remove(&name));
+        // Of another topic of the same name the epochs count anew; of ids, only two that are told can differ.
+        let old = old
+            .filter(|old| old.topic_id == topic_id || old.topic_id.is_none() || topic_id.is_none());
         let mut partitions: Vec<PartitionView> = Vec::new();
         let mut sorted = topic.partitions;
         sorted.sort_by_key(|partition| partition.partition_index);
@@ -291,7 +342,9 @@ impl ClusterView {
         has_leaders
     }
 
-    /// A broker that refused named the leader (KIP-951). Returns whether that was news.
+    /// A broker that refused named the leader (KIP-951). Returns whether that was news, and can be followed.
+    ///
+    /// Kafka: `Metadata.updatePartitionLeadership`.
     pub(crate) fn on_leader_hint(
         &mut self,
         partition: &TopicPartition,
@@ -299,24 +352,41 @@ impl ClusterView {
         leader_epoch: LeaderEpoch,
         endpoint: Option<Endpoint>,
     ) -> bool {
+        if endpoint.is_none() && !self.brokers.contains_key(&leader) {
+            return false;
+        }
+        let Some(known) = self.partition_mut(partition) else { return false };
+        if known.leader_epoch >= Some(leader_epoch) {
+            return false;
+        }
+        *known = PartitionView { leader: Some(leader), leader_epoch: Some(leader_epoch) };
         if let Some(endpoint) = endpoint {
             self.brokers.insert(leader, endpoint);
         }
-        let index = usize::try_from(partition.partition.value()).unwrap_or(usize::MAX);
-        let known = self.topics.get_mut(&partition.topic).and_then(|t| t.partitions.get_mut(index));
-        match known {
-            Some(known) if known.leader_epoch < Some(leader_epoch) => {
-                *known = PartitionView { leader: Some(leader), leader_epoch: Some(leader_epoch) };
-                true
-            }
-            Some(_) | None => false,
+        crate::mark!("client follows a leader that a broker named");
+        true
+    }
+
+    /// An answer other than Metadata spoke of an epoch. Where it is newer than what is known, who leads is not known.
+    ///
+    /// Kafka: `Metadata.updateLastSeenEpochIfNewer`.
+    pub(crate) fn on_epoch_heard_of(&mut self, partition: &TopicPartition, epoch: LeaderEpoch) {
+        let Some(known) = self.partition_mut(partition) else { return };
+        if known.leader_epoch.is_some_and(|known| known < epoch) {
+            *known = PartitionView { leader: None, leader_epoch: Some(epoch) };
+            self.request_update();
         }
     }
 
+    fn partition_mut(&mut self, partition: &TopicPartition) -> Option<&mut PartitionView> {
+        let index = usize::try_from(partition.partition.value()).ok()?;
+        self.topics.get_mut(&partition.topic)?.partitions.get_mut(index)
+    }
+
     fn end_round(&mut self, now: Now, is_complete: bool) {
-        self.is_asking = false;
+        self.asking = None;
         self.failures = if is_complete { 0 } else { self.failures.saturating_add(1) };
-        let pause = self.backoff.pause(self.failures.max(1), &mut self.rng);
+        let pause = self.backoff.pause(self.failures.max(self.equivalent).max(1), &mut self.rng);
         self.not_before = now.monotonic + pause;
     }
 }
@@ -328,3 +398,7 @@ fn newer(known: Option<PartitionView>, told: PartitionView) -> PartitionView {
         Some(_) | None => told,
     }
 }
+
+#[cfg(test)]
+#[path = "cluster_view_tests.rs"]
+mod tests;

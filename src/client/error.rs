@@ -55,6 +55,17 @@ pub enum ClientError {
         /// The position, if there was one.
         position: Option<Offset>,
     },
+    /// `auto.offset.reset=none`, and the leader's log does not go on from what was read: records that were handed out were
+    /// cut off (unclean leader election, KIP-320).
+    #[error("{partition} was cut below offset {position}, which was read already{}, and auto.offset.reset is none", diverging.map(|o| format!(": it differs from offset {o} on")).unwrap_or_default())]
+    LogTruncation {
+        /// The partition.
+        partition: TopicPartition,
+        /// The offset of the next record to be read.
+        position: Offset,
+        /// The first offset that is known to differ, where the leader could say: whoever goes on seeks there.
+        diverging: Option<Offset>,
+    },
     /// A fetched batch does not carry the bytes it was written with (`check.crcs`), or cannot be read.
     #[error("corrupt batch in {partition} at or after offset {offset}: {reason}")]
     CorruptBatch {

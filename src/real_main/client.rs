@@ -112,6 +112,7 @@ pub(crate) fn from_client(global: &Global, what: &str, error: &ClientError) -> F
         | ClientError::UnsupportedVersion { .. }
         | ClientError::InvalidPartition { .. }
         | ClientError::OffsetOutOfRange { .. }
+        | ClientError::LogTruncation { .. }
         | ClientError::CorruptBatch { .. } => failure(Exit::Refused),
         ClientError::RecordTooLarge { .. } | ClientError::NotAssigned(_) => failure(Exit::Usage),
         ClientError::Closed => failure(Exit::Failed),

@@ -9,7 +9,7 @@ use super::{
     AdminConfig, ClusterDescription, ConfigEntry, EpochEnd, ListedOffset, NewTopic,
     NodeDescription, PartitionDescription, ServedApi, TopicDescription,
 };
-use crate::client::cluster_view::{ClusterView, Target};
+use crate::client::cluster_view::{ClusterView, NodeKey, Target};
 use crate::client::driver::Nodes;
 use crate::client::error::ClientError;
 use crate::protocol::messages::api_versions_response::ApiVersion;
@@ -409,7 +409,7 @@ impl Admin {
                     Attempt::Done(value) => return Ok(value),
                     Attempt::Again(reason) => tries.failed(self, reason).await?,
                 },
-                Err(error) => tries.broken(self, error).await?,
+                Err(error) => tries.broken(self, target.node, error).await?,
             }
         }
     }
@@ -450,7 +450,7 @@ impl Admin {
                     None => return Err(lacks(&partition.to_string())),
                 },
                 Err(error) => {
-                    tries.broken(self, error).await?;
+                    tries.broken(self, target.node, error).await?;
                 }
             }
         }
@@ -510,11 +510,16 @@ impl Tries {
     }
 
     /// A broker could not be asked: another is, after a pause.
-    async fn broken(&mut self, admin: &Admin, error: RpcError) -> Result<(), ClientError> {
+    async fn broken(
+        &mut self,
+        admin: &Admin,
+        node: NodeKey,
+        error: RpcError,
+    ) -> Result<(), ClientError> {
         if let RpcError::UnsupportedVersion { api } = error {
             return Err(ClientError::UnsupportedVersion { api: api.to_string() });
         }
-        admin.state().view.on_node_failed();
+        admin.state().view.on_node_failed(node);
         self.failed(admin, error.to_string()).await
     }
 

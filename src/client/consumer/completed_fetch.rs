@@ -30,6 +30,8 @@ pub(super) struct CompletedFetch {
     pub(super) partition: TopicPartition,
     /// The offset of the next record to hand out: records below it, in a batch that begins earlier, are passed over.
     pub(super) position: Offset,
+    /// The leader epoch of the record before the position, where that was read.
+    pub(super) last_epoch: Option<LeaderEpoch>,
     batches: RawBatches,
     current: Option<Current>,
     /// Aborted transactions that begin further on, by first offset.
@@ -50,7 +52,7 @@ struct Current {
 impl CompletedFetch {
     pub(super) fn new(
         partition: TopicPartition,
-        position: Offset,
+        (position, last_epoch): (Offset, Option<LeaderEpoch>),
         records: &Records,
         aborted: impl IntoIterator<Item = (Offset, ProducerId)>,
         rules: ReadRules,
@@ -60,6 +62,7 @@ impl CompletedFetch {
         Self {
             partition,
             position,
+            last_epoch,
             batches: RawBatches::new(records.to_bytes()),
             current: None,
             aborted: aborted.into(),
@@ -123,6 +126,8 @@ impl CompletedFetch {
         if self.rules.check_crcs {
             batch.verify_crc()?;
         }
+        // Nothing of the batch is handed out yet, but the position moves only when something is, or past the whole of it.
+        self.last_epoch = batch.header.leader_epoch.or(self.last_epoch);
         if batch.header.is_control() {
             self.end_transaction(&batch)?;
             self.position = self.position.max(batch.header.end_offset());
@@ -200,7 +205,7 @@ mod tests {
         let partition = TopicPartition { topic, partition: PartitionIndex::new(0) };
         let rules =
             ReadRules { check_crcs: true, isolation_level: IsolationLevel::ReadUncommitted };
-        CompletedFetch::new(partition, Offset::new(position), &records, [], rules)
+        CompletedFetch::new(partition, (Offset::new(position), None), &records, [], rules)
     }
 
     #[track_caller]

@@ -12,7 +12,9 @@ use super::{ConsumerConfig, ConsumerRecord};
 use crate::client::driver::Nodes;
 use crate::client::error::ClientError;
 use crate::protocol::OffsetSpec;
-use crate::protocol::messages::{FetchRequest, ListOffsetsRequest, MetadataRequest};
+use crate::protocol::messages::{
+    FetchRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
+};
 use crate::rpc::driver::CallOptions;
 use crate::runtime::clock::wait_until;
 use crate::runtime::{Env, Timer};
@@ -150,8 +152,8 @@ impl Consumer {
     /// Hands out what has arrived, at most `max.poll.records`, at once; waits only while there is nothing, at most `timeout`.
     /// Records of one partition come in the order of their offsets. The next fetch runs meanwhile. Cancel-safe.
     ///
-    /// Errors: [`ClientError::OffsetOutOfRange`] with `auto.offset.reset=none`, [`ClientError::CorruptBatch`],
-    /// [`ClientError::Answer`] for what will not get better by itself. Positions stay where they were.
+    /// Errors: [`ClientError::OffsetOutOfRange`] and [`ClientError::LogTruncation`] with `auto.offset.reset=none`,
+    /// [`ClientError::CorruptBatch`], [`ClientError::Answer`] for what will not get better by itself. Positions stay where they were.
     pub async fn poll(&mut self, timeout: Duration) -> Result<Vec<ConsumerRecord>, ClientError> {
         let deadline = self.env.clock.now().monotonic + timeout;
         loop {
@@ -223,6 +225,12 @@ impl Consumer {
                 let options = CallOptions::new::<ListOffsetsRequest>(timeout);
                 self.nodes.channel(&target).submit(request, options, move |answer| {
                     let _ = answer_to.send(Event::OffsetsAnswered(token, answer));
+                });
+            }
+            Effect::EpochEnds { target, token, request } => {
+                let options = CallOptions::new::<OffsetForLeaderEpochRequest>(timeout);
+                self.nodes.channel(&target).submit(request, options, move |answer| {
+                    let _ = answer_to.send(Event::EpochEndsAnswered(token, answer));
                 });
             }
             Effect::Fetch { target, token, request, versions } => {

@@ -5,39 +5,42 @@
 //! ```text
 //!   assign, seek_to_*, out of range               answered
 //! ──────────────────────────────────▶ Reset ────────────────▶ At ◀── seek
+//!                                       ▲                     │ ▲
+//!                                       │     new leader      ▼ │ it has what was read
+//!                                       └──────────────── (checked)
+//!                                          it never heard of that epoch
 //! ```
 //!
+//! Where another leader, or a newer epoch, is known than the one under which the position was found good, the leader is
+//! asked first where the epoch of the last record that was read ends (KIP-320). If that is below the position, the log was
+//! cut after it was read: the position goes back to there, or, with `auto.offset.reset=none`, the owner is told.
+//!
 //! One fetch per broker is under way. It asks for the partitions of which nothing is buffered: what was fetched is handed
-//! out first, and while it is, the next fetch of the others runs.
+//! out first, and while it is, the next fetch of the others runs. A leader may name a replica in the consumer's rack that is
+//! to be read instead (KIP-392); the first trouble there leads back to the leader.
 //!
 //! Fetch requests are full ones (session id 0, epoch −1). Kafka: `FetchCollector`, `AbstractFetch`, `OffsetFetcher`,
 //! `SubscriptionState`.
 
+mod answers;
+mod requests;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 use rand::rngs::StdRng;
 
-use super::completed_fetch::{CompletedFetch, ReadRules};
+use super::completed_fetch::CompletedFetch;
 use super::{ConsumerConfig, ConsumerRecord, OffsetReset};
 use crate::client::cluster_view::{ClusterView, MetadataQuery, Target};
 use crate::client::error::ClientError;
-use crate::protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use crate::protocol::messages::fetch_response::PartitionData;
-use crate::protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use crate::protocol::messages::list_offsets_response::ListOffsetsPartitionResponse;
 use crate::protocol::messages::{
-    FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse, Message, MetadataResponse,
+    FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataResponse,
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
 };
 use crate::protocol::{OffsetSpec, VersionRange};
+use crate::rpc::Backoff;
 use crate::rpc::network_client::RpcError;
-use crate::rpc::{Backoff, Endpoint};
-use crate::types::{
-    BrokerId, ErrorCode, LeaderEpoch, Monotonic, Now, Offset, TopicPartition, Uuid,
-};
-
-/// The last Fetch version that names topics; later ones carry ids (KIP-516).
-const FETCH_BY_NAME_MAX: i16 = 12;
+use crate::types::{BrokerId, LeaderEpoch, Monotonic, Now, Offset, TopicPartition, Uuid};
 
 /// A request's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +53,8 @@ pub(super) enum Event {
     MetadataAnswered(Result<MetadataResponse, RpcError>),
     /// [`Effect::ListOffsets`] ended.
     OffsetsAnswered(RequestToken, Result<ListOffsetsResponse, RpcError>),
+    /// [`Effect::EpochEnds`] ended.
+    EpochEndsAnswered(RequestToken, Result<OffsetForLeaderEpochResponse, RpcError>),
     /// [`Effect::Fetch`] ended.
     FetchAnswered(RequestToken, Result<FetchResponse, RpcError>),
     /// The owner called, or the deadline came.
@@ -63,7 +68,9 @@ pub(super) enum Effect {
     Metadata(MetadataQuery),
     /// Ask a leader for the ends of logs.
     ListOffsets { target: Target, token: RequestToken, request: ListOffsetsRequest },
-    /// Ask a leader for records.
+    /// Ask a leader where epochs end.
+    EpochEnds { target: Target, token: RequestToken, request: OffsetForLeaderEpochRequest },
+    /// Ask a leader, or the replica it named, for records.
     Fetch { target: Target, token: RequestToken, request: FetchRequest, versions: VersionRange },
 }
 
@@ -71,20 +78,55 @@ pub(super) enum Effect {
 enum Position {
     /// To be asked for.
     Reset(OffsetSpec),
-    /// The offset of the next record to hand out.
-    At(Offset),
-    /// There is none, and `auto.offset.reset=none`: the owner must seek. With the offset that does not exist, if there was one.
-    Lost(Option<Offset>),
+    /// The next record to hand out.
+    At(FetchPosition),
+    /// There is none, and `auto.offset.reset=none`: the owner must seek.
+    Lost(Loss),
+}
+
+/// The next record to hand out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FetchPosition {
+    /// Its offset.
+    offset: Offset,
+    /// The leader epoch of the record before it, where that was read.
+    epoch: Option<LeaderEpoch>,
+}
+
+/// Why there is no position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    /// The log has no such offset; `None` where there was no position to begin with.
+    OutOfRange(Option<Offset>),
+    /// The log was cut below what was read.
+    Truncated { position: Offset, diverging: Option<Offset> },
+}
+
+/// Who leads a partition, and in which term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Leader {
+    id: BrokerId,
+    epoch: Option<LeaderEpoch>,
+}
+
+/// A replica that is read instead of the leader, until a time (Kafka: `metadata.max.age.ms` after it was named).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ReadReplica {
+    id: BrokerId,
+    until: Monotonic,
 }
 
 #[derive(Debug)]
 struct PartitionState {
     position: Position,
+    /// The leader under which the position was found good.
+    checked: Option<Leader>,
+    read_replica: Option<ReadReplica>,
     is_paused: bool,
-    /// Changes with each seek: answers to older questions are dropped.
-    generation: u64,
-    /// In a request that is under way.
-    is_asked: bool,
+    /// The request under way that asks about it; answers to others are dropped.
+    asked: Option<RequestToken>,
+    /// The epoch that was known when it was asked about last.
+    asked_under: Option<LeaderEpoch>,
     not_before: Monotonic,
     failures: u32,
 }
@@ -100,9 +142,21 @@ struct InFlight {
 struct Asked {
     partition: TopicPartition,
     topic_id: Uuid,
-    generation: u64,
-    /// The offset fetched at; of no meaning for ListOffsets.
-    offset: Offset,
+    /// Who led then.
+    leader: Leader,
+    /// The position fetched at or asked about; of no meaning for ListOffsets.
+    position: FetchPosition,
+}
+
+/// What is to be asked about a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    /// The offset of an end of the log.
+    Offset(OffsetSpec),
+    /// Where the position's epoch ends.
+    EpochEnd(FetchPosition),
+    /// Records.
+    Records(FetchPosition),
 }
 
 /// See the module.
@@ -117,7 +171,6 @@ pub(super) struct Fetcher {
     errors: VecDeque<ClientError>,
     in_flight: BTreeMap<RequestToken, InFlight>,
     next_token: u64,
-    next_generation: u64,
     looked_at: Monotonic,
 }
 
@@ -132,7 +185,6 @@ impl Fetcher {
             errors: VecDeque::new(),
             in_flight: BTreeMap::new(),
             next_token: 0,
-            next_generation: 0,
             looked_at: Monotonic::ZERO,
             config,
         }
@@ -151,19 +203,25 @@ impl Fetcher {
         self.view.want_only(self.partitions.keys().map(|partition| &partition.topic));
     }
 
-    fn new_state(&mut self) -> PartitionState {
-        self.next_generation += 1;
+    fn new_state(&self) -> PartitionState {
         PartitionState {
-            position: match self.config.offset_reset {
-                OffsetReset::Earliest => Position::Reset(OffsetSpec::Earliest),
-                OffsetReset::Latest => Position::Reset(OffsetSpec::Latest),
-                OffsetReset::None => Position::Lost(None),
-            },
+            position: self.reset_or(Loss::OutOfRange(None)),
+            checked: None,
+            read_replica: None,
             is_paused: false,
-            generation: self.next_generation,
-            is_asked: false,
+            asked: None,
+            asked_under: None,
             not_before: Monotonic::ZERO,
             failures: 0,
+        }
+    }
+
+    /// What `auto.offset.reset` makes of a position that is none.
+    fn reset_or(&self, loss: Loss) -> Position {
+        match self.config.offset_reset {
+            OffsetReset::Earliest => Position::Reset(OffsetSpec::Earliest),
+            OffsetReset::Latest => Position::Reset(OffsetSpec::Latest),
+            OffsetReset::None => Position::Lost(loss),
         }
     }
 
@@ -176,7 +234,7 @@ impl Fetcher {
         partition: &TopicPartition,
         offset: Offset,
     ) -> Result<(), ClientError> {
-        self.move_to(partition, Position::At(offset))
+        self.move_to(partition, Position::At(FetchPosition { offset, epoch: None }))
     }
 
     /// All assigned partitions where `partitions` is empty.
@@ -194,11 +252,10 @@ impl Fetcher {
         partition: &TopicPartition,
         position: Position,
     ) -> Result<(), ClientError> {
-        self.next_generation += 1;
-        let generation = self.next_generation;
         let state = self.state(partition)?;
         state.position = position;
-        state.generation = generation;
+        state.asked = None;
+        state.read_replica = None;
         state.not_before = Monotonic::ZERO;
         state.failures = 0;
         self.buffer.retain(|fetch| fetch.partition != *partition);
@@ -222,12 +279,9 @@ impl Fetcher {
         partition: &TopicPartition,
     ) -> Result<Option<Offset>, ClientError> {
         match self.state(partition)?.position {
-            Position::At(offset) => Ok(Some(offset)),
+            Position::At(position) => Ok(Some(position.offset)),
             Position::Reset(_) => Ok(None),
-            Position::Lost(position) => {
-                let partition = partition.clone();
-                Err(ClientError::OffsetOutOfRange { partition, position })
-            }
+            Position::Lost(loss) => Err(lost(partition, loss)),
         }
     }
 
@@ -262,7 +316,8 @@ impl Fetcher {
                 continue;
             }
             let next = fetch.next();
-            state.position = Position::At(fetch.position);
+            let (offset, epoch) = (fetch.position, fetch.last_epoch);
+            state.position = Position::At(FetchPosition { offset, epoch });
             match next {
                 Ok(Some(record)) => records.push(record),
                 Ok(None) => {
@@ -288,12 +343,12 @@ impl Fetcher {
         if let Some(error) = self.errors.pop_front() {
             return Err(error);
         }
-        let lost = self.partitions.iter().find_map(|(partition, state)| match state.position {
-            Position::Lost(position) => Some((partition.clone(), position)),
+        let loss = self.partitions.iter().find_map(|(partition, state)| match state.position {
+            Position::Lost(loss) => Some(lost(partition, loss)),
             Position::At(_) | Position::Reset(_) => None,
         });
-        if let Some((partition, position)) = lost {
-            return Err(ClientError::OffsetOutOfRange { partition, position });
+        if let Some(error) = loss {
+            return Err(error);
         }
         self.check_topics().map(|()| records)
     }
@@ -316,9 +371,13 @@ impl Fetcher {
     /// Takes an event in; what is to be done goes to the end of `out`, to be done in order.
     pub(super) fn handle(&mut self, now: Now, event: Event, out: &mut Vec<Effect>) {
         match event {
-            Event::MetadataAnswered(Ok(response)) => self.view.on_response(now, response),
+            Event::MetadataAnswered(Ok(response)) => {
+                self.view.on_response(now, response);
+                self.follow_leaders();
+            }
             Event::MetadataAnswered(Err(error)) => self.view.on_failure(now, error.to_string()),
             Event::OffsetsAnswered(token, answer) => self.on_offsets(now, token, answer),
+            Event::EpochEndsAnswered(token, answer) => self.on_epoch_ends(now, token, answer),
             Event::FetchAnswered(token, answer) => self.on_fetch(now, token, answer),
             Event::Tick => {}
         }
@@ -335,34 +394,47 @@ impl Fetcher {
         partitions.chain(self.view.deadline()).filter(|at| *at > self.looked_at).min()
     }
 
-    /// Asks the leaders that are not asked already.
-    fn ask(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let mut resets: BTreeMap<BrokerId, Vec<(TopicPartition, OffsetSpec)>> = BTreeMap::new();
-        let mut fetches: BTreeMap<BrokerId, Vec<(TopicPartition, Offset)>> = BTreeMap::new();
-        for (partition, state) in &self.partitions {
-            if state.is_asked || state.not_before > now.monotonic {
-                continue;
-            }
-            let is_buffered = self.buffer.iter().any(|fetch| fetch.partition == *partition);
-            let wish = match state.position {
-                Position::Lost(_) => continue,
-                Position::At(_) if state.is_paused || is_buffered => continue,
-                Position::At(offset) => Ok(offset),
-                Position::Reset(end) => Err(end),
-            };
-            let Some(leader) = self.view.leader(partition) else {
-                self.view.request_update();
-                continue;
-            };
-            match wish {
-                Ok(offset) => {
-                    fetches.entry(leader).or_default().push((partition.clone(), offset));
-                }
-                Err(end) => resets.entry(leader).or_default().push((partition.clone(), end)),
+    /// What waits for its back-off is asked about at once where a newer leader is known.
+    fn follow_leaders(&mut self) {
+        for (partition, state) in &mut self.partitions {
+            if let Some(known) = self.view.partition(partition)
+                && known.leader.is_some()
+                && state.asked_under.is_some()
+                && known.leader_epoch > state.asked_under
+            {
+                state.not_before = Monotonic::ZERO;
             }
         }
-        for (node, partitions) in resets {
+    }
+
+    /// Asks those who are not asked already.
+    fn ask(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let mut offsets: BTreeMap<BrokerId, Vec<(Asked, OffsetSpec)>> = BTreeMap::new();
+        let mut epoch_ends: BTreeMap<BrokerId, Vec<Asked>> = BTreeMap::new();
+        let mut fetches: BTreeMap<BrokerId, Vec<Asked>> = BTreeMap::new();
+        for partition in self.assignment() {
+            let Some((leader, wish)) = self.wish(now, &partition) else { continue };
+            let topic_id = self.view.topic(&partition.topic).and_then(|topic| topic.topic_id);
+            let topic_id = topic_id.unwrap_or(Uuid::ZERO);
+            let position = match wish {
+                Wish::Offset(_) => FetchPosition { offset: Offset::ZERO, epoch: None },
+                Wish::EpochEnd(position) | Wish::Records(position) => position,
+            };
+            let asked = Asked { partition, topic_id, leader, position };
+            match wish {
+                Wish::Offset(end) => offsets.entry(leader.id).or_default().push((asked, end)),
+                Wish::EpochEnd(_) => epoch_ends.entry(leader.id).or_default().push(asked),
+                Wish::Records(_) => {
+                    let node = self.replica_to_read(now, &asked);
+                    fetches.entry(node).or_default().push(asked);
+                }
+            }
+        }
+        for (node, partitions) in offsets {
             self.list_offsets(node, partitions, out);
+        }
+        for (node, partitions) in epoch_ends {
+            self.ask_epoch_ends(node, partitions, out);
         }
         for (node, partitions) in fetches {
             if !self.in_flight.values().any(|request| request.node == node) {
@@ -371,281 +443,68 @@ impl Fetcher {
         }
     }
 
-    /// Notes that a partition is asked about.
-    fn asked(&mut self, partition: TopicPartition, offset: Offset) -> Asked {
-        let topic_id =
-            self.view.topic(&partition.topic).and_then(|t| t.topic_id).unwrap_or(Uuid::ZERO);
-        let state = self.partitions.get_mut(&partition).expect("it was just looked at");
-        state.is_asked = true;
-        Asked { partition, topic_id, generation: state.generation, offset }
-    }
-
-    fn token(&mut self, node: BrokerId, partitions: Vec<Asked>) -> RequestToken {
-        let token = RequestToken(self.next_token);
-        self.next_token += 1;
-        self.in_flight.insert(token, InFlight { node, partitions });
-        token
-    }
-
-    fn leader_epoch(&self, partition: &TopicPartition) -> Option<LeaderEpoch> {
-        self.view.partition(partition).and_then(|known| known.leader_epoch)
-    }
-
-    fn list_offsets(
-        &mut self,
-        node: BrokerId,
-        partitions: Vec<(TopicPartition, OffsetSpec)>,
-        out: &mut Vec<Effect>,
-    ) {
-        let mut topics: Vec<ListOffsetsTopic> = Vec::new();
-        let mut asked = Vec::new();
-        for (partition, end) in partitions {
-            let question = ListOffsetsPartition {
-                partition_index: partition.partition,
-                current_leader_epoch: self.leader_epoch(&partition),
-                timestamp: end,
-            };
-            match topics.iter_mut().find(|topic| *topic.name == *partition.topic) {
-                Some(topic) => topic.partitions.push(question),
-                None => topics.push(ListOffsetsTopic {
-                    name: partition.topic.to_string(),
-                    partitions: vec![question],
-                }),
-            }
-            asked.push(self.asked(partition, Offset::ZERO));
-        }
-        let request = ListOffsetsRequest {
-            replica_id: None,
-            isolation_level: self.config.isolation_level,
-            topics,
-            timeout_ms: millis_on_the_wire(self.config.common.request_timeout),
+    /// What is to be asked about the partition now, if anything, and who leads it.
+    fn wish(&mut self, now: Now, partition: &TopicPartition) -> Option<(Leader, Wish)> {
+        let state = self.partitions.get_mut(partition).expect("it is assigned");
+        let is_buffered = self.buffer.iter().any(|fetch| fetch.partition == *partition);
+        let is_wanted = match state.position {
+            Position::Lost(_) => false,
+            Position::At(_) => !state.is_paused && !is_buffered,
+            Position::Reset(_) => true,
         };
-        let target = self.view.broker(node).expect("a leader is a broker that is known");
-        let token = self.token(node, asked);
-        out.push(Effect::ListOffsets { target, token, request });
-    }
-
-    fn fetch(
-        &mut self,
-        node: BrokerId,
-        mut partitions: Vec<(TopicPartition, Offset)>,
-        out: &mut Vec<Effect>,
-    ) {
-        // A broker fills the answer from the front: each partition stands there in turn.
-        let turn = usize::try_from(self.next_token).unwrap_or(0) % partitions.len();
-        partitions.rotate_left(turn);
-        let mut topics: Vec<FetchTopic> = Vec::new();
-        let mut asked = Vec::new();
-        for (partition, offset) in partitions {
-            let epoch = self.leader_epoch(&partition);
-            let entry = self.asked(partition, offset);
-            let question = FetchPartition {
-                partition: entry.partition.partition,
-                current_leader_epoch: epoch,
-                fetch_offset: Some(offset),
-                partition_max_bytes: self.config.partition_fetch_bytes_max.cast_signed(),
-                ..FetchPartition::default()
-            };
-            match topics.iter_mut().find(|topic| *topic.topic == *entry.partition.topic) {
-                Some(topic) => topic.partitions.push(question),
-                None => topics.push(FetchTopic {
-                    topic: entry.partition.topic.to_string(),
-                    topic_id: entry.topic_id,
-                    partitions: vec![question],
-                }),
-            }
-            asked.push(entry);
+        if !is_wanted || state.not_before > now.monotonic {
+            return None;
         }
-        let mut versions = FetchRequest::VERSIONS;
-        if topics.iter().any(|topic| topic.topic_id == Uuid::ZERO) {
-            versions.max = FETCH_BY_NAME_MAX;
-        }
-        let request = FetchRequest {
-            max_wait_ms: millis_on_the_wire(self.config.fetch_wait_max),
-            min_bytes: self.config.fetch_bytes_min.cast_signed(),
-            max_bytes: self.config.fetch_bytes_max.cast_signed(),
-            isolation_level: self.config.isolation_level,
-            topics,
-            rack_id: self.config.client_rack.clone(),
-            ..FetchRequest::default()
-        };
-        let target = self.view.broker(node).expect("a leader is a broker that is known");
-        let token = self.token(node, asked);
-        out.push(Effect::Fetch { target, token, request, versions });
-    }
-
-    // ---- answers ----
-
-    /// Ends a request: the partitions it was about that the owner has not moved meanwhile.
-    fn end(&mut self, token: RequestToken) -> Vec<Asked> {
-        let request = self.in_flight.remove(&token).expect("a request is answered once");
-        let partitions = &mut self.partitions;
-        request
-            .partitions
-            .into_iter()
-            .filter(|asked| match partitions.get_mut(&asked.partition) {
-                Some(state) => {
-                    state.is_asked = false;
-                    state.generation == asked.generation
-                }
-                None => false,
-            })
-            .collect()
-    }
-
-    fn retry_later(&mut self, now: Now, partition: &TopicPartition) {
-        let state = self.partitions.get_mut(partition).expect("an answer to an old question");
-        state.failures = state.failures.saturating_add(1);
-        state.not_before = now.monotonic + self.backoff.pause(state.failures, &mut self.rng);
-    }
-
-    fn on_offsets(
-        &mut self,
-        now: Now,
-        token: RequestToken,
-        answer: Result<ListOffsetsResponse, RpcError>,
-    ) {
-        for asked in self.end(token) {
-            let partition = asked.partition;
-            let found = answer.as_ref().ok().and_then(|response| {
-                let topic = response.topics.iter().find(|t| *t.name == *partition.topic)?;
-                topic.partitions.iter().find(|p| p.partition_index == partition.partition)
-            });
-            match found {
-                Some(ListOffsetsPartitionResponse {
-                    error_code: ErrorCode::None,
-                    offset: Some(offset),
-                    ..
-                }) => {
-                    let state = self.partitions.get_mut(&partition).expect("it was just there");
-                    state.position = Position::At(*offset);
-                    state.failures = 0;
-                }
-                Some(answer) if !answer.error_code.is_none() => {
-                    self.on_partition_error(now, &partition, answer.error_code);
-                }
-                Some(_) | None => {
-                    self.view.request_update();
-                    self.retry_later(now, &partition);
-                }
-            }
-        }
-        if let Err(RpcError::UnsupportedVersion { api }) = answer {
-            self.errors.push_back(ClientError::UnsupportedVersion { api: api.to_string() });
-        }
-    }
-
-    fn on_fetch(&mut self, now: Now, token: RequestToken, answer: Result<FetchResponse, RpcError>) {
-        let asked = self.end(token);
-        let response = match answer {
-            Ok(response) if response.error_code.is_none() => response,
-            Ok(_) | Err(_) => {
+        let Some(id) = self.view.leader(partition) else {
+            if state.asked.is_none() {
                 self.view.request_update();
-                asked.iter().for_each(|asked| self.retry_later(now, &asked.partition));
-                if let Err(RpcError::UnsupportedVersion { api }) = answer {
-                    self.errors.push_back(ClientError::UnsupportedVersion { api: api.to_string() });
-                }
-                return;
             }
+            return None;
         };
-        self.learn_leaders(&response);
-        for asked in asked {
-            let topic = response.responses.iter().find(|topic| {
-                *topic.topic == *asked.partition.topic
-                    || (topic.topic.is_empty() && topic.topic_id == asked.topic_id)
-            });
-            let answer = topic.and_then(|topic| {
-                topic.partitions.iter().find(|p| p.partition_index == asked.partition.partition)
-            });
-            match answer {
-                Some(answer) => self.on_fetched(now, asked, answer),
-                None => self.retry_later(now, &asked.partition),
+        let leader = Leader { id, epoch: self.view.partition(partition)?.leader_epoch };
+        if state.asked.is_some() {
+            if leader.epoch == state.asked_under {
+                return None;
             }
+            // Whoever is asked does not lead any more, and may never answer.
+            crate::mark!("consumer leaves a question to a leader that is none any more");
+            state.asked = None;
         }
-    }
-
-    fn on_fetched(&mut self, now: Now, asked: Asked, answer: &PartitionData) {
-        let Asked { partition, offset, .. } = asked;
-        if answer.error_code == ErrorCode::OffsetOutOfRange {
-            return self.on_out_of_range(&partition, offset);
-        }
-        if !answer.error_code.is_none() {
-            return self.on_partition_error(now, &partition, answer.error_code);
-        }
-        let state = self.partitions.get_mut(&partition).expect("an answer to an old question");
-        state.failures = 0;
-        state.not_before = Monotonic::ZERO;
-        let Some(records) = answer.records.as_ref().filter(|records| !records.is_empty()) else {
-            return;
+        let position = match state.position {
+            Position::Lost(_) => return None,
+            Position::Reset(end) => return Some((leader, Wish::Offset(end))),
+            Position::At(position) => position,
         };
-        let rules = ReadRules {
-            check_crcs: self.config.check_crcs,
-            isolation_level: self.config.isolation_level,
-        };
-        let aborted = answer.aborted_transactions.iter().flatten();
-        let aborted = aborted.map(|aborted| (aborted.first_offset, aborted.producer_id));
-        let fetch = CompletedFetch::new(partition, offset, records, aborted, rules);
-        self.buffer.push_back(fetch);
-    }
-
-    /// The log does not reach to the position, or no longer begins before it.
-    fn on_out_of_range(&mut self, partition: &TopicPartition, offset: Offset) {
-        crate::mark!("consumer's position is out of range");
-        let state = self.partitions.get_mut(partition).expect("an answer to an old question");
-        state.position = match self.config.offset_reset {
-            OffsetReset::Earliest => Position::Reset(OffsetSpec::Earliest),
-            OffsetReset::Latest => Position::Reset(OffsetSpec::Latest),
-            OffsetReset::None => Position::Lost(Some(offset)),
-        };
-    }
-
-    fn on_partition_error(&mut self, now: Now, partition: &TopicPartition, error: ErrorCode) {
-        self.retry_later(now, partition);
-        if error == ErrorCode::CorruptMessage {
-            let offset = match self.partitions[partition].position {
-                Position::At(offset) => offset,
-                Position::Reset(_) | Position::Lost(_) => Offset::ZERO,
-            };
-            let reason = "the broker found its own copy corrupt".to_owned();
-            let partition = partition.clone();
-            let error = Some(error);
-            self.errors.push_back(ClientError::CorruptBatch { partition, offset, reason, error });
-        } else if error.is_retriable() || error == ErrorCode::UnknownServerError {
-            self.view.request_update();
-        } else {
-            let message = Some(partition.to_string());
-            self.errors.push_back(ClientError::Answer { error, message });
+        if state.checked == Some(leader) {
+            return Some((leader, Wish::Records(position)));
         }
+        state.read_replica = None;
+        if position.epoch.is_some() && leader.epoch.is_some() {
+            return Some((leader, Wish::EpochEnd(position)));
+        }
+        // Nothing was read yet, so there is nothing that could have been cut off.
+        state.checked = Some(leader);
+        Some((leader, Wish::Records(position)))
     }
 
-    /// Takes the hints of a broker that no longer leads (KIP-951).
-    fn learn_leaders(&mut self, response: &FetchResponse) {
-        for topic in &response.responses {
-            let name = self.partitions.keys().map(|partition| &partition.topic).find(|name| {
-                *topic.topic == ***name
-                    || (topic.topic.is_empty()
-                        && self
-                            .view
-                            .topic(name)
-                            .is_some_and(|t| t.topic_id == Some(topic.topic_id)))
-            });
-            let Some(name) = name.cloned() else { continue };
-            for answer in &topic.partitions {
-                let hint = answer.current_leader.leader_id.zip(answer.current_leader.leader_epoch);
-                let Some((leader, epoch)) = hint else { continue };
-                let endpoint = response.node_endpoints.iter().find(|e| e.node_id == leader);
-                let endpoint = endpoint.and_then(|endpoint| {
-                    let port = u16::try_from(endpoint.port).ok()?;
-                    Some(Endpoint { host: endpoint.host.clone(), port })
-                });
-                let partition =
-                    TopicPartition { topic: name.clone(), partition: answer.partition_index };
-                self.view.on_leader_hint(&partition, leader, epoch, endpoint);
-            }
+    /// The leader, or the replica that it named, while that is known.
+    fn replica_to_read(&mut self, now: Now, asked: &Asked) -> BrokerId {
+        let state = self.partitions.get_mut(&asked.partition).expect("it was just looked at");
+        let Some(replica) = state.read_replica else { return asked.leader.id };
+        if replica.until > now.monotonic && self.view.broker(replica.id).is_some() {
+            return replica.id;
         }
+        state.read_replica = None;
+        asked.leader.id
     }
 }
 
-fn millis_on_the_wire(span: Duration) -> i32 {
-    i32::try_from(span.as_millis()).unwrap_or(i32::MAX)
+fn lost(partition: &TopicPartition, loss: Loss) -> ClientError {
+    let partition = partition.clone();
+    match loss {
+        Loss::OutOfRange(position) => ClientError::OffsetOutOfRange { partition, position },
+        Loss::Truncated { position, diverging } => {
+            ClientError::LogTruncation { partition, position, diverging }
+        }
+    }
 }

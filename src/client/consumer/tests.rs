@@ -5,12 +5,17 @@
 //! config NAME=VALUE …        the first line
 //! assign P … | seek P OFFSET | beginning P … | end P … | pause P … | resume P …
 //! poll | position P
-//! records R P BASE COUNT     in the answer to fetch R: a batch of partition P; `answer R` sends what was gathered
-//! error R P NAME             the same with an error
+//! records R P BASE COUNT [E] in the answer to fetch R: a batch of partition P, of leader epoch E; `answer R` sends what
+//!                            was gathered
+//! error R P NAME [B/E]       the same with an error, and with a hint that broker B leads in epoch E
+//! replica R P B              the same without records, with the word to read from broker B
+//! diverging R P E OFFSET     the same with the word that epoch E ends there
 //! nothing R P                the same without records
 //! rotten R P BASE            the same with a batch whose checksum is wrong
 //! answer R | cut R           end of request R
-//! offset R P OFFSET          in the answer to a question for offsets
+//! offset R P OFFSET [E]      in the answer to a question for offsets
+//! epoch R P E OFFSET         in the answer to a question for the end of an epoch; `-` for none; `refused R P NAME`
+//! unserved R                 the node does not know the API
 //! leader P BROKER EPOCH      what metadata says from now on
 //! tick MS
 //! ```
@@ -27,16 +32,23 @@ use rand::rngs::StdRng;
 use super::ConsumerConfig;
 use super::fetcher::{Effect, Event, Fetcher, RequestToken};
 use crate::protocol::compression::Compression;
-use crate::protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use crate::protocol::messages::fetch_response::{
+    self, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
+};
 use crate::protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
 };
 use crate::protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
-use crate::protocol::messages::{FetchResponse, ListOffsetsResponse, MetadataResponse};
+use crate::protocol::messages::offset_for_leader_epoch_response::{
+    EpochEndOffset, OffsetForLeaderTopicResult,
+};
+use crate::protocol::messages::{
+    FetchResponse, ListOffsetsResponse, MetadataResponse, OffsetForLeaderEpochResponse,
+};
 use crate::protocol::record_batch::BatchBuilder;
-use crate::protocol::{OffsetSpec, Records};
+use crate::protocol::{ApiKey, OffsetSpec, Records};
 use crate::rpc::network_client::RpcError;
 use crate::types::{
     BrokerId, ErrorCode, LeaderEpoch, Monotonic, Now, Offset, PartitionIndex, Timestamp,
@@ -47,6 +59,7 @@ use crate::types::{
 enum Open {
     Fetch(RequestToken, Vec<PartitionData>),
     Offsets(RequestToken, Vec<ListOffsetsPartitionResponse>),
+    EpochEnds(RequestToken, Vec<EpochEndOffset>),
 }
 
 struct Harness {
@@ -103,11 +116,26 @@ impl Harness {
                     self.open.insert(number, Open::Offsets(token, Vec::new()));
                     self.next += 1;
                 }
+                Effect::EpochEnds { target, token, request } => {
+                    write!(text, "  r{number} to {:?}: end of epoch", target.node).unwrap();
+                    for question in request.topics.iter().flat_map(|topic| &topic.partitions) {
+                        let epoch = question.leader_epoch.unwrap();
+                        let under = question.current_leader_epoch.unwrap();
+                        write!(text, " {}={epoch} under {under}", question.partition).unwrap();
+                    }
+                    text.push('\n');
+                    self.open.insert(number, Open::EpochEnds(token, Vec::new()));
+                    self.next += 1;
+                }
                 Effect::Fetch { target, token, request, .. } => {
                     write!(text, "  r{number} to {:?}: fetch", target.node).unwrap();
                     for question in request.topics.iter().flat_map(|topic| &topic.partitions) {
                         let offset = question.fetch_offset.unwrap();
                         write!(text, " {}@{offset}", question.partition).unwrap();
+                        match question.current_leader_epoch.unwrap().value() {
+                            0 => {}
+                            epoch => write!(text, " under {epoch}").unwrap(),
+                        }
                     }
                     text.push('\n');
                     self.open.insert(number, Open::Fetch(token, Vec::new()));
@@ -131,7 +159,7 @@ impl Harness {
             rack: None,
         };
         MetadataResponse {
-            brokers: vec![broker(1), broker(2)],
+            brokers: vec![broker(1), broker(2), broker(3)],
             topics: vec![MetadataResponseTopic {
                 name: Some("t".to_owned()),
                 partitions: (0..).zip(&self.leaders).map(partition).collect(),
@@ -154,6 +182,13 @@ impl Harness {
         }
     }
 
+    fn gather_epoch(&mut self, request: &str, answer: EpochEndOffset) {
+        let Some(Open::EpochEnds(_, answers)) = self.open.get_mut(&request.parse().unwrap()) else {
+            panic!("r{request} asks for no epochs");
+        };
+        answers.push(answer);
+    }
+
     fn poll(&mut self, text: &mut String) {
         self.event(Event::Tick, text);
         match self.fetcher.take_records() {
@@ -172,6 +207,15 @@ impl Harness {
         match (open, error) {
             (Open::Fetch(token, _), Some(error)) => Event::FetchAnswered(token, Err(error)),
             (Open::Offsets(token, _), Some(error)) => Event::OffsetsAnswered(token, Err(error)),
+            (Open::EpochEnds(token, _), Some(error)) => Event::EpochEndsAnswered(token, Err(error)),
+            (Open::EpochEnds(token, partitions), None) => {
+                let topics = vec![OffsetForLeaderTopicResult { topic: "t".to_owned(), partitions }];
+                let response = OffsetForLeaderEpochResponse {
+                    topics,
+                    ..OffsetForLeaderEpochResponse::default()
+                };
+                Event::EpochEndsAnswered(token, Ok(response))
+            }
             (Open::Fetch(token, partitions), None) => {
                 let topic = "t".to_owned();
                 let topic = FetchableTopicResponse {
@@ -192,6 +236,27 @@ impl Harness {
     }
 
     fn command(&mut self, words: &[&str], text: &mut String) {
+        if let [
+            "records" | "nothing" | "rotten" | "error" | "replica" | "diverging" | "answer" | "cut"
+            | "offset" | "epoch" | "refused" | "unserved",
+            request,
+            ..,
+        ] = words
+        {
+            let open = self.open.get(&request.parse().unwrap());
+            let fits = match (words[0], open) {
+                (_, None) => false,
+                ("answer" | "cut", Some(_)) => true,
+                ("offset", Some(open)) => matches!(open, Open::Offsets(..)),
+                ("epoch" | "refused" | "unserved", Some(open)) => {
+                    matches!(open, Open::EpochEnds(..))
+                }
+                (_, Some(open)) => matches!(open, Open::Fetch(..)),
+            };
+            if !fits {
+                return writeln!(text, "  there is no such request").unwrap();
+            }
+        }
         match words {
             ["assign", words @ ..] => self.fetcher.assign(partitions(words)),
             ["seek", word, offset] => {
@@ -211,23 +276,67 @@ impl Harness {
                 let position = self.fetcher.position(&partition(word));
                 writeln!(text, "  {position:?}").unwrap();
             }
-            ["records", request, word, base, count] => {
-                self.gather(request, data(word, batch(base, count)));
+            ["records", request, word, base, count, epoch @ ..] => {
+                self.gather(request, data(word, batch(base, count, epoch.first().copied())));
+            }
+            ["replica", request, word, broker] => {
+                let preferred_read_replica = Some(BrokerId::new(broker.parse().unwrap()));
+                let nothing = data(word, Records::new());
+                self.gather(request, PartitionData { preferred_read_replica, ..nothing });
+            }
+            ["diverging", request, word, epoch, offset] => {
+                let diverging_epoch = fetch_response::EpochEndOffset {
+                    epoch: epoch.parse().ok().map(LeaderEpoch::new),
+                    end_offset: offset.parse().ok().map(Offset::new),
+                };
+                let nothing = data(word, Records::new());
+                self.gather(request, PartitionData { diverging_epoch, ..nothing });
+            }
+            ["epoch", request, word, epoch, offset] => {
+                self.gather_epoch(
+                    request,
+                    EpochEndOffset {
+                        partition: index(word),
+                        leader_epoch: epoch.parse().ok().map(LeaderEpoch::new),
+                        end_offset: offset.parse().ok().map(Offset::new),
+                        ..EpochEndOffset::default()
+                    },
+                );
+            }
+            ["refused", request, word, name] => {
+                let error_code = error_code(name);
+                let partition = index(word);
+                self.gather_epoch(
+                    request,
+                    EpochEndOffset { error_code, partition, ..EpochEndOffset::default() },
+                );
+            }
+            ["unserved", request] => {
+                let api = ApiKey::OffsetForLeaderEpoch;
+                let event = self.end(request, Some(RpcError::UnsupportedVersion { api }));
+                self.event(event, text);
             }
             ["nothing", request, word] => self.gather(request, data(word, Records::new())),
             ["rotten", request, word, base] => {
-                let mut bytes = BytesMut::from(&batch(base, "1").to_bytes()[..]);
+                let mut bytes = BytesMut::from(&batch(base, "1", None).to_bytes()[..]);
                 // Inside the value: without the checksum nobody would notice.
                 let place = bytes.len() - 2;
                 bytes[place] ^= 1;
                 self.gather(request, data(word, Records::from(bytes.freeze())));
             }
-            ["error", request, word, name] => {
-                let known = ErrorCode::ALL.iter().find(|code| code.name() == *name);
-                let error_code = *known.unwrap();
-                self.gather(request, PartitionData { error_code, ..data(word, Records::new()) });
+            ["error", request, word, name, hint @ ..] => {
+                let hint = hint.first().and_then(|hint| hint.split_once('/'));
+                let current_leader =
+                    hint.map_or_else(LeaderIdAndEpoch::default, |(leader, epoch)| {
+                        LeaderIdAndEpoch {
+                            leader_id: Some(BrokerId::new(leader.parse().unwrap())),
+                            leader_epoch: Some(LeaderEpoch::new(epoch.parse().unwrap())),
+                        }
+                    });
+                let (error_code, nothing) = (error_code(name), data(word, Records::new()));
+                self.gather(request, PartitionData { error_code, current_leader, ..nothing });
             }
-            ["offset", request, word, offset] => {
+            ["offset", request, word, offset, epoch @ ..] => {
                 let Some(Open::Offsets(_, answers)) = self.open.get_mut(&request.parse().unwrap())
                 else {
                     panic!("r{request} asks for no offsets");
@@ -235,6 +344,7 @@ impl Harness {
                 answers.push(ListOffsetsPartitionResponse {
                     partition_index: index(word),
                     offset: Some(Offset::new(offset.parse().unwrap())),
+                    leader_epoch: epoch.first().map(|e| LeaderEpoch::new(e.parse().unwrap())),
                     ..ListOffsetsPartitionResponse::default()
                 });
             }
@@ -287,9 +397,16 @@ fn data(word: &str, records: Records) -> PartitionData {
     }
 }
 
-fn batch(base: &str, count: &str) -> Records {
+fn error_code(name: &str) -> ErrorCode {
+    *ErrorCode::ALL.iter().find(|code| code.name() == name).unwrap()
+}
+
+fn batch(base: &str, count: &str, epoch: Option<&str>) -> Records {
     let base = Offset::new(base.parse().unwrap());
     let mut builder = BatchBuilder::new(Compression::NONE).with_base_offset(base);
+    if let Some(epoch) = epoch {
+        builder = builder.with_leader_epoch(LeaderEpoch::new(epoch.parse().unwrap()));
+    }
     for _ in 0..count.parse().unwrap() {
         builder.append(Timestamp::from_millis(1), None, Some(b"value"), &[]);
     }

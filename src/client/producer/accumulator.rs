@@ -12,7 +12,7 @@ use super::batch::{Outcome, ProducerBatch, Stage};
 use super::config::IDEMPOTENT_IN_FLIGHT_MAX;
 use super::sequences::{ProducerIdAndEpoch, Sequences};
 use crate::client::error::SendCause;
-use crate::types::Monotonic;
+use crate::types::{LeaderEpoch, Monotonic};
 
 /// What decides whether a batch may be sent, beside the batch.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +42,20 @@ impl<D> PartitionQueue<D> {
         self.batches
             .iter()
             .position(|batch| matches!(batch.stage, Stage::Open | Stage::Waiting { .. }))
+    }
+
+    /// Ends the back-off of batches that were sent last under an older epoch than that of the leader who is known now: the
+    /// broker that refused them is not the one that gets them next.
+    ///
+    /// Kafka: `ProducerBatch.hasLeaderChangedForTheOngoingRetry` (KIP-951).
+    pub(super) fn on_leader(&mut self, leader_epoch: LeaderEpoch) {
+        for batch in &mut self.batches {
+            if let Stage::Waiting { not_before } = &mut batch.stage
+                && batch.sent_under.is_some_and(|sent_under| sent_under < leader_epoch)
+            {
+                *not_before = Monotonic::ZERO;
+            }
+        }
     }
 
     /// How many batches wait to be sent.

@@ -15,7 +15,7 @@ use crate::client::error::{SendCause, SendError, SendFate};
 use crate::protocol::Records;
 use crate::protocol::compression::{Codec, Compression};
 use crate::protocol::record_batch::{BatchBuilder, BatchProducer, RawBatch, RecordHeader};
-use crate::types::{Monotonic, Offset, ProducerStamp, Timestamp, TopicPartition};
+use crate::types::{LeaderEpoch, Monotonic, Offset, ProducerStamp, Timestamp, TopicPartition};
 
 use super::{RecordIdentity, RecordMetadata};
 
@@ -72,6 +72,8 @@ pub(super) struct ProducerBatch<D> {
     pub(super) stage: Stage,
     /// How often it was sent.
     pub(super) attempts: u32,
+    /// The leader's epoch, as far as it was known, when it was sent last.
+    pub(super) sent_under: Option<LeaderEpoch>,
     /// Under which producer and sequence it was, or will be, sent. Not changed while it may be stored.
     pub(super) stamp: Option<ProducerStamp>,
     /// Whether some attempt ended without proof that nothing was appended.
@@ -91,6 +93,7 @@ impl<D> ProducerBatch<D> {
             created,
             stage: Stage::Open,
             attempts: 0,
+            sent_under: None,
             stamp: None,
             may_be_stored: false,
             outcome: None,
@@ -195,6 +198,7 @@ impl<D> ProducerBatch<D> {
             created: self.created,
             stage: self.stage,
             attempts: self.attempts,
+            sent_under: self.sent_under,
             stamp,
             may_be_stored: self.may_be_stored,
             outcome: None,

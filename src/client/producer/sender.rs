@@ -14,7 +14,7 @@ use super::batch::{BatchId, Outcome, ProducerBatch, RecordView, RequestToken, St
 use super::partitioner::{PartitionLoad, Partitioner};
 use super::sequences::ProducerIdAndEpoch;
 use super::{ProducerConfig, ProducerRecord, RecordMetadata};
-use crate::client::cluster_view::{ClusterView, MetadataQuery, Target};
+use crate::client::cluster_view::{ClusterView, MetadataQuery, NodeKey, Target};
 use crate::client::error::{ClientError, SendCause, SendError};
 use crate::protocol::VersionRange;
 use crate::protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -139,6 +139,8 @@ pub(super) struct Sender<D> {
     queues: BTreeMap<TopicPartition, PartitionQueue<D>>,
     producer: ProducerIdState,
     producer_id_failures: u32,
+    /// Who was asked for a producer id last.
+    producer_id_node: Option<NodeKey>,
     in_flight: BTreeMap<RequestToken, InFlight>,
     /// The partition drained last for each node, so that the next round begins behind it.
     drained_last: BTreeMap<BrokerId, TopicPartition>,
@@ -170,6 +172,7 @@ impl<D> Sender<D> {
             queues: BTreeMap::new(),
             producer: ProducerIdState::Unknown { not_before: Monotonic::ZERO },
             producer_id_failures: 0,
+            producer_id_node: None,
             in_flight: BTreeMap::new(),
             drained_last: BTreeMap::new(),
             next_batch: 0,
@@ -418,7 +421,9 @@ impl<D> Sender<D> {
             && self.needs_producer_id()
         {
             self.producer = ProducerIdState::Asking;
-            out.push(Effect::InitProducerId(self.view.anybody()));
+            let target = self.view.anybody();
+            self.producer_id_node = Some(target.node);
+            out.push(Effect::InitProducerId(target));
         }
     }
 
@@ -436,11 +441,12 @@ impl<D> Sender<D> {
                 (error, _) => Err(error),
             },
             Err(RpcError::UnsupportedVersion { .. }) => Err(ErrorCode::UnsupportedVersion),
-            Err(_) => {
-                self.view.on_node_failed();
-                Ok(())
-            }
+            Err(_) => Ok(()),
         };
+        // A broker that does not reach the controller says so: another one may.
+        if let Some(node) = self.producer_id_node {
+            self.view.on_node_failed(node);
+        }
         self.producer_id_failures = self.producer_id_failures.saturating_add(1);
         let pause = self.backoff.pause(self.producer_id_failures, &mut self.rng);
         self.producer = ProducerIdState::Unknown { not_before: now.monotonic + pause };
@@ -539,6 +545,9 @@ impl<D> Sender<D> {
                     self.view.request_update();
                     continue;
                 };
+                if self.is_earlier_elsewhere(queue, index, leader) {
+                    continue;
+                }
                 let is_flushed = queue.batches[index].id < flush_end;
                 let is_full = queue.batches[index].size() >= self.config.batch_size;
                 let has_lingered = queue.ready_at(linger).is_some_and(|at| at <= now.monotonic);
@@ -557,6 +566,22 @@ impl<D> Sender<D> {
                 return;
             }
         }
+    }
+
+    /// Whether an earlier batch of the partition is still with a broker that no longer leads it. With idempotence the new
+    /// leader gets nothing later until that one is answered: where it has no batch of this producer it takes any first
+    /// sequence, and the later batch would stand in the log before the earlier. (Kafka's client sends it: order is lost then.)
+    fn is_earlier_elsewhere(
+        &self,
+        queue: &PartitionQueue<D>,
+        index: usize,
+        leader: BrokerId,
+    ) -> bool {
+        self.config.idempotence
+            && queue.batches.range(..index).any(|batch| match batch.stage {
+                Stage::InFlight { request } => self.in_flight[&request].node != leader,
+                Stage::Open | Stage::Waiting { .. } | Stage::Finished => false,
+            })
     }
 
     /// One produce request: at most one batch of each partition, at most `max.request.size`, at least one batch.
@@ -593,6 +618,7 @@ impl<D> Sender<D> {
             size += records.len();
             batch.stage = Stage::InFlight { request: token };
             batch.attempts += 1;
+            batch.sent_under = self.view.partition(&partition).and_then(|known| known.leader_epoch);
             let topic_id =
                 self.view.topic(&partition.topic).and_then(|t| t.topic_id).unwrap_or(Uuid::ZERO);
             let data = PartitionProduceData { index: partition.partition, records: Some(records) };

@@ -130,7 +130,7 @@ impl Harness {
             rack: None,
         };
         MetadataResponse {
-            brokers: vec![broker(1), broker(2)],
+            brokers: vec![broker(1), broker(2), broker(3)],
             topics: vec![MetadataResponseTopic {
                 name: Some("t".to_owned()),
                 partitions: (0..).zip(&self.leaders).map(partition).collect(),

@@ -1,8 +1,7 @@
 //! What the sender makes of answers, and of their absence (pure).
 
-use std::time::Duration;
-
 use super::{Effect, Sender};
+use crate::client::cluster_view::{NodeKey, PartitionView};
 use crate::client::error::SendCause;
 use crate::client::producer::accumulator::PartitionQueue;
 use crate::client::producer::batch::{Outcome, RequestToken, Stage};
@@ -16,7 +15,7 @@ use crate::types::{Acks, ErrorCode, Monotonic, Now, TopicPartition, Uuid};
 /// What an answer, or none, says of a batch.
 enum Verdict {
     Stored(Option<PartitionProduceResponse>),
-    Refused { error: ErrorCode, message: Option<String>, may_retry_now: bool },
+    Refused { error: ErrorCode, message: Option<String> },
     Cut(RpcError),
 }
 
@@ -31,7 +30,19 @@ impl<D> Sender<D> {
             Ok(response) => self.view.on_response(now, response),
             Err(error) => self.view.on_failure(now, error.to_string()),
         }
+        self.follow_leaders();
         out.push(Effect::MetadataChanged);
+    }
+
+    /// What waits for its back-off goes at once where a newer leader is known.
+    fn follow_leaders(&mut self) {
+        for (partition, queue) in &mut self.queues {
+            if let Some(PartitionView { leader: Some(_), leader_epoch: Some(epoch) }) =
+                self.view.partition(partition)
+            {
+                queue.on_leader(epoch);
+            }
+        }
     }
 
     pub(super) fn on_produce(
@@ -53,15 +64,18 @@ impl<D> Sender<D> {
                     None => Verdict::Refused {
                         error: ErrorCode::UnknownServerError,
                         message: Some("the answer lacks the partition".to_owned()),
-                        may_retry_now: false,
                     },
                 },
             };
             self.on_verdict(now, token, &partition, verdict);
         }
         if is_failure {
+            self.view.on_node_failed(NodeKey::Broker(request.node));
             self.view.request_update();
+        } else {
+            self.view.on_node_answered(NodeKey::Broker(request.node));
         }
+        self.follow_leaders();
         self.tell(out);
     }
 
@@ -79,19 +93,20 @@ impl<D> Sender<D> {
             // The broker has it, but no longer knows where.
             return Verdict::Stored(None);
         }
-        let hint = answer.current_leader.leader_id.zip(answer.current_leader.leader_epoch);
-        let is_news = hint.is_some_and(|(leader, epoch)| {
+        if let Some((leader, epoch)) =
+            answer.current_leader.leader_id.zip(answer.current_leader.leader_epoch)
+        {
             let endpoint = endpoints.iter().find(|endpoint| endpoint.node_id == leader);
             let endpoint = endpoint.and_then(|endpoint| {
                 let port = u16::try_from(endpoint.port).ok()?;
                 Some(Endpoint { host: endpoint.host.clone(), port })
             });
-            self.view.on_leader_hint(partition, leader, epoch, endpoint)
-        });
+            self.view.on_leader_hint(partition, leader, epoch, endpoint);
+        }
         if is_metadata_stale(error) {
             self.view.request_update();
         }
-        Verdict::Refused { error, message: answer.error_message.clone(), may_retry_now: is_news }
+        Verdict::Refused { error, message: answer.error_message.clone() }
     }
 
     fn on_verdict(
@@ -121,10 +136,10 @@ impl<D> Sender<D> {
                     | RpcError::Closed => SendCause::Disconnected,
                 };
                 let may_retry = cause != SendCause::UnsupportedVersion;
-                self.retry_or_give_up(now, partition, index, cause, may_retry, false);
+                self.retry_or_give_up(now, partition, index, cause, may_retry);
             }
-            Verdict::Refused { error, message, may_retry_now } => {
-                self.on_refused(now, partition, index, error, message, may_retry_now);
+            Verdict::Refused { error, message } => {
+                self.on_refused(now, partition, index, error, message);
             }
         }
     }
@@ -136,7 +151,6 @@ impl<D> Sender<D> {
         index: usize,
         error: ErrorCode,
         message: Option<String>,
-        may_retry_now: bool,
     ) {
         let queue = self.queues.get_mut(partition).expect("a batch in flight keeps its queue");
         let batch = &mut queue.batches[index];
@@ -159,7 +173,7 @@ impl<D> Sender<D> {
         }
         let cause = SendCause::Answer { error, message };
         let may_retry = error.is_retriable() || is_sequence_error;
-        self.retry_or_give_up(now, partition, index, cause, may_retry, may_retry_now);
+        self.retry_or_give_up(now, partition, index, cause, may_retry);
     }
 
     fn retry_or_give_up(
@@ -169,7 +183,6 @@ impl<D> Sender<D> {
         index: usize,
         cause: SendCause,
         may_retry: bool,
-        is_at_once: bool,
     ) {
         let queue = self.queues.get_mut(partition).expect("a batch in flight keeps its queue");
         let batch = &mut queue.batches[index];
@@ -178,7 +191,6 @@ impl<D> Sender<D> {
             batch.stage = Stage::Finished;
         } else if may_retry && batch.attempts <= self.config.retries && has_time {
             let pause = self.backoff.pause(batch.attempts, &mut self.rng);
-            let pause = if is_at_once { Duration::ZERO } else { pause };
             batch.stage = Stage::Waiting { not_before: now.monotonic + pause };
         } else {
             batch.stage = Stage::Finished;
