@@ -16,8 +16,10 @@ use ottla::log::LogConfig;
 use ottla::protocol::Records;
 use ottla::protocol::compression::Compression;
 use ottla::protocol::record_batch::{BatchBuilder, RawBatches};
+use ottla::replica::LeaderState;
 use ottla::replica::driver::{
-    FetchWatch, PartitionHandle, ReadRequest, ReadUpTo, ReplicaOptions, TailBudget, segment_limits,
+    FetchWatch, IsrChanges, PartitionHandle, ReadRequest, ReadUpTo, ReplicaOptions, TailBudget,
+    segment_limits,
 };
 use ottla::runtime::{Env, Observer, real_env};
 use ottla::storage::{LogManager, LogManagerOptions, MetaProperties};
@@ -79,9 +81,13 @@ async fn open(
         fetch_verify: true,
         producer_expiration: Duration::from_secs(60),
         tail_budget: TailBudget::new(tail),
+        node: BrokerId::new(1),
+        lag_time_max: Duration::from_secs(30),
+        isr_changes: IsrChanges::none(),
     };
     let handle = PartitionHandle::new(env.clone(), opened, config.clone(), options);
-    handle.become_leader(LeaderEpoch::new(1)).await.unwrap();
+    let alone = LeaderState::alone(BrokerId::new(1), LeaderEpoch::new(1));
+    handle.become_leader(alone).await.unwrap();
     (manager, handle)
 }
 

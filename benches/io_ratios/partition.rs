@@ -9,7 +9,10 @@ use bytes::Bytes;
 use ottla::log::LogConfig;
 use ottla::protocol::compression::Compression;
 use ottla::protocol::record_batch::BatchBuilder;
-use ottla::replica::driver::{PartitionHandle, ReplicaOptions, TailBudget, segment_limits};
+use ottla::replica::LeaderState;
+use ottla::replica::driver::{
+    IsrChanges, PartitionHandle, ReplicaOptions, TailBudget, segment_limits,
+};
 use ottla::runtime::{Env, Observer, real_env};
 use ottla::server::{Config, FormatOptions, format};
 use ottla::storage::{LogManager, LogManagerOptions, log_dir_name};
@@ -82,12 +85,16 @@ impl Broker {
             fetch_verify: true,
             producer_expiration: Duration::from_secs(86_400),
             tail_budget: TailBudget::new(self.tail_bytes),
+            node: BrokerId::new(1),
+            lag_time_max: Duration::from_secs(30),
+            isr_changes: IsrChanges::none(),
         };
         self.runtime.block_on(async {
             let made = self.logs.create(&partition, topic_id, segment_limits(&config)).await;
             let made = made.expect("a partition can be made");
             let handle = PartitionHandle::new(self.env.clone(), made, config, options);
-            handle.become_leader(LeaderEpoch::new(0)).await.expect("it can lead");
+            let alone = LeaderState::alone(BrokerId::new(1), LeaderEpoch::new(0));
+            handle.become_leader(alone).await.expect("it can lead");
             handle
         })
     }

@@ -5,9 +5,14 @@
 //!
 //! Absent for now: followers, in-sync replicas, fetch sessions. One replica leads for ever.
 
+mod assignment;
 pub mod driver;
 mod partition;
 
+pub use assignment::{
+    FetchState, FollowerAppend, FollowerFetch, FollowerRead, FollowerState, IsrAnswer,
+    IsrCommitted, IsrProposal, LeaderState, TruncateTo,
+};
 pub use partition::{
     Append, AppendAnswer, Checkpoint, Effect, Event, OpenedState, Partition, PartitionConfig,
     Retention, Role, UNSYNCED_BYTES_MAX, WaiterId,

@@ -6,14 +6,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::runtime::watch;
 
 use super::Config;
 use super::housekeeping;
 use crate::log::{ConfigMap, LogConfig};
+use crate::metadata::records::LeaderRecoveryState;
 use crate::metadata::{MetadataDelta, MetadataImage, PartitionDelta, PartitionImage, ResourceType};
-use crate::replica::driver::{PartitionHandle, ReplicaOptions, TailBudget, segment_limits};
+use crate::replica::LeaderState;
+use crate::replica::driver::{
+    IsrChanges, PartitionHandle, ReplicaOptions, TailBudget, segment_limits,
+};
 use crate::runtime::{Env, task};
 use crate::storage::{
     LogManager, LogManagerOptions, MetaProperties, OpenedPartition, StorageError,
@@ -24,6 +29,9 @@ use crate::types::{
 
 /// Memory for the newest batches of all partitions, which most readers want. An idle node stays below 50 MB with it.
 const TAIL_CACHE_BYTES: usize = 32 << 20;
+
+/// `replica.lag.time.max.ms` as Kafka has it.
+const LAG_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// What is known of this node's place in a cluster before anything runs.
 #[derive(Clone, Debug)]
@@ -106,6 +114,9 @@ impl ReplicaManager {
                 fetch_verify: config.fetch_verify,
                 producer_expiration: config.producer_expiration,
                 tail_budget: TailBudget::new(TAIL_CACHE_BYTES),
+                node: config.node_id,
+                lag_time_max: LAG_TIME_MAX,
+                isr_changes: IsrChanges::none(),
             },
             logs,
             unclaimed: Mutex::new(opened.into_iter().map(|one| (one.id, one)).collect()),
@@ -237,7 +248,7 @@ impl ReplicaManager {
         };
         if now.leader != Some(self.node) {
             handle.resign();
-        } else if let Err(error) = handle.become_leader(now.leader_epoch).await {
+        } else if let Err(error) = handle.become_leader(leader_state(now, image)).await {
             tracing::error!(partition = %id, %error, "a partition cannot be led here");
         }
     }
@@ -345,6 +356,24 @@ impl ReplicaManager {
             tracing::warn!(%error, "a log directory is not marked clean: it is recovered at the next start");
         }
     }
+}
+
+/// What the metadata says to the leader of a partition.
+fn leader_state(partition: &PartitionImage, image: &MetadataImage) -> LeaderState {
+    LeaderState {
+        leader_epoch: partition.leader_epoch,
+        partition_epoch: partition.partition_epoch,
+        replicas: partition.replicas.clone(),
+        isr: partition.isr.clone(),
+        is_recovering: partition.leader_recovery_state == LeaderRecoveryState::Recovering,
+        broker_epochs: active_broker_epochs(image),
+    }
+}
+
+/// The incarnations of the brokers that may join an ISR.
+fn active_broker_epochs(image: &MetadataImage) -> BTreeMap<BrokerId, BrokerEpoch> {
+    let brokers = image.brokers().filter(|broker| broker.is_active());
+    brokers.map(|broker| (broker.broker, broker.broker_epoch)).collect()
 }
 
 /// The partitions that `node` should hold and does not.

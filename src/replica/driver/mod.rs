@@ -5,6 +5,7 @@
 //! sync's completion comes on any thread.
 
 mod append;
+mod follow;
 mod read;
 mod read_cursors;
 mod tail_cache;
@@ -19,8 +20,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    AppendAnswer, Checkpoint, Effect, Event, OpenedState, Partition, PartitionConfig, Retention,
-    Role, WaiterId,
+    AppendAnswer, Checkpoint, Effect, Event, LeaderState, OpenedState, Partition, PartitionConfig,
+    Retention, Role, WaiterId,
 };
 use crate::log::{EpochEndOffset, IndexSizes, LogConfig, SegmentLimits};
 use crate::runtime::{BoxFuture, Env, File, Io, SyncDone};
@@ -29,10 +30,11 @@ use crate::storage::{
     load_index, start_sync, write_leader_epochs,
 };
 use crate::types::{
-    ErrorCode, LeaderEpoch, Monotonic, Now, Offset, TopicIdPartition, TopicPartition,
+    BrokerId, ErrorCode, LeaderEpoch, Monotonic, Now, Offset, TopicIdPartition, TopicPartition,
 };
 
 pub use append::{AppendError, Appending};
+pub use follow::IsrChanges;
 pub use read::{OffsetSpec, ReadAnswer, ReadRequest, ReadUpTo, TimestampedOffset};
 use read_cursors::ReadCursors;
 pub use tail_cache::TailBudget;
@@ -51,6 +53,12 @@ pub struct ReplicaOptions {
     pub producer_expiration: Duration,
     /// Memory for the newest batches of all partitions.
     pub tail_budget: Arc<TailBudget>,
+    /// `node.id`.
+    pub node: BrokerId,
+    /// `replica.lag.time.max.ms`: a follower that was not caught up for so long leaves the ISR.
+    pub lag_time_max: Duration,
+    /// Who hears of the ISR changes that leaders want.
+    pub isr_changes: IsrChanges,
 }
 
 /// When a topic's segments are closed.
@@ -301,11 +309,12 @@ impl PartitionHandle {
         Ok(inner.machine.end_offset_for(epoch))
     }
 
-    /// Leads in the term `epoch`. The epoch and where it begins are durable before anything is appended in it.
+    /// Leads, or learns of a new version of its term. A term or version older than known is ignored. The epoch and where it begins are durable before anything is appended in it.
     ///
     /// # Errors
     /// `Io`: the directory is offline.
-    pub async fn become_leader(self: &Arc<Self>, epoch: LeaderEpoch) -> Result<(), StorageError> {
+    pub async fn become_leader(self: &Arc<Self>, state: LeaderState) -> Result<(), StorageError> {
+        let epoch = state.leader_epoch;
         let mut epochs = {
             let inner = self.lock();
             let mut epochs = inner.machine.epochs().clone();

@@ -72,10 +72,14 @@ fn start(disk: &TestDisk, config: &Arc<LogConfig>, tail: usize, known: Checkpoin
         fetch_verify: true,
         producer_expiration: Duration::from_secs(86_400),
         tail_budget: TailBudget::new(tail),
+        node: BrokerId::new(1),
+        lag_time_max: Duration::from_secs(30),
+        isr_changes: IsrChanges::none(),
     };
     let handle = PartitionHandle::new(env, opened, config.clone(), options);
     let epoch = handle.lock().machine.epochs().latest().map_or(0, |last| last.epoch.value() + 1);
-    run(handle.become_leader(LeaderEpoch::new(epoch))).unwrap();
+    let alone = LeaderState::alone(BrokerId::new(1), LeaderEpoch::new(epoch));
+    run(handle.become_leader(alone)).unwrap();
     Broker { disk: disk.clone(), world, dir: log_dir, handle, config: config.clone() }
 }
 
