@@ -73,9 +73,20 @@ fn push_message_impl(out: &mut String, message: &Message) {
         if !Self::VERSIONS.contains(version) {{ return Err(input.error(DecodeProblem::Version(version))); }}
         Self::read(version, input)
     }}
+    {has_error}
 }}",
         flexible_from = message.flexible_from,
+        has_error = has_error(message),
     );
+}
+
+/// The trait's method, where the message can answer it with anything but no.
+fn has_error(message: &Message) -> &'static str {
+    if message.kind == Kind::Response && carries_error(message, &message.structs[0]) {
+        "fn has_error(&self, code: ErrorCode) -> bool { self.has_error(code) }"
+    } else {
+        ""
+    }
 }
 
 fn push_struct(out: &mut String, message: &Message, part: &Struct) {
@@ -96,7 +107,45 @@ fn push_struct(out: &mut String, message: &Message, part: &Struct) {
     }
     push_write(out, message, part);
     push_read(out, message, part);
+    if message.kind == Kind::Response && carries_error(message, part) {
+        push_has_error(out, message, part);
+    }
     _ = writeln!(out, "}}");
+}
+
+/// Whether the struct, or one within it, has an error code.
+fn carries_error(message: &Message, part: &Struct) -> bool {
+    part.fields.iter().any(|field| match &field.ty {
+        Type::Struct(name) => carries_error(message, find(message, name)),
+        Type::Typed { rust, .. } => *rust == "ErrorCode" && !field.list,
+        Type::Plain(_) => false,
+    })
+}
+
+fn push_has_error(out: &mut String, message: &Message, part: &Struct) {
+    let terms = part.fields.iter().filter_map(|field| {
+        let place = format!("self.{}", ident(field));
+        match &field.ty {
+            Type::Typed { rust: "ErrorCode", .. } if !field.list => {
+                Some(format!("{place} == code"))
+            }
+            Type::Struct(name) if carries_error(message, find(message, name)) => {
+                let within = "any(|one| one.has_error(code))";
+                Some(match (field.list, field.nullable.is_some()) {
+                    (true, true) => format!("{place}.iter().flatten().{within}"),
+                    (true, false) | (false, true) => format!("{place}.iter().{within}"),
+                    (false, false) => format!("{place}.has_error(code)"),
+                })
+            }
+            Type::Plain(_) | Type::Typed { .. } | Type::Struct(_) => None,
+        }
+    });
+    let terms: Vec<String> = terms.collect();
+    _ = writeln!(
+        out,
+        "    pub(super) fn has_error(&self, code: ErrorCode) -> bool {{ {} }}",
+        terms.join(" || ")
+    );
 }
 
 /// Whether some list has the struct as its element.

@@ -6,6 +6,7 @@
 
 use super::api_key::{ApiKey, VersionRange};
 use super::wire::{DecodeError, EncodeError, Reader, Writer};
+use crate::types::ErrorCode;
 
 /// A request, a response or a record: something with versions that goes over the wire.
 pub trait Message: Clone + std::fmt::Debug + Default + PartialEq + Sized {
@@ -24,6 +25,12 @@ pub trait Message: Clone + std::fmt::Debug + Default + PartialEq + Sized {
 
     /// Reads the message. What follows it is left in `input`.
     fn decode(version: i16, input: &mut Reader) -> Result<Self, DecodeError>;
+
+    /// Whether a response says `code` anywhere: of the whole request, or of one part of it (Kafka: `errorCounts`).
+    fn has_error(&self, code: ErrorCode) -> bool {
+        let _ = code;
+        false
+    }
 }
 
 /// A message that is answered.

@@ -77,7 +77,7 @@ proptest! {
             AllocateProducerIdsRequest AllocateProducerIdsResponse
             AlterPartitionRequest AlterPartitionResponse VoteRequest VoteResponse
             BeginQuorumEpochRequest BeginQuorumEpochResponse
-            EndQuorumEpochRequest EndQuorumEpochResponse
+            EndQuorumEpochRequest EndQuorumEpochResponse EnvelopeRequest EnvelopeResponse
         }
         check_records! { &source;
             LeaderChangeMessage SnapshotHeaderRecord SnapshotFooterRecord KRaftVersionRecord

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::ProcessRoles;
+use crate::rpc;
 use crate::types::BrokerId;
 
 /// A named address: `NAME://host:port`.
@@ -27,8 +29,10 @@ impl fmt::Display for Endpoint {
 }
 
 /// The texts that speak of listeners.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct RawListeners {
+    /// What the node is, which decides which of them it needs.
+    pub roles: ProcessRoles,
     /// `listeners`.
     pub listeners: Vec<String>,
     /// `advertised.listeners`, where set.
@@ -46,13 +50,15 @@ pub struct RawListeners {
 /// What they say together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listeners {
-    /// To bind, for clients and brokers. Never empty; names are distinct.
+    /// To bind, for clients and brokers: never empty for a broker, else always. Names are distinct.
     pub broker: Vec<Endpoint>,
-    /// Of the controller.
+    /// To bind, for the quorum and brokers: never empty for a controller, else always.
     pub controller: Vec<Endpoint>,
+    /// The names of controllers' listeners, in capitals. Never empty.
+    pub controller_names: Vec<String>,
     /// What clients are told, each with the name of one in `broker`.
     pub advertised: Vec<Endpoint>,
-    /// One of the names.
+    /// One of the names; `PLAINTEXT` where the node is no broker.
     pub inter_broker: String,
 }
 
@@ -77,9 +83,14 @@ pub fn resolve(raw: &RawListeners) -> Result<Listeners, Wrong> {
     let controller_names: Vec<String> =
         raw.controller_names.iter().map(|name| name.to_uppercase()).collect();
     check_protocols(raw, &all, &controller_names)?;
-    check_controller_names(&all, &controller_names)?;
+    check_controller_names(raw.roles, &all, &controller_names)?;
     let is_controller = |endpoint: &Endpoint| controller_names.contains(&endpoint.name);
     let (controller, broker): (Vec<_>, Vec<_>) = all.into_iter().partition(is_controller);
+    if !raw.roles.has_broker() {
+        check_without_broker(raw, &broker, &controller_names)?;
+        let (advertised, inter_broker) = (Vec::new(), "PLAINTEXT".to_owned());
+        return Ok(Listeners { broker, controller, controller_names, advertised, inter_broker });
+    }
     if broker.is_empty() {
         return Err(Wrong {
             property: "listeners",
@@ -89,26 +100,57 @@ pub fn resolve(raw: &RawListeners) -> Result<Listeners, Wrong> {
         });
     }
     let advertised = advertised(raw, &broker, &controller_names)?;
-    let inter_broker = raw.inter_broker.as_ref().map_or_else(
+    let inter_broker = inter_broker(raw, &advertised)?;
+    Ok(Listeners { broker, controller, controller_names, advertised, inter_broker })
+}
+
+fn inter_broker(raw: &RawListeners, advertised: &[Endpoint]) -> Result<String, Wrong> {
+    let name = raw.inter_broker.as_ref().map_or_else(
         || {
-            advertised
-                .iter()
-                .find(|one| one.name == "PLAINTEXT")
-                .unwrap_or(&advertised[0])
-                .name
-                .clone()
+            let plain = advertised.iter().find(|one| one.name == "PLAINTEXT");
+            plain.unwrap_or(&advertised[0]).name.clone()
         },
         |name| name.to_uppercase(),
     );
-    if !advertised.iter().any(|endpoint| endpoint.name == inter_broker) {
+    if advertised.iter().any(|endpoint| endpoint.name == name) {
+        return Ok(name);
+    }
+    Err(Wrong {
+        property: "inter.broker.listener.name",
+        what: format!("inter.broker.listener.name={name} names no advertised listener"),
+        why: format!("the advertised ones are {}", names(advertised)),
+        next: "name one of these",
+    })
+}
+
+/// A controller alone has no listeners for clients.
+fn check_without_broker(
+    raw: &RawListeners,
+    broker: &[Endpoint],
+    controller_names: &[String],
+) -> Result<(), Wrong> {
+    if !broker.is_empty() {
         return Err(Wrong {
-            property: "inter.broker.listener.name",
-            what: format!("inter.broker.listener.name={inter_broker} names no advertised listener"),
-            why: format!("the advertised ones are {}", names(&advertised)),
-            next: "name one of these",
+            property: "listeners",
+            what: format!("listeners has {}, which clients would use", names(broker)),
+            why: "a node with the role controller alone serves no clients".to_owned(),
+            next: "name only listeners that controller.listener.names has",
         });
     }
-    Ok(Listeners { broker, controller, advertised, inter_broker })
+    let advertised = raw.advertised.as_deref().unwrap_or(&[]);
+    if advertised.is_empty() {
+        return Ok(());
+    }
+    let advertised = parse_list("advertised.listeners", advertised)?;
+    match advertised.iter().find(|one| !controller_names.contains(&one.name)) {
+        None => Ok(()),
+        Some(other) => Err(Wrong {
+            property: "advertised.listeners",
+            what: format!("advertised.listeners has {}, which clients would use", other.name),
+            why: "a node with the role controller alone serves no clients".to_owned(),
+            next: "remove it",
+        }),
+    }
 }
 
 fn names(endpoints: &[Endpoint]) -> String {
@@ -177,15 +219,19 @@ pub fn split_host_port(address: &str) -> Result<(String, u16), &'static str> {
     Ok((host.to_owned(), port))
 }
 
-/// Reads `id@host:port`, giving the id.
-pub fn parse_voter(text: &str) -> Result<BrokerId, &'static str> {
+/// Reads `id@host:port`.
+pub fn parse_voter(text: &str) -> Result<(BrokerId, rpc::Endpoint), &'static str> {
     let (id, address) = text.split_once('@').ok_or("there is no @")?;
     let id: i32 = id.parse().map_err(|_| "the id before @ is not a number")?;
     let (host, port) = split_host_port(address)?;
     if host.is_empty() || port == 0 {
         return Err("a voter needs a host and a port that others can reach");
     }
-    BrokerId::from_wire(id).ok_or("the id before @ is negative")
+    if host == "0.0.0.0" || host == "::" {
+        return Err("that address means every address of one's own machine");
+    }
+    let id = BrokerId::from_wire(id).ok_or("the id before @ is negative")?;
+    Ok((id, rpc::Endpoint { host, port }))
 }
 
 fn check_protocols(
@@ -211,13 +257,16 @@ fn check_protocols(
             map.entry(name.clone()).or_insert_with(|| "PLAINTEXT".to_owned());
         }
     }
-    for endpoint in all {
-        match map.get(&endpoint.name).map(String::as_str) {
+    // A broker does not bind the controllers' listener, but must know how to speak there.
+    let called = if raw.roles.has_controller() { &[] } else { controller_names };
+    let bound = all.iter().map(|endpoint| (&endpoint.name, endpoint.to_string()));
+    for (name, shown) in bound.chain(called.iter().map(|name| (name, name.clone()))) {
+        match map.get(name).map(String::as_str) {
             Some("PLAINTEXT") => {}
             Some(protocol) => {
                 return Err(Wrong {
                     property: "listeners",
-                    what: format!("listener {endpoint} wants {protocol}"),
+                    what: format!("listener {shown} wants {protocol}"),
                     why: "TLS and SASL are not built in".to_owned(),
                     next: "use PLAINTEXT, and a TLS proxy in front where the network needs one",
                 });
@@ -225,7 +274,7 @@ fn check_protocols(
             None => {
                 return Err(Wrong {
                     property: "listeners",
-                    what: format!("listener {endpoint} has no protocol"),
+                    what: format!("listener {shown} has no protocol"),
                     why: "its name is not in listener.security.protocol.map".to_owned(),
                     next: "add NAME:PLAINTEXT there",
                 });
@@ -235,22 +284,44 @@ fn check_protocols(
     Ok(())
 }
 
-fn check_controller_names(all: &[Endpoint], controller_names: &[String]) -> Result<(), Wrong> {
+fn check_controller_names(
+    roles: ProcessRoles,
+    all: &[Endpoint],
+    controller_names: &[String],
+) -> Result<(), Wrong> {
+    const PROPERTY: &str = "controller.listener.names";
     if controller_names.is_empty() {
-        return Err(Wrong {
-            property: "controller.listener.names",
-            what: "controller.listener.names is not set".to_owned(),
-            why: "a node with the role controller says which listener is the controller's"
-                .to_owned(),
-            next: "add controller.listener.names=CONTROLLER, and CONTROLLER://:9093 to listeners",
-        });
+        let (why, next) = if roles.has_controller() {
+            (
+                "a node with the role controller says which listener is the controller's",
+                "add controller.listener.names=CONTROLLER, and CONTROLLER://:9093 to listeners",
+            )
+        } else {
+            (
+                "a broker says by which listener it calls the controllers",
+                "add controller.listener.names=CONTROLLER",
+            )
+        };
+        let (what, why) = (format!("{PROPERTY} is not set"), why.to_owned());
+        return Err(Wrong { property: PROPERTY, what, why, next });
     }
-    let missing = controller_names.iter().find(|name| !all.iter().any(|one| one.name == **name));
-    match missing {
+    let bound = |name: &&String| all.iter().any(|one| one.name == **name);
+    if !roles.has_controller() {
+        return match controller_names.iter().find(bound) {
+            None => Ok(()),
+            Some(name) => Err(Wrong {
+                property: "listeners",
+                what: format!("listeners has {name}, which is the controller's"),
+                why: "a node without the role controller does not serve the quorum".to_owned(),
+                next: "remove it from listeners, or set process.roles=broker,controller",
+            }),
+        };
+    }
+    match controller_names.iter().find(|name| !bound(name)) {
         None => Ok(()),
         Some(name) => Err(Wrong {
-            property: "controller.listener.names",
-            what: format!("controller.listener.names has {name}, which is no listener"),
+            property: PROPERTY,
+            what: format!("{PROPERTY} has {name}, which is no listener"),
             why: format!("the listeners are {}", names(all)),
             next: "add it to listeners, as in CONTROLLER://:9093",
         }),

@@ -57,6 +57,8 @@ pub enum ConfigWarning {
     Unknown { name: String },
     /// No host was given to tell clients.
     AdvertisesLocalhost { name: String },
+    /// A broker calls controllers by the first of these names only.
+    FirstControllerListener { names: String },
 }
 
 impl fmt::Display for ConfigWarning {
@@ -73,6 +75,9 @@ impl fmt::Display for ConfigWarning {
                 "listener {name} names no host: clients are told localhost; set advertised.listeners \
                  for clients on other machines"
             ),
+            Self::FirstControllerListener { names } => {
+                write!(f, "controller.listener.names={names}: a broker uses the first of them only")
+            }
         }
     }
 }
@@ -83,7 +88,9 @@ impl ConfigWarning {
     pub fn is_serious(&self) -> bool {
         match self {
             Self::SetTwice { .. } | Self::Inert { .. } | Self::Unknown { .. } => true,
-            Self::Mapped { .. } | Self::AdvertisesLocalhost { .. } => false,
+            Self::Mapped { .. }
+            | Self::AdvertisesLocalhost { .. }
+            | Self::FirstControllerListener { .. } => false,
         }
     }
 }

@@ -3,40 +3,50 @@
 //! `table.rs` says which properties there are; here they are read, checked one by one and against each other, and
 //! turned into the values the node uses. Unknown names are errors with the nearest known one (Kafka itself only warns).
 
+mod cluster;
 pub mod endpoint;
 mod error;
 pub mod properties;
 pub mod table;
 pub mod topic;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::log::ConfigMap;
 use crate::types::BrokerId;
+pub use cluster::{LeaderBalanceConfig, ProcessRoles, QuorumConfig, ReplicationConfig};
 pub use endpoint::Endpoint;
 pub use error::{ConfigError, ConfigWarning, Problem, nearest_names};
 use properties::parse_properties;
 use table::{Class, Kind, Range, Row};
 
-/// A broker's configuration: typed, checked, complete. Each field names Kafka's property.
+/// A node's configuration: typed, checked, complete. Each field names Kafka's property.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// `node.id`.
     pub node_id: BrokerId,
+    /// `process.roles`.
+    pub roles: ProcessRoles,
     /// `broker.rack`.
     pub rack: Option<String>,
-    /// `listeners` without those of the controller: what the broker binds.
+    /// `listeners` without those of the controller: what the broker binds. Empty where the node is no broker.
     pub listeners: Vec<Endpoint>,
-    /// `listeners` that `controller.listener.names` names: not bound while the quorum is one node.
+    /// `listeners` that `controller.listener.names` names: what the controller binds. Empty where the node is no controller.
     pub controller_listeners: Vec<Endpoint>,
     /// `advertised.listeners` without those of the controller; each has a listener of the same name. A port of 0 is
     /// replaced by the bound one, an empty host by `localhost`.
     pub advertised_listeners: Vec<Endpoint>,
-    /// `inter.broker.listener.name`.
+    /// `inter.broker.listener.name`; `PLAINTEXT` where the node is no broker and calls none.
     pub inter_broker_listener_name: String,
+    /// `controller.quorum.*`.
+    pub quorum: QuorumConfig,
+    /// `replica.*`.
+    pub replication: ReplicationConfig,
+    /// `leader.imbalance.*`; `None` where `auto.leader.rebalance.enable` is off.
+    pub leader_balance: Option<LeaderBalanceConfig>,
     /// `log.dirs`, or `log.dir`: never empty, no directory twice.
     pub log_dirs: Vec<PathBuf>,
     /// `metadata.log.dir`, or the first of `log.dirs`.
@@ -69,6 +79,12 @@ pub struct Config {
     pub connections_per_address_max: usize,
     /// `request.timeout.ms`: how long the broker waits for the controller.
     pub request_timeout: Duration,
+    /// `controller.socket.timeout.ms`: how long one attempt to ask the controller may go without an answer.
+    pub controller_socket_timeout: Duration,
+    /// `socket.connection.setup.timeout.ms`: of connections to other nodes.
+    pub connection_setup_timeout: Duration,
+    /// `max.incremental.fetch.session.cache.slots`.
+    pub fetch_sessions_max: usize,
     /// `controlled.shutdown.enable`.
     pub controlled_shutdown: bool,
     /// `initial.broker.registration.timeout.ms`.
@@ -266,10 +282,11 @@ impl Reader {
 
     fn build(&mut self) -> Option<Config> {
         let node_id = self.node_id();
-        self.check_roles();
-        self.check_voters(node_id);
+        let roles = self.roles();
+        let quorum = self.quorum(node_id, roles);
+        let replication = self.replication();
         self.check_against_each_other();
-        let listeners = self.listeners();
+        let listeners = self.listeners(roles.unwrap_or(ProcessRoles::Combined));
         let log_dirs = self.log_dirs();
         let listeners = listeners?;
         let log_dirs = log_dirs?;
@@ -277,11 +294,15 @@ impl Reader {
             self.text("metadata.log.dir").map_or_else(|| log_dirs[0].clone(), PathBuf::from);
         Some(Config {
             node_id: node_id?,
+            roles: roles?,
             rack: self.text("broker.rack").map(str::to_owned),
             listeners: listeners.broker,
             controller_listeners: listeners.controller,
             advertised_listeners: listeners.advertised,
             inter_broker_listener_name: listeners.inter_broker,
+            quorum,
+            replication,
+            leader_balance: self.leader_balance(),
             log_dirs,
             metadata_log_dir,
             partitions_default: self.int("num.partitions"),
@@ -299,6 +320,9 @@ impl Reader {
             connections_max: self.size("max.connections"),
             connections_per_address_max: self.size("max.connections.per.ip"),
             request_timeout: self.span("request.timeout.ms"),
+            controller_socket_timeout: self.span("controller.socket.timeout.ms"),
+            connection_setup_timeout: self.span("socket.connection.setup.timeout.ms"),
+            fetch_sessions_max: self.size("max.incremental.fetch.session.cache.slots"),
             controlled_shutdown: self.boolean("controlled.shutdown.enable"),
             registration_timeout: self.span("initial.broker.registration.timeout.ms"),
             heartbeat_interval: self.span("broker.heartbeat.interval.ms"),
@@ -337,65 +361,6 @@ impl Reader {
         BrokerId::from_wire(node_id)
     }
 
-    fn check_roles(&mut self) {
-        let roles: BTreeSet<String> = self.list("process.roles").into_iter().collect();
-        let has = |role: &str| roles.contains(role);
-        if roles.is_empty() {
-            let why = "without it Kafka would look for ZooKeeper, which Kafka 4 does not have";
-            self.missing("process.roles", why, "process.roles=broker,controller");
-        } else if !(has("broker") && has("controller")) {
-            self.conflict(
-                "process.roles",
-                format!(
-                    "process.roles={} needs other nodes",
-                    self.text("process.roles").unwrap_or("")
-                ),
-                "this version runs clusters of one node, which is broker and controller",
-                "set process.roles=broker,controller",
-            );
-        }
-    }
-
-    /// A quorum of one: this node.
-    fn check_voters(&mut self, node_id: Option<BrokerId>) {
-        let voters = self.list("controller.quorum.voters");
-        if voters.is_empty() && self.list("controller.quorum.bootstrap.servers").is_empty() {
-            let why = "the controller's quorum must be known to every node";
-            let next = "controller.quorum.voters=<node.id>@localhost:9093";
-            self.missing("controller.quorum.voters", why, next);
-        }
-        let mut ids = BTreeSet::new();
-        for voter in &voters {
-            match endpoint::parse_voter(voter) {
-                Ok(id) => {
-                    ids.insert(id);
-                }
-                Err(why) => self.conflict(
-                    "controller.quorum.voters",
-                    format!("controller.quorum.voters names no voter with {voter:?}"),
-                    why,
-                    "write each voter as id@host:port",
-                ),
-            }
-        }
-        let Some(node_id) = node_id else { return };
-        if ids.len() > 1 {
-            self.conflict(
-                "controller.quorum.voters",
-                format!("controller.quorum.voters names {} voters", ids.len()),
-                "this version runs a quorum of one node",
-                "name this node alone",
-            );
-        } else if !ids.is_empty() && !ids.contains(&node_id) {
-            self.conflict(
-                "controller.quorum.voters",
-                format!("controller.quorum.voters does not name this node, {node_id}"),
-                "a node with the role controller is a voter",
-                "name it, or correct node.id",
-            );
-        }
-    }
-
     fn check_against_each_other(&mut self) {
         if self.span("broker.heartbeat.interval.ms") >= self.span("broker.session.timeout.ms") {
             self.conflict(
@@ -426,8 +391,9 @@ impl Reader {
         }
     }
 
-    fn listeners(&mut self) -> Option<endpoint::Listeners> {
+    fn listeners(&mut self, roles: ProcessRoles) -> Option<endpoint::Listeners> {
         let raw = endpoint::RawListeners {
+            roles,
             listeners: self.list("listeners"),
             advertised: self
                 .settings
@@ -440,6 +406,7 @@ impl Reader {
         };
         match endpoint::resolve(&raw) {
             Ok(listeners) => {
+                self.check_listeners_of(roles, &listeners);
                 for endpoint in &listeners.advertised {
                     if endpoint.host.is_empty() {
                         let name = endpoint.name.clone();

@@ -124,11 +124,16 @@ const TLS_MISSING: &str =
     "TLS is not built in: remove it and use PLAINTEXT listeners (put a TLS proxy in front)";
 const SASL_MISSING: &str = "SASL is not built in: remove it and use PLAINTEXT listeners";
 const TIERED_MISSING: &str = "tiered storage is not built in: remove it";
-const ALONE: &str = "one broker: nothing to replicate to yet";
 
 const COMPRESSION: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
 const POLICIES: &[&str] = &["compact", "delete"];
 const TIMESTAMP_TYPES: &[&str] = &["CreateTime", "LogAppendTime"];
+const SELECTORS: &[&str] = &[
+    "org.apache.kafka.common.replica.LeaderSelector",
+    "org.apache.kafka.common.replica.RackAwareReplicaSelector",
+];
+/// A century: what is longer is a slip of the pen, and would not fit in milliseconds.
+const INTERVAL_SECONDS_MAX: i64 = 100 * 365 * 24 * 3600;
 const LONG_MAX: &str = "9223372036854775807";
 const INT_MAX: &str = "2147483647";
 
@@ -167,10 +172,10 @@ use Range::{Any, AtLeast, Between, OneOf};
 pub const ROWS: &[Row] = &[
     // The node and its roles.
     new("process.roles", List, Some(""), OneOf(&["broker", "controller"]), Used,
-        "Which parts of a cluster this node plays. Required; this version runs `broker,controller`."),
+        "Which parts of a cluster this node plays: `broker`, `controller`, or both. Required."),
     new("node.id", Int, None, AtLeast(0), Used, "The node's number in the cluster. Required."),
     new("broker.id", Int, Some("-1"), AtLeast(-1), Used, "The old name of node.id: must agree with it where given."),
-    new("broker.rack", Text, None, Any, Used, "Where the broker stands; Metadata tells it to clients."),
+    new("broker.rack", Text, None, Any, Used, "Where the broker stands: replicas of a partition are spread over racks, Metadata tells clients."),
     refused("broker.id.generation.enable", Boolean, "it came with ZooKeeper: set node.id"),
     refused("reserved.broker.max.id", Int, "it came with ZooKeeper: set node.id"),
     new("initial.broker.registration.timeout.ms", Int, Some("60000"), Any, Used,
@@ -183,7 +188,7 @@ pub const ROWS: &[Row] = &[
     new("advertised.listeners", List, None, Any, Used, "What clients are told to connect to; the listeners themselves where not given."),
     new("listener.security.protocol.map", List, Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"), Any, Used,
         "The protocol behind each listener's name; only PLAINTEXT is built in."),
-    new("controller.listener.names", List, None, Any, Used, "Which listeners belong to the controller. With one node nobody connects to them: they are not bound."),
+    new("controller.listener.names", List, None, Any, Used, "Which listeners belong to the controller. A controller binds them; a broker only knows their name."),
     new("inter.broker.listener.name", Text, None, Any, Used, "The listener by which brokers call each other."),
     new("security.inter.broker.protocol", Text, Some("PLAINTEXT"), OneOf(&["PLAINTEXT"]), Used, "The protocol among brokers; only PLAINTEXT is built in."),
     refused("control.plane.listener.name", Text, "it came with ZooKeeper: set controller.listener.names"),
@@ -193,14 +198,14 @@ pub const ROWS: &[Row] = &[
     refused("advertised.host.name", Text, "set advertised.listeners"),
     refused("advertised.port", Int, "set advertised.listeners"),
     // The controller's quorum and its log.
-    new("controller.quorum.voters", List, Some(""), Any, Used, "The voters as `id@host:port`. This version runs a quorum of one: this node."),
-    new("controller.quorum.bootstrap.servers", List, Some(""), Any, Used, "Where to find the quorum, instead of naming the voters."),
+    new("controller.quorum.voters", List, Some(""), Any, Used, "The voters as `id@host:port`, separated by commas; the same on every node."),
+    new("controller.quorum.bootstrap.servers", List, Some(""), Any, Used, "The controllers as `host:port`. Taken instead of the voters where the quorum is this node alone."),
     new("controller.quorum.election.timeout.ms", Int, Some("1000"), AtLeast(1), Used, "How long a voter waits before it stands for election."),
     new("controller.quorum.fetch.timeout.ms", Int, Some("2000"), AtLeast(1), Used, "How long a voter waits for the leader."),
     new("controller.quorum.election.backoff.max.ms", Int, Some("1000"), AtLeast(0), Used, "The longest wait between elections."),
     inert("controller.quorum.append.linger.ms", Int, Some("25"), "How long the controller gathers records before it writes; ours writes at once."),
-    inert("controller.quorum.request.timeout.ms", Int, Some("2000"), "How long a voter waits for an answer; a quorum of one asks nobody."),
-    inert("controller.quorum.retry.backoff.ms", Int, Some("20"), "The wait before a voter asks again; a quorum of one asks nobody."),
+    new("controller.quorum.request.timeout.ms", Int, Some("2000"), AtLeast(1), Used, "How long a member of the quorum waits for an answer."),
+    new("controller.quorum.retry.backoff.ms", Int, Some("20"), AtLeast(0), Used, "The wait before a member of the quorum asks again."),
     inert("controller.quorum.auto.join.enable", Boolean, Some("false"), "Whether a controller joins the voters by itself."),
     new("metadata.log.dir", Text, None, Any, Used, "The directory of the metadata log; the first of log.dirs where not given."),
     new("metadata.log.segment.bytes", Int, Some("1073741824"), AtLeast(12), Used, "The size of a segment of the metadata log."),
@@ -272,26 +277,26 @@ pub const ROWS: &[Row] = &[
     inert("create.topic.policy.class.name", Kind::Class, None, "A plugin that may refuse topics."),
     inert("alter.config.policy.class.name", Kind::Class, None, "A plugin that may refuse configurations."),
     new("unclean.leader.election.enable", Boolean, Some("false"), Any, Used, "Whether a replica outside the ISR may lead when no other is left."),
-    inert("unclean.leader.election.interval.ms", Long, Some("300000"), ALONE),
+    inert("unclean.leader.election.interval.ms", Long, Some("300000"), "How often the controller looks for partitions to elect uncleanly; ours looks when a config changes."),
     // Replication.
-    inert("replica.lag.time.max.ms", Long, Some("30000"), ALONE),
-    inert("replica.socket.timeout.ms", Int, Some("30000"), ALONE),
-    inert("replica.socket.receive.buffer.bytes", Int, Some("65536"), ALONE),
-    inert("replica.fetch.max.bytes", Int, Some("1048576"), ALONE),
-    inert("replica.fetch.wait.max.ms", Int, Some("500"), ALONE),
-    inert("replica.fetch.min.bytes", Int, Some("1"), ALONE),
-    inert("replica.fetch.backoff.ms", Int, Some("1000"), ALONE),
-    inert("replica.fetch.response.max.bytes", Int, Some("10485760"), ALONE),
-    inert("replica.selector.class", Kind::Class, None, ALONE),
-    inert("num.replica.fetchers", Int, Some("1"), ALONE),
+    new("replica.lag.time.max.ms", Long, Some("30000"), AtLeast(1), Used, "A follower that has not caught up for so long leaves the in-sync replicas."),
+    new("replica.socket.timeout.ms", Int, Some("30000"), AtLeast(1), Used, "How long a follower waits for the answer to a fetch."),
+    new("replica.socket.receive.buffer.bytes", Int, Some("65536"), AtLeast(-1), Mapped, "The kernel sizes its buffers itself."),
+    new("replica.fetch.max.bytes", Int, Some("1048576"), AtLeast(0), Used, "How many bytes of one partition a follower asks for at once."),
+    new("replica.fetch.wait.max.ms", Int, Some("500"), AtLeast(0), Used, "How long a leader may keep a follower waiting that has everything."),
+    new("replica.fetch.min.bytes", Int, Some("1"), AtLeast(0), Used, "A follower is answered at once where there are so many bytes."),
+    new("replica.fetch.backoff.ms", Int, Some("1000"), AtLeast(0), Used, "How long a follower waits after a fetch that failed."),
+    new("replica.fetch.response.max.bytes", Int, Some("10485760"), AtLeast(0), Used, "How many bytes a follower asks for at once in all."),
+    new("replica.selector.class", Kind::Class, None, OneOf(SELECTORS), Used, "Which replica consumers are sent to: by default the leader."),
+    new("num.replica.fetchers", Int, Some("1"), AtLeast(1), Mapped, "One task a leader copies all its partitions, with several requests in flight."),
     new("replica.high.watermark.checkpoint.interval.ms", Long, Some("5000"), AtLeast(1), Used, "How often high watermarks are written down."),
-    inert("auto.leader.rebalance.enable", Boolean, Some("true"), ALONE),
-    inert("leader.imbalance.per.broker.percentage", Int, Some("10"), ALONE),
-    inert("leader.imbalance.check.interval.seconds", Long, Some("300"), ALONE),
-    inert("controller.socket.timeout.ms", Int, Some("30000"), ALONE),
+    new("auto.leader.rebalance.enable", Boolean, Some("true"), Any, Used, "Whether leadership goes back to preferred replicas by itself."),
+    new("leader.imbalance.per.broker.percentage", Int, Some("10"), Between(0, 100), Used, "How many of the partitions that prefer a broker may be led elsewhere."),
+    new("leader.imbalance.check.interval.seconds", Long, Some("300"), Between(1, INTERVAL_SECONDS_MAX), Used, "How often the controller looks for leaders that are not the preferred ones."),
+    new("controller.socket.timeout.ms", Int, Some("30000"), AtLeast(1), Used, "How long a broker waits for one answer of the controller before it asks again."),
     new("controlled.shutdown.enable", Boolean, Some("true"), Any, Used, "Whether a stop first tells the controller."),
-    inert("controlled.shutdown.max.retries", Int, Some("3"), "How often a stop asks the controller again."),
-    inert("controlled.shutdown.retry.backoff.ms", Long, Some("5000"), "The wait before a stop asks the controller again."),
+    new("controlled.shutdown.max.retries", Int, Some("3"), AtLeast(0), Mapped, "A stop asks again until the controller agrees, or does not answer for broker.session.timeout.ms."),
+    new("controlled.shutdown.retry.backoff.ms", Long, Some("5000"), AtLeast(0), Mapped, "A stop asks again until the controller agrees, or does not answer for broker.session.timeout.ms."),
     // Requests and connections.
     new("socket.request.max.bytes", Int, Some("104857600"), AtLeast(1), Used, "The largest request; a larger one closes the connection."),
     new("socket.send.buffer.bytes", Int, Some("102400"), AtLeast(-1), Mapped, "The kernel sizes its buffers itself."),
@@ -310,13 +315,13 @@ pub const ROWS: &[Row] = &[
     inert("connections.max.reauth.ms", Long, Some("0"), "When a login must be renewed."),
     new("request.timeout.ms", Int, Some("30000"), AtLeast(1), Used, "How long the broker waits for the controller's answer."),
     new("fetch.max.bytes", Int, Some("57671680"), AtLeast(1024), Used, "The most bytes in one answer to a fetch."),
-    inert("max.incremental.fetch.session.cache.slots", Int, Some("1000"), "How many fetch sessions are kept; ours are declined, as Kafka may."),
+    new("max.incremental.fetch.session.cache.slots", Int, Some("1000"), AtLeast(0), Used, "How many fetch sessions are kept."),
     inert("max.request.partition.size.limit", Int, Some("2000"), "How many partitions DescribeTopicPartitions answers at once."),
     inert("fetch.purgatory.purge.interval.requests", Int, Some("1000"), "Waiting fetches are removed when they end."),
     inert("producer.purgatory.purge.interval.requests", Int, Some("1000"), "Waiting produce requests are removed when they end."),
     inert("delete.records.purgatory.purge.interval.requests", Int, Some("1"), "Waiting requests are removed when they end."),
-    inert("socket.connection.setup.timeout.ms", Long, Some("10000"), ALONE),
-    inert("socket.connection.setup.timeout.max.ms", Long, Some("30000"), ALONE),
+    new("socket.connection.setup.timeout.ms", Long, Some("10000"), AtLeast(1), Used, "How long connecting to another node may take."),
+    inert("socket.connection.setup.timeout.max.ms", Long, Some("30000"), "Connecting never takes longer the second time."),
     // Idempotent and transactional producers.
     new("producer.id.expiration.ms", Int, Some("86400000"), AtLeast(1), Used, "An idle producer's state is dropped after so long."),
     new("producer.id.expiration.check.interval.ms", Int, Some("600000"), AtLeast(1), Used, "How often idle producers are looked for."),

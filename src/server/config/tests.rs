@@ -183,33 +183,179 @@ fn kafkas_default_directory_is_not_taken_silently() {
 }
 
 #[test]
-fn one_node_is_a_quorum_of_one() {
+fn a_controller_is_among_its_voters_and_a_broker_is_not() {
     check_problem(
-        "controller.quorum.voters=1@a:1,2@b:1\nprocess.roles=broker\nbroker.id=2\n",
+        "controller.quorum.voters=2@b:1,3@b:1,2@c:1,x@d:1,4@0.0.0.0:1\nbroker.id=2\n",
         expect![[r#"
             broker.id=2 and node.id=1 name different nodes
-              where: line 9
+              where: line 8
               why:   they are the old and the new name of one thing
               next:  remove broker.id
-            process.roles=broker needs other nodes
-              where: line 8
-              why:   this version runs clusters of one node, which is broker and controller
-              next:  set process.roles=broker,controller
-            controller.quorum.voters names 2 voters
+            controller.quorum.voters has two voters at b:1
               where: line 7
-              why:   this version runs a quorum of one node
-              next:  name this node alone
-        "#]],
-    );
-    check_problem(
-        "controller.quorum.voters=2@b:1\n",
-        expect![[r#"
+              why:   two nodes cannot listen at one address
+              next:  give each voter its own host:port
+            controller.quorum.voters names voter 2 twice
+              where: line 7
+              why:   each node has one vote
+              next:  name each voter once, with its own node.id
+            controller.quorum.voters names no voter with "x@d:1"
+              where: line 7
+              why:   the id before @ is not a number
+              next:  write each voter as id@host:port
+            controller.quorum.voters names no voter with "4@0.0.0.0:1"
+              where: line 7
+              why:   that address means every address of one's own machine
+              next:  write each voter as id@host:port
             controller.quorum.voters does not name this node, 1
               where: line 7
               why:   a node with the role controller is a voter
               next:  name it, or correct node.id
         "#]],
     );
+    check_problem(
+        "process.roles=broker\nlisteners=PLAINTEXT://:9092\n",
+        expect![[r#"
+        controller.quorum.voters names this node, 1
+          where: line 6
+          why:   a node without the role controller is no voter
+          next:  set process.roles=broker,controller, or correct node.id
+    "#]],
+    );
+}
+
+#[test]
+fn voters_are_read_in_the_order_of_their_ids() {
+    let (config, _) = parse("controller.quorum.voters=3@c:9093,1@[::1]:9093,2@b:9093\n").unwrap();
+    let shown = config.quorum.voters.iter().map(|(id, at)| format!("{id}@{at}"));
+    assert_eq!(shown.collect::<Vec<_>>(), ["1@[::1]:9093", "2@b:9093", "3@c:9093"]);
+    assert_eq!(config.roles, ProcessRoles::Combined);
+    assert_eq!(config.quorum.election_timeout, Duration::from_secs(1));
+    assert_eq!(config.quorum.fetch_timeout, Duration::from_secs(2));
+}
+
+#[test]
+fn bootstrap_servers_are_enough_for_a_quorum_of_this_node() {
+    let text = MINIMAL.replace("quorum.voters=1@", "quorum.bootstrap.servers=");
+    let (config, _) = Config::parse(&text, &BTreeMap::new()).unwrap();
+    let own = (BrokerId::new(1), crate::rpc::Endpoint::parse("127.0.0.1:9093").unwrap());
+    assert_eq!(config.quorum.voters, [own]);
+    check_problems(
+        &text.replace(":9093\n", ":9093,b:9093,c\n"),
+        expect![[r#"
+        controller.quorum.bootstrap.servers names no server with "c"
+          where: line 6
+          why:   a server is a host and a port that others can reach
+          next:  write each server as host:port
+        controller.quorum.bootstrap.servers names controllers of other nodes, but not their ids
+          where: line 6
+          why:   quorums whose voters are found out at run time (KIP-853) are not built in
+          next:  set controller.quorum.voters=id@host:port,… on every node instead
+        listeners has "b:9093", which is no listener
+          where: line 4
+          why:   there is no ://
+          next:  write each listener as NAME://host:port
+    "#]],
+    );
+}
+
+#[test]
+fn each_role_has_its_listeners() {
+    let controller = "process.roles=controller\nnode.id=1\nlog.dirs=/d\n\
+                      controller.listener.names=CONTROLLER\ncontroller.quorum.voters=1@a:9093\n";
+    let text = format!("{controller}listeners=CONTROLLER://a:9093\n");
+    let (config, warnings) = Config::parse(&text, &BTreeMap::new()).unwrap();
+    assert_eq!((config.listeners, config.advertised_listeners), (Vec::new(), Vec::new()));
+    assert_eq!(config.controller_listeners.len(), 1);
+    assert_eq!(warnings, []);
+    check_problems(
+        controller,
+        expect![[r#"
+        controller.listener.names has CONTROLLER, which is no listener
+          where: line 4
+          why:   the listeners are PLAINTEXT
+          next:  add it to listeners, as in CONTROLLER://:9093
+    "#]],
+    );
+    let text = format!("{controller}listeners=PLAINTEXT://a:9092,CONTROLLER://a:9093\n");
+    check_problems(
+        &text,
+        expect![[r#"
+        listeners has PLAINTEXT, which clients would use
+          where: line 6
+          why:   a node with the role controller alone serves no clients
+          next:  name only listeners that controller.listener.names has
+    "#]],
+    );
+
+    let broker = "process.roles=broker\nnode.id=4\nlog.dirs=/d\nlisteners=PLAINTEXT://a:9092\n\
+                  controller.quorum.voters=1@a:9093\n";
+    let text = format!("{broker}controller.listener.names=CONTROLLER,OTHER\n");
+    let (config, warnings) = Config::parse(&text, &BTreeMap::new()).unwrap();
+    assert_eq!(config.controller_listeners, []);
+    assert_eq!(warnings.len(), 1);
+    check_problems(
+        broker,
+        expect![[r#"
+        controller.listener.names is not set
+          where: the default
+          why:   a broker says by which listener it calls the controllers
+          next:  add controller.listener.names=CONTROLLER
+    "#]],
+    );
+    let text = format!("{text}listeners=PLAINTEXT://a:9092,CONTROLLER://a:9093\n");
+    check_problems(
+        &text,
+        expect![[r#"
+        listeners has CONTROLLER, which is the controller's
+          where: line 7
+          why:   a node without the role controller does not serve the quorum
+          next:  remove it from listeners, or set process.roles=broker,controller
+    "#]],
+    );
+    let text = format!(
+        "{broker}controller.listener.names=C\nlistener.security.protocol.map=PLAINTEXT:PLAINTEXT\n"
+    );
+    check_problems(
+        &text,
+        expect![[r#"
+        listener C has no protocol
+          where: line 4
+          why:   its name is not in listener.security.protocol.map
+          next:  add NAME:PLAINTEXT there
+    "#]],
+    );
+}
+
+#[test]
+fn followers_are_more_patient_than_leaders_are_slow() {
+    check_problem(
+        "replica.fetch.wait.max.ms=40000\nreplica.selector.class=com.example.Mine\n",
+        expect![[r#"
+            replica.selector.class=com.example.Mine is not allowed
+              where: line 8
+              why:   it must be one of org.apache.kafka.common.replica.LeaderSelector, org.apache.kafka.common.replica.RackAwareReplicaSelector
+              next:  correct or remove it
+            replica.fetch.wait.max.ms is above replica.lag.time.max.ms
+              where: line 7
+              why:   followers of idle partitions would leave the in-sync replicas
+              next:  set it to a fraction of replica.lag.time.max.ms
+            replica.fetch.wait.max.ms is above replica.socket.timeout.ms
+              where: line 7
+              why:   followers would give up on leaders that only wait for records
+              next:  set it below replica.socket.timeout.ms
+        "#]],
+    );
+    let (config, _) = parse(
+        "replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector\n\
+         auto.leader.rebalance.enable=false\n",
+    )
+    .unwrap();
+    assert!(config.replication.selects_by_rack);
+    assert_eq!(config.leader_balance, None);
+    let balance = parse("").unwrap().0.leader_balance.unwrap();
+    assert_eq!(balance.check_interval, Duration::from_secs(300));
+    assert_eq!(balance.imbalance_per_broker_percentage, 10);
 }
 
 #[test]
