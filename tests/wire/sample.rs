@@ -154,7 +154,7 @@ macro_rules! nothing_on_the_heap {
 }
 
 nothing_on_the_heap! {
-    bool i8 i16 u16 i32 i64 Uuid BrokerEpoch BrokerId ErrorCode LeaderEpoch Offset PartitionIndex
+    bool i8 i16 u16 i32 i64 Bytes Uuid BrokerEpoch BrokerId ErrorCode LeaderEpoch Offset PartitionIndex
     ProducerEpoch ProducerId Timestamp ControlledShutdownChange FencingChange IsolationLevel
     LeaderChange LeaderRecoveryState OffsetSpec
 }
