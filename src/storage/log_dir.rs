@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use tokio::sync::Notify;
 
-use super::StorageError;
+use super::{StorageError, failed_sync};
 use crate::runtime::{BoxFuture, Env, task};
 use crate::types::{Observation, Offset, TopicPartition, Uuid};
 
@@ -197,7 +197,14 @@ impl LogDir {
         for listener in listeners.into_iter().filter_map(|listener| listener.upgrade()) {
             listener.on_offline();
         }
+        self.spawn(self.mark());
         self.failures.send_modify(|failures| *failures += 1);
+    }
+
+    /// Tells the next process that the page cache may show what is not on the disk.
+    fn mark(&self) -> BoxFuture<'static, ()> {
+        let (disk, path) = (self.env.disk.clone(), self.path.clone());
+        Box::pin(async move { failed_sync::mark(disk.as_ref(), &path).await })
     }
 
     /// Has `listener` told when the directory fails; at once, if it has failed already.

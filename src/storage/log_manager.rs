@@ -18,7 +18,7 @@ use super::checkpoint::{
 use super::file_name::{deleted_dir_name, is_deleted_dir_name};
 use super::log_dir::{LogDir, LogProgress};
 use super::recovery::{OpenOptions, OpenedLog, open_log};
-use super::{MetaProperties, StorageError, log_dir_name, parse_log_dir_name};
+use super::{MetaProperties, StorageError, failed_sync, log_dir_name, parse_log_dir_name};
 use crate::log::SegmentLimits;
 use crate::runtime::{Env, task};
 use crate::types::{BrokerId, Observation, Offset, TopicId, TopicIdPartition, TopicPartition};
@@ -157,6 +157,7 @@ impl LogManager {
         if let Some(epoch) = clean.and_then(|clean| clean.broker_epoch) {
             self.previous_broker_epoch = Some(epoch);
         }
+        let sync_failed = failed_sync::is_marked(disk.as_ref(), path).await?;
         let on = |error| StorageError::io("list a log directory", path, error);
         let mut opened: Vec<OpenedPartition> = Vec::new();
         let mut is_checkpoint_wrong = false;
@@ -177,6 +178,7 @@ impl LogManager {
                 log_start_offset: starts.get(&partition).copied(),
                 recovery_point: points.get(&partition).copied().unwrap_or(Offset::ZERO),
                 clean: clean.is_some(),
+                sync_failed,
                 now: self.env.clock.now().wall,
             };
             let high_watermark = marks.get(&partition).copied().unwrap_or(Offset::ZERO);
@@ -188,6 +190,9 @@ impl LogManager {
         if is_checkpoint_wrong {
             // Left standing, it would vouch for what is appended next.
             dir.write_checkpoints().await?;
+        }
+        if sync_failed {
+            failed_sync::unmark(disk.as_ref(), path).await?;
         }
         Ok(opened)
     }
@@ -277,6 +282,7 @@ impl LogManager {
             log_start_offset: None,
             recovery_point: Offset::ZERO,
             clean: false,
+            sync_failed: false,
             now: self.env.clock.now().wall,
         };
         self.open_one(dir, partition.clone(), topic_id, open, Offset::ZERO).await

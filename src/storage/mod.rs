@@ -7,6 +7,7 @@
 
 mod checkpoint;
 mod error;
+mod failed_sync;
 mod file_name;
 mod log_dir;
 mod log_files;

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::checkpoint::{read_leader_epochs, write_leader_epochs};
+use super::failed_sync::rewrite_segments;
 use super::{LogFileName, LogFiles, StorageError, Suffix};
 use crate::log::{
     IndexSizes, LeaderEpochCache, LocalLog, OffsetIndex, ProducerState, ScanStart, ScannedBatch,
@@ -34,6 +35,8 @@ pub struct OpenOptions {
     pub recovery_point: Offset,
     /// The last stop was clean: the recovery point is the log's end.
     pub clean: bool,
+    /// A sync failed in the last process: what lies beyond the recovery point is written anew before it is believed.
+    pub sync_failed: bool,
     /// The wall clock.
     pub now: Timestamp,
 }
@@ -76,6 +79,9 @@ pub async fn open_log(
     let files = Arc::new(LogFiles::new(disk, options.dir.clone()));
     let on = |error| StorageError::io("open a log", &options.dir, error);
     files.disk().create_dir_all(&options.dir).await.map_err(on)?;
+    if options.sync_failed {
+        rewrite_segments(files.disk(), &options.dir, options.recovery_point).await?;
+    }
     let names = files.disk().read_dir(&options.dir).await.map_err(on)?;
     let names: Vec<LogFileName> =
         names.iter().filter_map(|entry| LogFileName::parse(&entry.name)).collect();

@@ -71,6 +71,18 @@ enum Node {
 struct Content {
     bytes: Vec<u8>,
     durable: Vec<u8>,
+    /// What a failed sync dropped: it is read, and no later sync writes it.
+    dropped: std::ops::Range<usize>,
+}
+
+impl Content {
+    fn sync(&mut self) {
+        self.durable = self.bytes.clone();
+        let dropped = self.dropped.start..self.dropped.end.min(self.durable.len());
+        if let Some(hole) = self.durable.get_mut(dropped) {
+            hole.fill(0);
+        }
+    }
 }
 
 impl TestDisk {
@@ -110,6 +122,7 @@ impl TestDisk {
             let torn = torn[..torn.len().min(kept)].to_vec();
             content.durable.extend(torn);
             content.bytes = content.durable.clone();
+            content.dropped = 0..0;
         }
     }
 
@@ -118,7 +131,7 @@ impl TestDisk {
         let held = std::mem::take(&mut self.lock().held_syncs);
         for (content, done) in held {
             let mut content = content.lock().unwrap();
-            content.durable = content.bytes.clone();
+            content.sync();
             drop(content);
             done(Ok(()));
         }
@@ -363,7 +376,12 @@ impl File for TestFile {
         state.operations.syncs += 1;
         let result = state.change();
         if state.faults.sync_fails || result.is_err() {
+            let drops = state.faults.sync_fails;
             drop(state);
+            if drops {
+                let mut content = self.content.lock().unwrap();
+                content.dropped = content.durable.len()..content.bytes.len();
+            }
             return done(Err(io::Error::other("the device does not sync")));
         }
         if state.faults.hold_syncs {
@@ -371,7 +389,7 @@ impl File for TestFile {
             return;
         }
         let mut content = self.content.lock().unwrap();
-        content.durable = content.bytes.clone();
+        content.sync();
         drop(content);
         drop(state);
         done(Ok(()));

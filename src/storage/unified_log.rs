@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::reader::{SegmentRead, read_batches};
 use super::recovery::{OpenOptions, OpenedLog, load_index, open_log};
-use super::{LogFileName, LogFiles, StorageError, Suffix};
+use super::{LogFileName, LogFiles, StorageError, Suffix, failed_sync};
 use crate::log::{IndexSizes, LeaderEpochCache, LocalLog, Lookup, ProducerState, SegmentLimits};
 use crate::protocol::record_batch::{RawBatch, RawBatches};
 use crate::runtime::Env;
@@ -59,7 +59,9 @@ impl UnifiedLog {
     /// # Errors
     /// `Io`.
     pub async fn open(env: &Env, what: OpenLog) -> Result<Self, StorageError> {
-        let opened = open_log(env.disk.clone(), open_options(env, &what).await?).await?;
+        let options = open_options(env, &what).await?;
+        let sync_failed = options.sync_failed;
+        let opened = open_log(env.disk.clone(), options).await?;
         let OpenedLog { mut log, producers, epochs, files, .. } = opened;
         for (segment, size) in log.segments_without_index() {
             log.install_index(segment, load_index(&files, segment, size, INDEX_SIZES).await?);
@@ -75,6 +77,9 @@ impl UnifiedLog {
         let (env, id) = (env.clone(), what.id);
         let mut log = Self { env, id, files, log, producers, epochs, flushed_end_offset };
         log.flush().await?;
+        if sync_failed {
+            failed_sync::unmark(log.files.disk(), log.files.dir()).await?;
+        }
         Ok(log)
     }
 
@@ -185,7 +190,10 @@ impl UnifiedLog {
             return Ok(end_offset);
         }
         let segments = self.log.segments_from(self.flushed_end_offset);
-        self.files.sync(&segments).await?;
+        if let Err(error) = self.files.sync(&segments).await {
+            failed_sync::mark(self.files.disk(), self.files.dir()).await;
+            return Err(error);
+        }
         self.flushed_end_offset = end_offset;
         self.env.observe(Observation::LogFlushed { partition: self.id, end_offset });
         if segments.len() > 1 {
@@ -328,6 +336,7 @@ async fn open_options(env: &Env, what: &OpenLog) -> Result<OpenOptions, StorageE
         log_start_offset: None,
         recovery_point: snapshots.max().unwrap_or(Offset::ZERO),
         clean: false,
+        sync_failed: failed_sync::is_marked(env.disk.as_ref(), &what.dir).await?,
         now: env.clock.now().wall,
     })
 }

@@ -133,6 +133,22 @@ fn a_failed_sync_is_an_error() {
 }
 
 #[test]
+fn what_a_failed_sync_dropped_is_written_anew_by_the_next_process() {
+    let disk = TestDisk::new();
+    let mut log = open(&disk, 1_000);
+    run(log.append(epoch(1), batch(1, 600))).unwrap();
+    disk.set_faults(Faults { sync_fails: true, ..Faults::default() });
+    assert!(run(log.flush()).is_err());
+    disk.kill();
+    let mut log = open(&disk, 1_000);
+    assert_eq!(contents(&log), [(0, 1, 1)], "the page cache still shows it");
+    run(log.append(epoch(1), batch(1, 600))).unwrap();
+    run(log.flush()).unwrap();
+    disk.power_loss(0);
+    assert_eq!(contents(&open(&disk, 1_000)), [(0, 1, 1), (1, 2, 1)]);
+}
+
+#[test]
 fn rot_is_refused_when_read() {
     let disk = TestDisk::new();
     let mut log = open(&disk, 1 << 20);

@@ -54,6 +54,7 @@ fn start(disk: &TestDisk, config: &Arc<LogConfig>, tail: usize, known: Checkpoin
             log_start_offset: known.log_start_offset,
             recovery_point: known.recovery_point,
             clean: known.clean,
+            sync_failed: false,
             now: Timestamp::from_millis(0),
         },
     ))
