@@ -66,6 +66,8 @@ requests! {
     BrokerRegistrationRequest CreateTopicsRequest DeleteTopicsRequest DescribeClusterRequest DescribeConfigsRequest
     EndQuorumEpochRequest FetchRequest FindCoordinatorRequest InitProducerIdRequest ListOffsetsRequest MetadataRequest
     OffsetForLeaderEpochRequest ProduceRequest VoteRequest
+    AlterConfigsRequest AlterPartitionReassignmentsRequest CreatePartitionsRequest ElectLeadersRequest EnvelopeRequest
+    IncrementalAlterConfigsRequest ListPartitionReassignmentsRequest UnregisterBrokerRequest UpdateFeaturesRequest
 }
 
 /// What was read can be written, and read again.

@@ -217,6 +217,10 @@ impl Controller {
             NextState::Unfenced => self.unfence(&registration, &mut records),
             NextState::ControlledShutdown => self.begin_shutdown(&registration, &mut records),
         }
+        if records.is_empty() {
+            // In another heartbeat otherwise: two changes of one partition must not be worked out from one state.
+            self.drop_directories(&registration, &request.offline_log_dirs, &mut records);
+        }
         let session = self.sessions.entry(broker).or_insert(Session {
             last_contact: now.monotonic,
             heard: true,
@@ -251,7 +255,7 @@ impl Controller {
         request: &BrokerHeartbeatRequest,
         is_caught_up: bool,
     ) -> NextState {
-        let leads = || self.leads_something(registration.broker);
+        let leads = || self.index.leads_something(registration.broker);
         if registration.fenced {
             if request.want_shutdown {
                 return NextState::Unchanged { may_end: true };
@@ -299,6 +303,30 @@ impl Controller {
         self.remove_from_isr(registration.broker, records);
     }
 
+    /// Log directories of a live broker failed. Kafka: `ReplicationControlManager.handleDirectoriesOffline`. Different from there:
+    /// what stood in a failed directory is not even eligible to lead.
+    fn drop_directories(
+        &self,
+        registration: &BrokerRegistration,
+        offline: &[Uuid],
+        records: &mut Vec<Record>,
+    ) {
+        let (failed, remaining): (Vec<Uuid>, Vec<Uuid>) =
+            registration.log_dirs.iter().partition(|directory| offline.contains(directory));
+        if failed.is_empty() {
+            return;
+        }
+        mark!("a log directory of a live broker failed");
+        self.remove_with_directories(registration.broker, &failed, records);
+        records.push(Record::BrokerRegistrationChange(BrokerRegistrationChange {
+            broker: registration.broker,
+            broker_epoch: registration.broker_epoch,
+            fenced: None,
+            in_controlled_shutdown: false,
+            log_dirs: Some(remaining),
+        }));
+    }
+
     pub(super) fn unregister_broker(
         &mut self,
         broker: BrokerId,
@@ -308,7 +336,8 @@ impl Controller {
             return (Vec::new(), Err(ApiError::new(ErrorCode::BrokerIdNotRegistered, message)));
         };
         let mut records = Vec::new();
-        self.remove_from_isr(broker, &mut records);
+        // Nothing will tell whether it stops cleanly.
+        self.remove_crashed(broker, &mut records);
         let incarnation = BrokerIncarnation { broker, broker_epoch: registration.broker_epoch };
         records.push(Record::UnregisterBroker(incarnation));
         self.sessions.remove(&broker);

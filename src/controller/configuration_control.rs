@@ -1,30 +1,39 @@
 //! Configs of topics and brokers.
 //!
-//! Kafka: `ConfigurationControlManager`. Append and subtract on lists, and the configs of loggers, are not served.
+//! Kafka: `ConfigurationControlManager`. The configs of loggers, groups and client metrics are not served.
+
+use std::collections::BTreeMap;
 
 use super::Controller;
-use super::request::{ApiError, ConfigChange};
+use super::partition_change::ElectionRules;
+use super::request::{ApiError, ConfigChange, ConfigOperation};
+use crate::mark;
 use crate::metadata::records::{Config, PartitionChange};
-use crate::metadata::{ConfigResource, Record, ResourceType};
-use crate::types::{ErrorCode, TopicIdPartition};
+use crate::metadata::{ConfigResource, Record, ResourceType, TopicImage};
+use crate::types::{BrokerId, ErrorCode};
 
 const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
-const UNCLEAN_LEADER_ELECTION: &str = "unclean.leader.election.enable";
+pub(super) const UNCLEAN_LEADER_ELECTION: &str = "unclean.leader.election.enable";
+
+/// One result a resource, in the order of the request.
+type Results = Vec<(ConfigResource, Result<(), ApiError>)>;
 
 impl Controller {
-    #[expect(clippy::type_complexity, reason = "records, and one result a resource")]
     pub(super) fn alter_configs(
         &self,
         changes: Vec<ConfigChange>,
         validate_only: bool,
-    ) -> (Vec<Record>, Vec<(ConfigResource, Result<(), ApiError>)>) {
+    ) -> (Vec<Record>, Results) {
         let mut records = Vec::new();
         let mut results = Vec::with_capacity(changes.len());
         for ConfigChange { resource, changes } in changes {
-            let result = self.check_config_change(&resource, &changes);
-            if result.is_ok() {
-                self.config_records(&resource, changes, &mut records);
-            }
+            let values = changes.into_iter().map(|(name, operation)| {
+                let value = self.value_after(&resource, &name, operation)?;
+                Ok((name, value))
+            });
+            let values: Result<Vec<_>, ApiError> = values.collect();
+            let result =
+                values.and_then(|values| self.set_configs(&resource, values, &mut records));
             results.push((resource, result));
         }
         if validate_only {
@@ -33,30 +42,100 @@ impl Controller {
         (records, results)
     }
 
-    fn check_config_change(
+    /// What is not named goes back to its default.
+    pub(super) fn replace_configs(
+        &self,
+        resources: Vec<(ConfigResource, BTreeMap<String, String>)>,
+        validate_only: bool,
+    ) -> (Vec<Record>, Results) {
+        let mut records = Vec::new();
+        let mut results = Vec::with_capacity(resources.len());
+        for (resource, configs) in resources {
+            let present = self.image().configs(&resource);
+            let gone = present.into_iter().flat_map(|present| present.keys());
+            let gone = gone.filter(|name| !configs.contains_key(*name));
+            let mut values: Vec<(String, Option<String>)> =
+                gone.map(|name| (name.clone(), None)).collect();
+            values.extend(configs.into_iter().map(|(name, value)| (name, Some(value))));
+            let result = self.set_configs(&resource, values, &mut records);
+            results.push((resource, result));
+        }
+        if validate_only {
+            records.clear();
+        }
+        (records, results)
+    }
+
+    /// The value of a config after `operation`; `None` is the default.
+    ///
+    /// Errors: `INVALID_CONFIG`, where a list is meant and the config is none.
+    fn value_after(
         &self,
         resource: &ConfigResource,
-        changes: &[(String, Option<String>)],
-    ) -> Result<(), ApiError> {
-        match resource.resource_type {
-            ResourceType::Topic if self.image().topic(&resource.name).is_none() => {
-                return Err(ErrorCode::UnknownTopicOrPartition.into());
+        name: &str,
+        operation: ConfigOperation,
+    ) -> Result<Option<String>, ApiError> {
+        let (named, is_added) = match operation {
+            ConfigOperation::Set(value) => return Ok(Some(value)),
+            ConfigOperation::Delete => return Ok(None),
+            ConfigOperation::Append(entries) => (entries, true),
+            ConfigOperation::Subtract(entries) => (entries, false),
+        };
+        let Some(default) = (self.config.config_list_default)(resource, name) else {
+            let message = format!("{name} is not a list: nothing is added to it or taken from it");
+            return Err(ApiError::new(ErrorCode::InvalidConfig, message));
+        };
+        let present = self.image().configs(resource).and_then(|configs| configs.get(name));
+        let mut list = entries(present.unwrap_or(&default));
+        for entry in entries(&named) {
+            let position = list.iter().position(|known| *known == entry);
+            match (position, is_added) {
+                (None, true) => list.push(entry),
+                (Some(position), false) => _ = list.remove(position),
+                (Some(_), true) | (None, false) => {}
             }
-            ResourceType::Broker if !resource.name.is_empty() => {
-                let id = resource.name.parse().ok().and_then(crate::types::BrokerId::from_wire);
-                if id.is_none() {
-                    let message = format!("'{}' is not the id of a broker", resource.name);
-                    return Err(ApiError::new(ErrorCode::InvalidRequest, message));
-                }
-            }
-            ResourceType::Topic | ResourceType::Broker => {}
         }
-        for (name, value) in changes {
+        Ok(Some(list.join(",")))
+    }
+
+    fn set_configs(
+        &self,
+        resource: &ConfigResource,
+        values: Vec<(String, Option<String>)>,
+        records: &mut Vec<Record>,
+    ) -> Result<(), ApiError> {
+        self.check_resource(resource)?;
+        for (name, value) in &values {
             if let Some(value) = value {
                 self.check_config(resource, name, value)?;
             }
+            self.check_min_isr_change(resource, name, value.as_deref())?;
         }
+        self.config_records(resource, values, records);
         Ok(())
+    }
+
+    /// Errors: `UNKNOWN_TOPIC_OR_PARTITION`, `BROKER_ID_NOT_REGISTERED`, `INVALID_REQUEST` where the name is no broker's.
+    fn check_resource(&self, resource: &ConfigResource) -> Result<(), ApiError> {
+        let name = &resource.name;
+        match resource.resource_type {
+            ResourceType::Topic if self.image().topic(name).is_none() => {
+                let message = format!("the topic '{name}' does not exist");
+                Err(ApiError::new(ErrorCode::UnknownTopicOrPartition, message))
+            }
+            ResourceType::Broker if !name.is_empty() => {
+                let Some(id) = name.parse().ok().and_then(BrokerId::from_wire) else {
+                    let message = format!("'{name}' is not the id of a broker");
+                    return Err(ApiError::new(ErrorCode::InvalidRequest, message));
+                };
+                if self.image().broker(id).is_none() && id != self.config.node {
+                    let message = format!("there is no node with id {id}");
+                    return Err(ApiError::new(ErrorCode::BrokerIdNotRegistered, message));
+                }
+                Ok(())
+            }
+            ResourceType::Topic | ResourceType::Broker => Ok(()),
+        }
     }
 
     /// Errors: `INVALID_CONFIG`, where no such config exists or it cannot have this value.
@@ -70,14 +149,39 @@ impl Controller {
             .map_err(|message| ApiError::new(ErrorCode::InvalidConfig, message))
     }
 
+    /// Who is eligible to lead is judged by one minimum for the whole cluster, or brokers and controller would disagree (KIP-966).
+    fn check_min_isr_change(
+        &self,
+        resource: &ConfigResource,
+        name: &str,
+        value: Option<&str>,
+    ) -> Result<(), ApiError> {
+        let concerned = name == MIN_INSYNC_REPLICAS
+            && resource.resource_type == ResourceType::Broker
+            && self.is_elr_enabled();
+        if !concerned {
+            return Ok(());
+        }
+        let refuse = |message: &str| Err(ApiError::new(ErrorCode::InvalidConfig, message));
+        match value {
+            _ if !resource.name.is_empty() => refuse(
+                "one broker's min.insync.replicas cannot be altered while eligible leader replicas are kept",
+            ),
+            None => refuse(
+                "the cluster's min.insync.replicas cannot be removed while eligible leader replicas are kept",
+            ),
+            Some(_) => Ok(()),
+        }
+    }
+
     fn config_records(
         &self,
         resource: &ConfigResource,
-        changes: Vec<(String, Option<String>)>,
+        values: Vec<(String, Option<String>)>,
         records: &mut Vec<Record>,
     ) {
         let present = self.image().configs(resource);
-        for (name, value) in changes {
+        for (name, value) in values {
             if present.and_then(|configs| configs.get(&name)) == value.as_ref() {
                 continue;
             }
@@ -88,47 +192,63 @@ impl Controller {
         }
     }
 
-    /// Who is eligible was judged by the old minimum: with another one nobody is (KIP-966). Kafka: `ClearElrRecord`.
+    /// Who is eligible was judged by the old minimum: with another one nobody is (KIP-966). Where nobody is in sync, nothing can have
+    /// been committed without the eligible replicas, whatever the minimum: they stay, or nobody could lead cleanly again.
+    ///
+    /// Kafka: `ClearElrRecord`, which takes those too.
     fn forget_eligible_replicas(&self, resource: &ConfigResource, records: &mut Vec<Record>) {
         for topic in self.image().topics_by_id() {
             if resource.resource_type == ResourceType::Topic && resource.name != topic.name {
                 continue;
             }
             for (index, partition) in &topic.partitions {
-                if !partition.eligible_leader_replicas.is_empty() {
-                    let mut change = PartitionChange::new(topic.topic_id, *index);
-                    change.eligible_leader_replicas = Some(Vec::new());
-                    records.push(Record::PartitionChange(change));
+                if partition.eligible_leader_replicas.is_empty() || partition.isr.is_empty() {
+                    continue;
+                }
+                mark!(
+                    "eligible replicas are forgotten because the minimum of in-sync replicas changes"
+                );
+                let mut change = PartitionChange::new(topic.topic_id, *index);
+                change.eligible_leader_replicas = Some(Vec::new());
+                let record = Record::PartitionChange(change);
+                // A request may change the minimum of the topic and of the cluster.
+                if !records.contains(&record) {
+                    records.push(record);
                 }
             }
         }
     }
 
     /// A topic's own config, else the cluster's.
-    fn effective_config(&self, topic: &str, name: &str) -> Option<&str> {
+    fn effective_config(&self, topic: &TopicImage, name: &str) -> Option<&str> {
         let cluster = ConfigResource { resource_type: ResourceType::Broker, name: "".into() };
         let find = |resource| self.image().configs(&resource).and_then(|configs| configs.get(name));
-        find(ConfigResource::topic(topic)).or_else(|| find(cluster)).map(String::as_str)
+        let own = find(ConfigResource::topic(topic.name.clone()));
+        own.or_else(|| find(cluster)).map(String::as_str)
     }
 
-    /// What decides elections of a partition.
-    pub(super) fn election_rules(
-        &self,
-        partition: TopicIdPartition,
-    ) -> super::leader_election::ElectionRules {
-        let image = self.image();
-        let topic = image.topic_by_id(partition.topic_id).expect("the caller found the partition");
-        let replicas = topic.partitions[&partition.partition].replicas.len();
+    pub(super) fn is_elr_enabled(&self) -> bool {
+        self.image().feature_level(crate::metadata::ELIGIBLE_LEADER_REPLICAS_VERSION) > 0
+    }
+
+    /// What decides elections of a topic's partitions.
+    pub(super) fn election_rules(&self, topic: &TopicImage) -> ElectionRules {
         let minimum = self
-            .effective_config(&topic.name, MIN_INSYNC_REPLICAS)
-            .and_then(|value| value.parse().ok())
+            .effective_config(topic, MIN_INSYNC_REPLICAS)
+            .and_then(|value| value.trim().parse().ok())
             .unwrap_or(self.config.min_insync_replicas_default);
-        let unclean = self.effective_config(&topic.name, UNCLEAN_LEADER_ELECTION);
-        super::leader_election::ElectionRules {
-            elr_enabled: image.feature_level(crate::metadata::ELIGIBLE_LEADER_REPLICAS_VERSION) > 0,
-            min_isr: usize::try_from(minimum).unwrap_or(0).min(replicas),
-            unclean_allowed: unclean
-                .map_or(self.config.unclean_leader_election_default, |value| value == "true"),
+        let unclean = self.effective_config(topic, UNCLEAN_LEADER_ELECTION);
+        ElectionRules {
+            elr_enabled: self.is_elr_enabled(),
+            min_isr: usize::try_from(minimum).unwrap_or(0),
+            unclean_allowed: unclean.map_or(self.config.unclean_leader_election_default, |value| {
+                value.trim().eq_ignore_ascii_case("true")
+            }),
         }
     }
+}
+
+/// The entries of a list, as Kafka takes it apart.
+fn entries(list: &str) -> Vec<String> {
+    list.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
 }

@@ -4,6 +4,8 @@
 //! on is committed**, replies to questions that changed nothing too: they may have seen what is not committed yet. While a sync
 //! runs, requests gather; the next sync serves them all. Images are published only as far as they are committed.
 
+mod ask;
+
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,14 +16,9 @@ use crate::runtime::watch;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use super::request::{
-    BrokerHeartbeatRequest, BrokerHeartbeatResponse, ConfigChange, CreateTopicResult,
-    CreateTopicsRequest, DeleteTopicResult, NewPartitions, ProducerIdBlock, RegisterBrokerRequest,
-    TopicSelector,
-};
 use super::{ApiError, Controller, ControllerConfig, Outcome, Reply, Request, bootstrap_records};
 use crate::metadata::{
-    ConfigResource, ImageLoader, InvalidRecord, MetadataDelta, MetadataImage, Record, RecordError,
+    ImageLoader, InvalidRecord, MetadataDelta, MetadataImage, Record, RecordError,
 };
 use crate::protocol::compression::Compression;
 use crate::protocol::record_batch::BatchBuilder;
@@ -36,9 +33,7 @@ use crate::rpc::Endpoint;
 use crate::runtime::clock::{Timer, wait_until};
 use crate::runtime::{Disk, Env, read_file, replace_file, task};
 use crate::storage::StorageError;
-use crate::types::{
-    BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, Monotonic, Observation, Offset, Timestamp, Uuid,
-};
+use crate::types::{ErrorCode, LeaderEpoch, Monotonic, Observation, Offset, Timestamp, Uuid};
 
 /// Requests that may wait; a further one waits to be let in.
 const MAILBOX_SIZE: usize = 256;
@@ -296,6 +291,7 @@ impl ControllerHandle {
         }
     }
 
+    /// Asks anything; `ask.rs` has a method for each request.
     async fn ask(&self, request: Request) -> Result<Reply, ApiError> {
         let (reply, answer) = oneshot::channel();
         let stopped = || ApiError::new(ErrorCode::NotController, "the controller has stopped");
@@ -303,130 +299,7 @@ impl ControllerHandle {
         sent.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
-
-    /// Registers a broker; returns its epoch.
-    ///
-    /// # Errors
-    /// `DUPLICATE_BROKER_REGISTRATION`, `INCONSISTENT_CLUSTER_ID`, `INVALID_REGISTRATION`, `UNSUPPORTED_VERSION`.
-    pub async fn register_broker(
-        &self,
-        request: RegisterBrokerRequest,
-    ) -> Result<BrokerEpoch, ApiError> {
-        let Reply::RegisterBroker(result) = self.ask(Request::RegisterBroker(request)).await?
-        else {
-            unreachable!("{MISMATCH}")
-        };
-        result
-    }
-
-    /// Takes a broker's heartbeat.
-    ///
-    /// # Errors
-    /// `STALE_BROKER_EPOCH`: the broker must register anew.
-    pub async fn broker_heartbeat(
-        &self,
-        request: BrokerHeartbeatRequest,
-    ) -> Result<BrokerHeartbeatResponse, ApiError> {
-        let Reply::BrokerHeartbeat(result) = self.ask(Request::BrokerHeartbeat(request)).await?
-        else {
-            unreachable!("{MISMATCH}")
-        };
-        result
-    }
-
-    /// Takes a broker out of the cluster for good.
-    ///
-    /// # Errors
-    /// `BROKER_ID_NOT_REGISTERED`.
-    pub async fn unregister_broker(&self, broker: BrokerId) -> Result<(), ApiError> {
-        let Reply::UnregisterBroker(result) = self.ask(Request::UnregisterBroker(broker)).await?
-        else {
-            unreachable!("{MISMATCH}")
-        };
-        result
-    }
-
-    /// Creates topics; one result each, in order.
-    ///
-    /// # Errors
-    /// See the type.
-    pub async fn create_topics(
-        &self,
-        request: CreateTopicsRequest,
-    ) -> Result<Vec<CreateTopicResult>, ApiError> {
-        let Reply::CreateTopics(results) = self.ask(Request::CreateTopics(request)).await? else {
-            unreachable!("{MISMATCH}")
-        };
-        Ok(results)
-    }
-
-    /// Deletes topics; one result each, in order.
-    ///
-    /// # Errors
-    /// See the type.
-    pub async fn delete_topics(
-        &self,
-        topics: Vec<TopicSelector>,
-    ) -> Result<Vec<DeleteTopicResult>, ApiError> {
-        let Reply::DeleteTopics(results) = self.ask(Request::DeleteTopics(topics)).await? else {
-            unreachable!("{MISMATCH}")
-        };
-        Ok(results)
-    }
-
-    /// Adds partitions to topics; one result each, in order.
-    ///
-    /// # Errors
-    /// See the type.
-    pub async fn create_partitions(
-        &self,
-        topics: Vec<NewPartitions>,
-        validate_only: bool,
-    ) -> Result<Vec<(String, Result<(), ApiError>)>, ApiError> {
-        let Reply::CreatePartitions(results) =
-            self.ask(Request::CreatePartitions { topics, validate_only }).await?
-        else {
-            unreachable!("{MISMATCH}")
-        };
-        Ok(results)
-    }
-
-    /// Gives a broker producer ids of its own.
-    ///
-    /// # Errors
-    /// `STALE_BROKER_EPOCH`.
-    pub async fn allocate_producer_ids(
-        &self,
-        broker: BrokerId,
-        broker_epoch: BrokerEpoch,
-    ) -> Result<ProducerIdBlock, ApiError> {
-        let Reply::AllocateProducerIds(result) =
-            self.ask(Request::AllocateProducerIds { broker, broker_epoch }).await?
-        else {
-            unreachable!("{MISMATCH}")
-        };
-        result
-    }
-
-    /// Sets and removes configs; one result a resource, in order.
-    ///
-    /// # Errors
-    /// See the type.
-    pub async fn alter_configs(
-        &self,
-        changes: Vec<ConfigChange>,
-        validate_only: bool,
-    ) -> Result<Vec<(ConfigResource, Result<(), ApiError>)>, ApiError> {
-        let Reply::AlterConfigs(results) =
-            self.ask(Request::AlterConfigs { changes, validate_only }).await?
-        else {
-            unreachable!("{MISMATCH}")
-        };
-        Ok(results)
-    }
 }
-
-const MISMATCH: &str = "the ledger answers a request with its own reply";
 
 /// A reply that waits for its offset.
 struct Parked {

@@ -1,9 +1,9 @@
 //! The levels of features: what a new cluster starts with, and what a broker must support to enter.
 //!
-//! Kafka: `FeatureControlManager`, `BootstrapMetadata`. Changing a level later (`UpdateFeatures`) is not served yet.
+//! Kafka: `FeatureControlManager`, `BootstrapMetadata`.
 
 use super::Controller;
-use super::request::ApiError;
+use super::request::{ApiError, FeatureUpdate, UpgradeType};
 use crate::metadata::records::{FeatureLevel, FeatureRange};
 use crate::metadata::{FEATURES, KRAFT_VERSION, METADATA_VERSION, Record};
 use crate::types::ErrorCode;
@@ -52,6 +52,75 @@ impl Controller {
             }
         }
         Ok(())
+    }
+
+    /// Gives features other levels: all of them, or none.
+    ///
+    /// Errors: `INVALID_UPDATE_VERSION`, where a level is not supported here or by a broker, or goes the wrong way; `INVALID_REQUEST`,
+    /// where a feature stands twice.
+    pub(super) fn update_features(
+        &self,
+        updates: &[FeatureUpdate],
+        validate_only: bool,
+    ) -> (Vec<Record>, Result<(), ApiError>) {
+        let mut records = Vec::new();
+        for (index, update) in updates.iter().enumerate() {
+            let again = updates[..index].iter().any(|earlier| earlier.feature == update.feature);
+            let checked = if again {
+                let message = format!("feature {} stands twice in the request", update.feature);
+                Err(ApiError::new(ErrorCode::InvalidRequest, message))
+            } else {
+                self.check_update(update)
+            };
+            if let Err(error) = checked {
+                return (Vec::new(), Err(error));
+            }
+            let (name, level) = (update.feature.clone(), update.level);
+            if self.image().feature_level(&name) != level {
+                records.push(Record::FeatureLevel(FeatureLevel { name, level }));
+            }
+        }
+        if validate_only {
+            records.clear();
+        }
+        (records, Ok(()))
+    }
+
+    /// Kafka: `FeatureControlManager.updateFeature`. Between the levels of `metadata.version` that we support no record changed its
+    /// meaning, so that going down is always safe.
+    fn check_update(&self, update: &FeatureUpdate) -> Result<(), ApiError> {
+        let FeatureUpdate { feature: name, level, upgrade_type } = update;
+        let refuse = |message: String| Err(ApiError::new(ErrorCode::InvalidUpdateVersion, message));
+        let Some(feature) = FEATURES.iter().find(|feature| feature.name == name) else {
+            return refuse(format!("the controller does not know feature {name}"));
+        };
+        if name == KRAFT_VERSION {
+            return refuse(format!("{name} is set when the cluster is formatted"));
+        }
+        if !(feature.level_min..=feature.level_max).contains(level) {
+            let (min, max) = (feature.level_min, feature.level_max);
+            return refuse(format!("the controller supports {name} from {min} to {max}"));
+        }
+        for broker in self.image().brokers() {
+            let range = broker.features.iter().find(|range| range.name == *name);
+            let (min, max) = range.map_or((0, 0), |range| (range.level_min, range.level_max));
+            if !(min..=max).contains(level) {
+                let broker = broker.broker;
+                return refuse(format!("broker {broker} supports {name} from {min} to {max}"));
+            }
+        }
+        let present = self.image().feature_level(name);
+        match upgrade_type {
+            UpgradeType::Upgrade if *level < present => {
+                refuse(format!("{name} is at {present}: going down must be asked for"))
+            }
+            UpgradeType::SafeDowngrade | UpgradeType::UnsafeDowngrade if *level > present => {
+                refuse(format!("{name} is at {present}: {level} is not down"))
+            }
+            UpgradeType::Upgrade | UpgradeType::SafeDowngrade | UpgradeType::UnsafeDowngrade => {
+                Ok(())
+            }
+        }
     }
 }
 

@@ -12,12 +12,16 @@
 mod cluster_control;
 mod configuration_control;
 pub mod driver;
+mod election_control;
 mod feature_control;
-mod leader_election;
+mod partition_change;
+mod partition_control;
+mod partition_index;
 mod producer_id_control;
+mod reassignment_control;
 mod replica_placer;
-mod replication_control;
 pub mod request;
+mod topic_control;
 mod topic_name;
 
 use std::collections::BTreeMap;
@@ -26,10 +30,11 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 
+use partition_index::PartitionIndex;
 pub use request::{ApiError, Reply, Request};
 
 use crate::metadata::{ConfigResource, ImageLoader, MetadataImage, Record};
-use crate::types::{BrokerId, LeaderEpoch, Monotonic, Now, Offset};
+use crate::types::{BrokerId, LeaderEpoch, Monotonic, Now, Offset, TopicId, TopicIdPartition};
 pub use feature_control::bootstrap_records;
 pub use producer_id_control::PRODUCER_ID_BLOCK_SIZE;
 
@@ -37,6 +42,9 @@ pub use producer_id_control::PRODUCER_ID_BLOCK_SIZE;
 ///
 /// A function, because the table of configs stands in a module that this one does not know.
 pub type ConfigValidator = fn(&ConfigResource, &str, &str) -> Result<(), String>;
+
+/// Kafka's default of a config that is a list; `None` where it is none, so that nothing can be added to it or taken from it.
+pub type ConfigListDefault = fn(&ConfigResource, &str) -> Option<String>;
 
 /// What the controller is told once, at its start.
 #[derive(Clone)]
@@ -55,8 +63,16 @@ pub struct ControllerConfig {
     pub min_insync_replicas_default: i32,
     /// `unclean.leader.election.enable` where neither topic nor cluster sets it.
     pub unclean_leader_election_default: bool,
+    /// How often leaders are given back to the preferred replicas (`leader.imbalance.check.interval.seconds`); `None` never
+    /// (`auto.leader.rebalance.enable` is false).
+    pub leader_imbalance_check_interval: Option<Duration>,
+    /// How many percent of the partitions that a broker should lead others may lead before that happens
+    /// (`leader.imbalance.per.broker.percentage`).
+    pub leader_imbalance_percentage: u32,
     /// Which configs exist and what they may be.
     pub config_validator: ConfigValidator,
+    /// Which configs are lists.
+    pub config_list_default: ConfigListDefault,
 }
 
 impl fmt::Debug for ControllerConfig {
@@ -81,8 +97,14 @@ pub struct Controller {
     rng: StdRng,
     /// Durable: what the records add up to.
     loader: ImageLoader,
+    /// Which partitions concern a broker: says what the image says.
+    index: PartitionIndex,
     /// Soft: what is known of each broker's session.
     sessions: BTreeMap<BrokerId, cluster_control::Session>,
+    /// Soft: when preferred leaders are next looked for.
+    next_balance: Option<Monotonic>,
+    /// Soft: whether partitions that nobody leads may have become electable.
+    leaderless_due: bool,
 }
 
 impl Controller {
@@ -91,7 +113,12 @@ impl Controller {
     /// `rng` gives topic ids and placements.
     #[must_use]
     pub fn new(config: ControllerConfig, rng: StdRng, loader: ImageLoader, now: Now) -> Self {
-        let mut controller = Self { config, rng, loader, sessions: BTreeMap::new() };
+        let index = PartitionIndex::new(loader.image());
+        let next_balance = config.leader_imbalance_check_interval.map(|span| now.monotonic + span);
+        let leaderless_due = index.leaderless().next().is_some();
+        let sessions = BTreeMap::new();
+        let mut controller =
+            Self { config, rng, loader, index, sessions, next_balance, leaderless_due };
         controller.grant_sessions(now);
         controller
     }
@@ -137,34 +164,113 @@ impl Controller {
                 let (records, results) = self.alter_configs(changes, validate_only);
                 Outcome { records, reply: Some(Reply::AlterConfigs(results)) }
             }
+            Request::ReplaceConfigs { resources, validate_only } => {
+                let (records, results) = self.replace_configs(resources, validate_only);
+                Outcome { records, reply: Some(Reply::AlterConfigs(results)) }
+            }
+            Request::AlterPartition(request) => {
+                let (records, reply) = self.alter_partition(request);
+                Outcome { records, reply: Some(Reply::AlterPartition(reply)) }
+            }
+            Request::ElectLeaders(request) => {
+                let (records, reply) = self.elect_leaders(request);
+                Outcome { records, reply: Some(Reply::ElectLeaders(reply)) }
+            }
+            Request::AlterReassignments(request) => {
+                let (records, reply) = self.alter_reassignments(request);
+                Outcome { records, reply: Some(Reply::AlterReassignments(reply)) }
+            }
+            Request::ListReassignments(partitions) => {
+                let ongoing = self.list_reassignments(partitions);
+                Outcome { records: Vec::new(), reply: Some(Reply::ListReassignments(ongoing)) }
+            }
+            Request::UpdateFeatures { updates, validate_only } => {
+                let (records, reply) = self.update_features(&updates, validate_only);
+                Outcome { records, reply: Some(Reply::UpdateFeatures(reply)) }
+            }
         }
     }
 
-    /// What time alone demands: the records that a new leader, or the passing of [`Self::deadline`], brings. At most one broker
-    /// is fenced at a time, so that the next decision sees what the first did.
+    /// What time alone demands: the records that a new leader, or the passing of [`Self::deadline`], brings. One thing at a time (one
+    /// broker is fenced, say), so that the next decision sees what the first did.
     pub fn tick(&mut self, now: Now) -> Outcome {
         if self.loader.is_in_transaction() {
             let reason = Some("the controller that began it is gone".to_owned());
             return Outcome { records: vec![Record::AbortTransaction(reason)], reply: None };
         }
-        Outcome { records: self.fence_one_stale_broker(now), reply: None }
+        let mut records = self.fence_one_stale_broker(now);
+        if records.is_empty() {
+            records = self.elect_after_change();
+        }
+        if records.is_empty() {
+            records = self.balance_leaders(now);
+        }
+        Outcome { records, reply: None }
     }
 
     /// When to call [`Self::tick`] next.
     #[must_use]
     pub fn deadline(&self) -> Option<Monotonic> {
-        if self.loader.is_in_transaction() {
+        if self.loader.is_in_transaction() || self.leaderless_due {
             return Some(Monotonic::ZERO);
         }
-        self.next_session_end()
+        self.next_session_end().into_iter().chain(self.next_balance).min()
     }
 
     /// Adds a record to the state. It was decided here, or by the controller before.
     ///
     /// Panics where the record does not fit: only this ledger's own records come here, and it checked them.
     pub fn replay(&mut self, offset: Offset, epoch: LeaderEpoch, record: &Record) {
+        let touched = self.touched_partitions(record);
+        for name in &touched {
+            if let Some(partition) = self.loader.image().partition(*name) {
+                self.index.remove(*name, partition);
+            }
+        }
         if let Err(error) = self.loader.replay(offset, epoch, record) {
             unreachable!("the controller decided a record that does not fit: {error}: {record:?}");
+        }
+        for name in touched {
+            if let Some(partition) = self.loader.image().partition(name) {
+                self.index.add(name, partition);
+            }
+        }
+        if *record == Record::EndTransaction {
+            // The records of a transaction take effect at its end.
+            self.index = PartitionIndex::new(self.loader.image());
+        }
+        if let Record::Config(config) = record
+            && config.name == configuration_control::UNCLEAN_LEADER_ELECTION
+        {
+            self.leaderless_due = self.index.leaderless().next().is_some();
+        }
+    }
+
+    /// The partitions that `record` changes.
+    fn touched_partitions(&self, record: &Record) -> Vec<TopicIdPartition> {
+        let one = |topic_id: TopicId, partition| vec![TopicIdPartition { topic_id, partition }];
+        match record {
+            Record::Partition(record) => one(record.topic_id, record.partition),
+            Record::PartitionChange(record) => one(record.topic_id, record.partition),
+            Record::RemoveTopic(record) => {
+                let topic = self.image().topic_by_id(record.topic_id);
+                let partitions = topic.into_iter().flat_map(|topic| topic.partitions.keys());
+                let topic_id = record.topic_id;
+                partitions.map(|index| TopicIdPartition { topic_id, partition: *index }).collect()
+            }
+            Record::RegisterBroker(_)
+            | Record::UnregisterBroker(_)
+            | Record::Topic(_)
+            | Record::Config(_)
+            | Record::FenceBroker(_)
+            | Record::UnfenceBroker(_)
+            | Record::FeatureLevel(_)
+            | Record::ProducerIds(_)
+            | Record::BrokerRegistrationChange(_)
+            | Record::NoOp
+            | Record::BeginTransaction(_)
+            | Record::EndTransaction
+            | Record::AbortTransaction(_) => Vec::new(),
         }
     }
 }

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::metadata::ConfigResource;
-use crate::metadata::records::{Endpoint, FeatureRange};
+use crate::metadata::records::{Endpoint, FeatureRange, LeaderRecoveryState};
+use crate::metadata::{ConfigResource, Record};
 use crate::types::{
-    BrokerEpoch, BrokerId, ErrorCode, Offset, PartitionIndex, ProducerId, TopicId, Uuid,
+    BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, Offset, PartitionEpoch, PartitionIndex,
+    ProducerId, TopicId, TopicIdPartition, Uuid,
 };
 
 /// A refusal: Kafka's code, and a sentence for the person behind the client.
@@ -70,6 +71,8 @@ pub struct BrokerHeartbeatRequest {
     pub want_fence: bool,
     /// Whether it wants to leave.
     pub want_shutdown: bool,
+    /// Log directories that failed since its registration: what it holds there is lost to it.
+    pub offline_log_dirs: Vec<Uuid>,
 }
 
 /// What a broker is told about itself.
@@ -188,13 +191,154 @@ pub struct ProducerIdBlock {
     pub count: u32,
 }
 
-/// What becomes of one config (KIP-339). Lists (append, subtract) are not known here.
+/// What becomes of the configs of one topic or broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigChange {
     /// Whose.
     pub resource: ConfigResource,
-    /// Kafka's key and the value; `None` goes back to the default.
-    pub changes: Vec<(String, Option<String>)>,
+    /// Kafka's keys, and what becomes of each. No key stands twice.
+    pub changes: Vec<(String, ConfigOperation)>,
+}
+
+/// What becomes of one config (KIP-339).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigOperation {
+    /// It has this value.
+    Set(String),
+    /// It goes back to the default.
+    Delete,
+    /// These entries, separated by commas, are added to the list that it is.
+    Append(String),
+    /// These entries, separated by commas, are taken from the list that it is.
+    Subtract(String),
+}
+
+/// A leader proposes who is in sync (`AlterPartition`, KIP-497, KIP-903).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlterPartitionRequest {
+    /// The leader.
+    pub broker: BrokerId,
+    /// Its incarnation.
+    pub broker_epoch: BrokerEpoch,
+    /// The partitions.
+    pub partitions: Vec<IsrChange>,
+}
+
+/// What a leader proposes for one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IsrChange {
+    /// The partition.
+    pub partition: TopicIdPartition,
+    /// The term in which the broker leads.
+    pub leader_epoch: LeaderEpoch,
+    /// The version of the partition's state that the proposal is made on.
+    pub partition_epoch: PartitionEpoch,
+    /// Those who shall be in sync, each with the broker epoch under which the leader saw it catch up; `None` where the leader does
+    /// not know it (version 2, or a follower that does not tell): then it is not compared.
+    pub isr: Vec<(BrokerId, Option<BrokerEpoch>)>,
+    /// Whether the leader has recovered from an unclean election.
+    pub leader_recovery_state: LeaderRecoveryState,
+}
+
+/// A partition's state, as its leader is told after a proposal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionState {
+    /// Who leads.
+    pub leader: Option<BrokerId>,
+    /// The leader's term.
+    pub leader_epoch: LeaderEpoch,
+    /// Those in sync.
+    pub isr: Vec<BrokerId>,
+    /// Whether the leader has recovered.
+    pub leader_recovery_state: LeaderRecoveryState,
+    /// The version of all this.
+    pub partition_epoch: PartitionEpoch,
+}
+
+/// The fate of one proposal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IsrChangeResult {
+    /// The partition.
+    pub partition: TopicIdPartition,
+    /// The state that the proposal led to, or why there is none. `NEW_LEADER_ELECTED` is a refusal and a change in one: the
+    /// proposal completed a reassignment that takes the leadership away.
+    pub result: Result<PartitionState, ErrorCode>,
+}
+
+/// A partition as clients name it in administrative requests. The number may be anything: the client said so.
+pub type NamedPartition = (String, i32);
+
+/// Whom to elect (KIP-460).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ElectionType {
+    /// The preferred leader: the first of the assignment.
+    Preferred,
+    /// Anyone who lives, where nobody leads.
+    Unclean,
+}
+
+/// Leaders to elect (`ElectLeaders`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ElectLeadersRequest {
+    /// Whom.
+    pub election: ElectionType,
+    /// Where; `None` is everywhere, and the answer leaves out where it was not needed.
+    pub partitions: Option<Vec<NamedPartition>>,
+}
+
+/// A change of who holds one partition (KIP-455).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reassignment {
+    /// The partition.
+    pub partition: NamedPartition,
+    /// Who shall hold it, the preferred leader first; `None` takes back the reassignment under way.
+    pub replicas: Option<Vec<BrokerId>>,
+}
+
+/// Partitions to reassign (`AlterPartitionReassignments`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlterReassignmentsRequest {
+    /// The partitions.
+    pub reassignments: Vec<Reassignment>,
+    /// Whether a partition may have more or fewer replicas afterwards (KIP-860).
+    pub may_change_replication_factor: bool,
+}
+
+/// A reassignment under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OngoingReassignment {
+    /// The name of the topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: PartitionIndex,
+    /// All who hold it now, those that go and those that come too.
+    pub replicas: Vec<BrokerId>,
+    /// Those that come.
+    pub adding: Vec<BrokerId>,
+    /// Those that go.
+    pub removing: Vec<BrokerId>,
+}
+
+/// Which way a feature's level may go (KIP-584).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpgradeType {
+    /// Only up.
+    Upgrade,
+    /// Down, as long as nothing is lost.
+    SafeDowngrade,
+    /// Down, whatever is lost.
+    UnsafeDowngrade,
+}
+
+/// A feature that gets another level.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeatureUpdate {
+    /// Its name.
+    pub feature: String,
+    /// The level; 0 turns it off. May be anything: the client said so.
+    pub level: i16,
+    /// Which way it may go.
+    pub upgrade_type: UpgradeType,
 }
 
 /// Anything a controller can be asked.
@@ -224,10 +368,32 @@ pub enum Request {
         /// Its incarnation.
         broker_epoch: BrokerEpoch,
     },
-    /// Configs change.
+    /// Configs change, those that are named.
     AlterConfigs {
         /// What changes. A resource with one bad config changes in nothing.
         changes: Vec<ConfigChange>,
+        /// Whether only to say what would happen.
+        validate_only: bool,
+    },
+    /// Resources have exactly these configs from now on (`AlterConfigs`, the old form).
+    ReplaceConfigs {
+        /// All configs of each resource. A resource with one bad config changes in nothing.
+        resources: Vec<(ConfigResource, BTreeMap<String, String>)>,
+        /// Whether only to say what would happen.
+        validate_only: bool,
+    },
+    /// A leader proposes who is in sync.
+    AlterPartition(AlterPartitionRequest),
+    /// Leaders are elected.
+    ElectLeaders(ElectLeadersRequest),
+    /// Partitions move.
+    AlterReassignments(AlterReassignmentsRequest),
+    /// Which partitions move; `None` asks for all.
+    ListReassignments(Option<Vec<NamedPartition>>),
+    /// Features get other levels, all or none.
+    UpdateFeatures {
+        /// The features.
+        updates: Vec<FeatureUpdate>,
         /// Whether only to say what would happen.
         validate_only: bool,
     },
@@ -250,8 +416,35 @@ pub enum Reply {
     CreatePartitions(Vec<(String, Result<(), ApiError>)>),
     /// The block.
     AllocateProducerIds(Result<ProducerIdBlock, ApiError>),
-    /// One result a resource, in the order of the request.
+    /// One result a resource, in the order of the request. Answers `ReplaceConfigs` too.
     AlterConfigs(Vec<(ConfigResource, Result<(), ApiError>)>),
+    /// One result a partition, in the order of the request.
+    AlterPartition(Result<Vec<IsrChangeResult>, ApiError>),
+    /// One result a partition, in the order of the request.
+    ElectLeaders(Result<Vec<(NamedPartition, Result<(), ApiError>)>, ApiError>),
+    /// One result a partition, in the order of the request.
+    AlterReassignments(Result<Vec<(NamedPartition, Result<(), ApiError>)>, ApiError>),
+    /// Those under way, by topic and partition.
+    ListReassignments(Vec<OngoingReassignment>),
+    /// All have their levels, or none has: then which one is at fault, and why.
+    UpdateFeatures(Result<(), ApiError>),
+}
+
+/// The most records that one request of an administrator may lead to (Kafka: `QuorumController.MAX_RECORDS_PER_USER_OP`).
+const RECORDS_PER_REQUEST_MAX: usize = 10_000;
+
+/// Errors: `POLICY_VIOLATION`, where a request leads to too many records: then to none.
+pub(super) fn excessive(records: &[Record]) -> Result<(), ApiError> {
+    if records.len() <= RECORDS_PER_REQUEST_MAX {
+        return Ok(());
+    }
+    let message = format!("one request may change {RECORDS_PER_REQUEST_MAX} things");
+    Err(ApiError::new(ErrorCode::PolicyViolation, message))
+}
+
+/// The partition with this number; `None` where a client's number can be none.
+pub(super) fn partition_number(number: i32) -> Option<PartitionIndex> {
+    PartitionIndex::from_wire(number)
 }
 
 /// The partition index of a count that was checked.

@@ -29,11 +29,14 @@ fn config() -> ControllerConfig {
         replication_factor_default: 1,
         min_insync_replicas_default: 1,
         unclean_leader_election_default: false,
+        leader_imbalance_check_interval: Some(Duration::from_secs(300)),
+        leader_imbalance_percentage: 10,
         config_validator: |_, name, value| match name {
             "nonsense" => Err(format!("unknown config '{name}'")),
             _ if value == "bad" => Err(format!("{name} cannot be {value}")),
             _ => Ok(()),
         },
+        config_list_default: |_, name| (name == "cleanup.policy").then(|| "delete".to_owned()),
     }
 }
 
@@ -125,6 +128,7 @@ impl Harness {
             metadata_end_offset: self.next_offset,
             want_fence: false,
             want_shutdown,
+            offline_log_dirs: vec![],
         }));
     }
 
@@ -192,6 +196,10 @@ fn manual(name: &str, assignments: &[(i32, &[i32])]) -> NewTopic {
     };
     let placement = NewTopicPlacement::Manual(assignments.iter().map(assignment).collect());
     NewTopic { name: name.to_owned(), placement, configs: Vec::new() }
+}
+
+fn operation(value: Option<&str>) -> ConfigOperation {
+    value.map_or(ConfigOperation::Delete, |value| ConfigOperation::Set(value.to_owned()))
 }
 
 fn ids(brokers: &[BrokerId]) -> String {
@@ -303,7 +311,39 @@ fn show_reply(reply: &Reply) -> String {
             };
             results.iter().map(show).collect::<Vec<_>>().join("\n=> ")
         }
-        Reply::UnregisterBroker(result) => show_result(result, |()| "ok".to_owned()),
+        Reply::UnregisterBroker(result) | Reply::UpdateFeatures(result) => {
+            show_result(result, |()| "ok".to_owned())
+        }
+        Reply::AlterPartition(result) => show_result(result, |results| {
+            let show = |one: &IsrChangeResult| match &one.result {
+                Ok(state) => format!(
+                    "leader {:?} isr {} {:?} epochs {}/{}",
+                    state.leader.map(BrokerId::value),
+                    ids(&state.isr),
+                    state.leader_recovery_state,
+                    state.leader_epoch,
+                    state.partition_epoch
+                ),
+                Err(error) => error.to_string(),
+            };
+            results.iter().map(show).collect::<Vec<_>>().join("\n=> ")
+        }),
+        Reply::ElectLeaders(result) | Reply::AlterReassignments(result) => {
+            show_result(result, |results| {
+                let show = |((topic, index), result): &(NamedPartition, Result<(), ApiError>)| {
+                    format!("{topic}-{index} {}", show_result(result, |()| "ok".to_owned()))
+                };
+                results.iter().map(show).collect::<Vec<_>>().join("\n=> ")
+            })
+        }
+        Reply::ListReassignments(ongoing) => {
+            let show = |one: &OngoingReassignment| {
+                let (adding, removing) = (ids(&one.adding), ids(&one.removing));
+                let (name, index) = (&one.topic, one.partition);
+                format!("{name}-{index} {} adding {adding} removing {removing}", ids(&one.replicas))
+            };
+            ongoing.iter().map(show).collect::<Vec<_>>().join("\n=> ")
+        }
     }
 }
 
@@ -317,6 +357,7 @@ fn a_broker_registers_fenced_and_its_heartbeat_unfences_it() {
         metadata_end_offset: Offset::new(3),
         want_fence: false,
         want_shutdown: false,
+        offline_log_dirs: vec![],
     }));
     harness.heartbeat(0, epoch, false);
     harness.heartbeat(0, epoch, false);
@@ -635,7 +676,7 @@ fn configs_come_with_the_topic_and_change_later() {
     harness.create(vec![with_config], false);
     let changes = |name: &str, value: Option<&str>| ConfigChange {
         resource: ConfigResource::topic("t"),
-        changes: vec![(name.to_owned(), value.map(ToOwned::to_owned))],
+        changes: vec![(name.to_owned(), operation(value))],
     };
     let unknown = ConfigChange { resource: ConfigResource::topic("x"), changes: vec![] };
     harness.ask(Request::AlterConfigs {
@@ -658,7 +699,7 @@ fn configs_come_with_the_topic_and_change_later() {
         => ok
         => INVALID_CONFIG: segment.bytes cannot be bad
         => ok
-        => UNKNOWN_TOPIC_OR_PARTITION: 
+        => UNKNOWN_TOPIC_OR_PARTITION: the topic 'x' does not exist
     "#]]);
     let configs = harness.ledger.image().topic_configs("t").unwrap();
     assert_eq!(configs.len(), 1);
@@ -780,7 +821,7 @@ fn the_log_folds_to_the_ledgers_image_and_survives_its_bytes_and_its_snapshot() 
     harness.ask(Request::DeleteTopics(vec![TopicSelector::Name("b.c".to_owned())]));
     let change = ConfigChange {
         resource: ConfigResource::topic("a"),
-        changes: vec![("min.insync.replicas".to_owned(), Some("2".to_owned()))],
+        changes: vec![("min.insync.replicas".to_owned(), operation(Some("2")))],
     };
     harness.ask(Request::AlterConfigs { changes: vec![change], validate_only: false });
     harness.wait(10);
@@ -856,7 +897,8 @@ impl Harness {
                 self.ask(Request::DeleteTopics(vec![topic]));
             }
             Step::MinIsr { name: number, value } => {
-                let changes = vec![("min.insync.replicas".to_owned(), Some(value.to_string()))];
+                let value = ConfigOperation::Set(value.to_string());
+                let changes = vec![("min.insync.replicas".to_owned(), value)];
                 let resource = ConfigResource::topic(name(number));
                 let changes = vec![ConfigChange { resource, changes }];
                 self.ask(Request::AlterConfigs { changes, validate_only: false });

@@ -189,8 +189,8 @@ impl PartitionImage {
         self.directories.get(position).copied()
     }
 
-    /// Kafka: `PartitionRegistration.merge`.
-    fn merge(&mut self, change: &PartitionChange) {
+    /// The state after `change`, which is of this partition. Kafka: `PartitionRegistration.merge`.
+    pub(crate) fn merge(&mut self, change: &PartitionChange) {
         fn set<T: Clone>(field: &mut T, new: Option<&T>) {
             if let Some(new) = new {
                 field.clone_from(new);

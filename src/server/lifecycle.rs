@@ -200,6 +200,7 @@ impl Asker {
                 metadata_end_offset,
                 want_fence: false,
                 want_shutdown,
+                offline_log_dirs: Vec::new(),
             };
             let answer = self.controller.broker_heartbeat(request).await;
             let answer = answer.map(|answer| HeartbeatAnswer {

@@ -72,6 +72,14 @@ proptest! {
             CreateTopicsRequest CreateTopicsResponse DeleteTopicsRequest DeleteTopicsResponse
             DescribeConfigsRequest DescribeConfigsResponse
             DescribeClusterRequest DescribeClusterResponse
+            AlterConfigsRequest AlterConfigsResponse
+            CreatePartitionsRequest CreatePartitionsResponse
+            ElectLeadersRequest ElectLeadersResponse
+            IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse
+            AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse
+            ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse
+            UpdateFeaturesRequest UpdateFeaturesResponse
+            EnvelopeRequest EnvelopeResponse UnregisterBrokerRequest UnregisterBrokerResponse
             BrokerRegistrationRequest BrokerRegistrationResponse
             BrokerHeartbeatRequest BrokerHeartbeatResponse
             AllocateProducerIdsRequest AllocateProducerIdsResponse

@@ -3,10 +3,14 @@
 use std::future::Future;
 
 use super::*;
+use crate::controller::request::{
+    BrokerHeartbeatRequest, CreateTopicsRequest, RegisterBrokerRequest, TopicSelector,
+};
 use crate::controller::request::{NewTopic, NewTopicPlacement};
 use crate::metadata::records::{Endpoint, FeatureRange};
 use crate::metadata::{FEATURES, METADATA_VERSION};
 use crate::storage::test_disk::{Faults, TestDisk, TestWorld, run, test_env};
+use crate::types::{BrokerEpoch, BrokerId};
 
 const LOG_DIR: &str = "/data";
 const DIRECTORY: Uuid = Uuid::from_bytes([0xd1; 16]);
@@ -21,6 +25,9 @@ fn options() -> ControllerOptions {
             replication_factor_default: 1,
             min_insync_replicas_default: 1,
             unclean_leader_election_default: false,
+            leader_imbalance_check_interval: None,
+            leader_imbalance_percentage: 10,
+            config_list_default: |_, _| None,
             config_validator: |_, _, _| Ok(()),
         },
         metadata_log_dir: PathBuf::from(LOG_DIR),
@@ -94,6 +101,7 @@ async fn join(handle: &ControllerHandle, incarnation: u8) -> BrokerEpoch {
         metadata_end_offset: handle.image().end_offset,
         want_fence: false,
         want_shutdown: false,
+        offline_log_dirs: vec![],
     });
     assert!(!answer.await.unwrap().is_fenced);
     broker_epoch

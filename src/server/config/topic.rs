@@ -2,6 +2,7 @@
 
 use super::table;
 use super::{check_text, split_list};
+use crate::log::config::{ConfigType, topic_config};
 use crate::log::{ConfigMap, LogConfig};
 use crate::metadata::{ConfigResource, ResourceType};
 
@@ -26,4 +27,19 @@ fn validate_topic(name: &str, value: &str) -> Result<(), String> {
         return Err("cleanup.policy=compact is not built in yet".to_owned());
     }
     Ok(())
+}
+
+/// Kafka's default of a config that is a list; `None` where it is none or unknown.
+pub fn list_default(resource: &ConfigResource, name: &str) -> Option<String> {
+    let default = match resource.resource_type {
+        ResourceType::Topic => {
+            let key = topic_config(name).ok()?;
+            (key.kind == ConfigType::List).then_some(key.default)
+        }
+        ResourceType::Broker => {
+            let row = table::row(name)?;
+            (row.kind == table::Kind::List).then_some(row.default.unwrap_or(""))
+        }
+    };
+    default.map(str::to_owned)
 }

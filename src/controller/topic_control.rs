@@ -1,11 +1,10 @@
-//! Topics and their partitions: made, grown, removed, and led.
+//! Topics: made, grown and removed. What becomes of their partitions later stands in `partition_control.rs`.
 //!
 //! Kafka: `ReplicationControlManager`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::leader_election::PartitionUpdate;
 use super::replica_placer::{self, UsableBroker};
 use super::request::{
     ApiError, CreateTopicResult, CreateTopicsRequest, CreatedTopic, DeleteTopicResult,
@@ -14,10 +13,8 @@ use super::request::{
 use super::{Controller, topic_name};
 use crate::mark;
 use crate::metadata::records::{Config, LeaderRecoveryState, Partition, RemoveTopic, Topic};
-use crate::metadata::{ConfigResource, PartitionImage, Record, TopicImage};
-use crate::types::{
-    BrokerId, ErrorCode, LeaderEpoch, PartitionEpoch, TopicId, TopicIdPartition, Uuid,
-};
+use crate::metadata::{ConfigResource, Record};
+use crate::types::{BrokerId, ErrorCode, LeaderEpoch, PartitionEpoch, TopicId, Uuid};
 
 /// The most partitions that one request may create (Kafka: `MAX_PARTITIONS_PER_BATCH`).
 const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
@@ -174,14 +171,25 @@ impl Controller {
     fn check_assignment(&self, replicas: &[BrokerId], factor: usize) -> Result<(), ApiError> {
         let refuse =
             |message: String| Err(ApiError::new(ErrorCode::InvalidReplicaAssignment, message));
-        if replicas.is_empty() {
-            return refuse("an assignment names no broker".to_owned());
-        }
+        self.check_replicas(replicas)?;
         if replicas.len() != factor {
             return refuse(format!(
                 "an assignment names {} brokers, another one {factor}",
                 replicas.len()
             ));
+        }
+        if !replicas.iter().any(|broker| self.image().is_active(*broker)) {
+            return refuse("no broker of an assignment is unfenced".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Errors: `INVALID_REPLICA_ASSIGNMENT`, unless these are some registered brokers, each once.
+    pub(super) fn check_replicas(&self, replicas: &[BrokerId]) -> Result<(), ApiError> {
+        let refuse =
+            |message: String| Err(ApiError::new(ErrorCode::InvalidReplicaAssignment, message));
+        if replicas.is_empty() {
+            return refuse("an assignment names no broker".to_owned());
         }
         for (index, broker) in replicas.iter().enumerate() {
             if replicas[..index].contains(broker) {
@@ -190,9 +198,6 @@ impl Controller {
             if self.image().broker(*broker).is_none() {
                 return refuse(format!("broker {broker} is not registered"));
             }
-        }
-        if !replicas.iter().any(|broker| self.image().is_active(*broker)) {
-            return refuse("no broker of an assignment is unfenced".to_owned());
         }
         Ok(())
     }
@@ -230,7 +235,7 @@ impl Controller {
     }
 
     /// A broker's only log directory; where it has several, it chooses itself (Kafka: `DirectoryId.UNASSIGNED`).
-    fn default_directory(&self, broker: BrokerId) -> Uuid {
+    pub(super) fn default_directory(&self, broker: BrokerId) -> Uuid {
         match self.image().broker(broker).map(|broker| &broker.log_dirs[..]) {
             Some([only]) => *only,
             Some(_) | None => Uuid::ZERO,
@@ -315,7 +320,7 @@ impl Controller {
             return Err(ApiError::new(ErrorCode::InvalidPartitions, message));
         }
         let added = count - present;
-        if added > PARTITIONS_PER_REQUEST_MAX {
+        if added + records.len() > PARTITIONS_PER_REQUEST_MAX {
             let message = format!("one request may create {PARTITIONS_PER_REQUEST_MAX} partitions");
             return Err(ApiError::new(ErrorCode::PolicyViolation, message));
         }
@@ -341,94 +346,6 @@ impl Controller {
         }
         Ok(())
     }
-
-    /// Whether `broker` leads any partition.
-    pub(super) fn leads_something(&self, broker: BrokerId) -> bool {
-        let mut partitions =
-            self.image().topics_by_id().flat_map(|topic| topic.partitions.values());
-        partitions.any(|partition| partition.leader == Some(broker))
-    }
-
-    /// `broker` goes: it leaves the in-sync replicas and leads nothing.
-    pub(super) fn remove_from_isr(&self, broker: BrokerId, records: &mut Vec<Record>) {
-        let concerned = |partition: &PartitionImage| partition.isr.contains(&broker);
-        let event = BrokerEvent { without: Some(broker), crashed: None, with: None };
-        self.update_partitions(event, concerned, records);
-    }
-
-    /// `broker` went without a word: what it had not synced may be lost, so it is not even eligible.
-    pub(super) fn remove_crashed(&self, broker: BrokerId, records: &mut Vec<Record>) {
-        let concerned = |partition: &PartitionImage| {
-            partition.isr.contains(&broker) || partition.eligible_leader_replicas.contains(&broker)
-        };
-        let event = BrokerEvent { without: Some(broker), crashed: Some(broker), with: None };
-        self.update_partitions(event, concerned, records);
-    }
-
-    /// `broker` comes: perhaps it can lead what nobody leads.
-    pub(super) fn elect_where_leaderless(&self, broker: BrokerId, records: &mut Vec<Record>) {
-        let event = BrokerEvent { without: None, crashed: None, with: Some(broker) };
-        self.update_partitions(event, |partition| partition.leader.is_none(), records);
-    }
-
-    fn update_partitions(
-        &self,
-        event: BrokerEvent,
-        concerned: impl Fn(&PartitionImage) -> bool,
-        records: &mut Vec<Record>,
-    ) {
-        for topic in self.image().topics_by_id() {
-            for (index, partition) in topic.partitions.iter().filter(|(_, p)| concerned(p)) {
-                let name = TopicIdPartition { topic_id: topic.topic_id, partition: *index };
-                records.extend(self.update_partition(event, name, topic, partition));
-            }
-        }
-    }
-
-    fn update_partition(
-        &self,
-        event: BrokerEvent,
-        name: TopicIdPartition,
-        topic: &TopicImage,
-        partition: &PartitionImage,
-    ) -> Option<Record> {
-        debug_assert_eq!(topic.topic_id, name.topic_id);
-        // While the records are made, the image still shows the broker as it was: the event says what it will be.
-        let may_lead = |broker: BrokerId| {
-            event.without != Some(broker)
-                && (event.with == Some(broker) || self.image().is_active(broker))
-                && self.has_working_directory(partition, broker)
-        };
-        let isr = partition.isr.iter().copied().filter(|broker| event.without != Some(*broker));
-        let update = PartitionUpdate {
-            name,
-            partition,
-            rules: self.election_rules(name),
-            isr: isr.collect(),
-            crashed: event.crashed,
-            may_lead: &may_lead,
-        };
-        update.build().map(Record::PartitionChange)
-    }
-
-    /// Whether the log directory of `broker`'s replica works, or is not known (Kafka: `BrokerRegistration.hasOnlineDir`).
-    fn has_working_directory(&self, partition: &PartitionImage, broker: BrokerId) -> bool {
-        let Some(directory) = partition.directory(broker) else { return true };
-        let registration = self.image().broker(broker);
-        directory == Uuid::ZERO
-            || registration.is_some_and(|registration| registration.log_dirs.contains(&directory))
-    }
-}
-
-/// What happens to one broker.
-#[derive(Clone, Copy, Debug)]
-struct BrokerEvent {
-    /// It goes.
-    without: Option<BrokerId>,
-    /// It went without a word.
-    crashed: Option<BrokerId>,
-    /// It comes.
-    with: Option<BrokerId>,
 }
 
 /// The names that a request would add, checked against those that are there and against each other.
