@@ -33,7 +33,9 @@ use crate::rpc::Endpoint;
 use crate::runtime::clock::{Timer, wait_until};
 use crate::runtime::{Disk, Env, read_file, replace_file, task};
 use crate::storage::StorageError;
-use crate::types::{ErrorCode, LeaderEpoch, Monotonic, Observation, Offset, Timestamp, Uuid};
+use crate::types::{
+    BrokerId, ErrorCode, LeaderEpoch, Monotonic, Observation, Offset, Timestamp, Uuid,
+};
 
 /// Requests that may wait; a further one waits to be let in.
 const MAILBOX_SIZE: usize = 256;

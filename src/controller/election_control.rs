@@ -11,7 +11,8 @@ use super::Controller;
 use super::partition_change::Election;
 use super::partition_control::BrokerEvent;
 use super::request::{
-    ApiError, ElectLeadersRequest, ElectionType, NamedPartition, excessive, partition_number,
+    ApiError, ElectLeadersRequest, ElectionType, NamedPartition, PartitionResults, excessive,
+    partition_number,
 };
 use crate::mark;
 use crate::metadata::records::{LeaderChange, PartitionChange};
@@ -23,11 +24,10 @@ const ELECTIONS_PER_TICK_MAX: usize = 1000;
 
 impl Controller {
     /// Errors of the whole: `POLICY_VIOLATION`, where too many partitions would change at once.
-    #[expect(clippy::type_complexity, reason = "records, and one result a partition")]
     pub(super) fn elect_leaders(
         &self,
         request: ElectLeadersRequest,
-    ) -> (Vec<Record>, Result<Vec<(NamedPartition, Result<(), ApiError>)>, ApiError>) {
+    ) -> (Vec<Record>, Result<PartitionResults, ApiError>) {
         let mut records = Vec::new();
         let everywhere = request.partitions.is_none();
         let names = request.partitions.unwrap_or_else(|| self.all_partitions());
@@ -121,11 +121,11 @@ impl Controller {
 
     /// Gives partitions back to their preferred leaders, where brokers lead too little of what they should.
     pub(super) fn balance_leaders(&mut self, now: Now) -> Vec<Record> {
-        let Some(interval) = self.config.leader_imbalance_check_interval else { return Vec::new() };
+        let Some(balance) = self.config.leader_balance else { return Vec::new() };
         if self.next_balance.is_none_or(|at| now.monotonic < at) {
             return Vec::new();
         }
-        let imbalanced = self.index.imbalanced(self.config.leader_imbalance_percentage);
+        let imbalanced = self.index.imbalanced(balance.imbalance_per_broker_percentage);
         let changes = imbalanced.filter_map(|name| {
             let preferred = self.preferred_leader(name)?;
             // Most candidates are simply not there.
@@ -140,7 +140,7 @@ impl Controller {
         let changes = changes.take(ELECTIONS_PER_TICK_MAX).map(Record::PartitionChange);
         let records: Vec<Record> = changes.collect();
         if records.len() < ELECTIONS_PER_TICK_MAX {
-            self.next_balance = Some(now.monotonic + interval);
+            self.next_balance = Some(now.monotonic + balance.check_interval);
         }
         if !records.is_empty() {
             mark!("partitions are given back to their preferred leaders");

@@ -46,6 +46,16 @@ pub type ConfigValidator = fn(&ConfigResource, &str, &str) -> Result<(), String>
 /// Kafka's default of a config that is a list; `None` where it is none, so that nothing can be added to it or taken from it.
 pub type ConfigListDefault = fn(&ConfigResource, &str) -> Option<String>;
 
+/// When the preferred leaders get their partitions back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaderBalance {
+    /// How often that is looked at (`leader.imbalance.check.interval.seconds`).
+    pub check_interval: Duration,
+    /// How many percent of the partitions that a broker should lead others may lead
+    /// (`leader.imbalance.per.broker.percentage`).
+    pub imbalance_per_broker_percentage: u32,
+}
+
 /// What the controller is told once, at its start.
 #[derive(Clone)]
 pub struct ControllerConfig {
@@ -63,12 +73,8 @@ pub struct ControllerConfig {
     pub min_insync_replicas_default: i32,
     /// `unclean.leader.election.enable` where neither topic nor cluster sets it.
     pub unclean_leader_election_default: bool,
-    /// How often leaders are given back to the preferred replicas (`leader.imbalance.check.interval.seconds`); `None` never
-    /// (`auto.leader.rebalance.enable` is false).
-    pub leader_imbalance_check_interval: Option<Duration>,
-    /// How many percent of the partitions that a broker should lead others may lead before that happens
-    /// (`leader.imbalance.per.broker.percentage`).
-    pub leader_imbalance_percentage: u32,
+    /// How leaders are given back to the preferred replicas; `None` where they are not (`auto.leader.rebalance.enable`).
+    pub leader_balance: Option<LeaderBalance>,
     /// Which configs exist and what they may be.
     pub config_validator: ConfigValidator,
     /// Which configs are lists.
@@ -114,7 +120,8 @@ impl Controller {
     #[must_use]
     pub fn new(config: ControllerConfig, rng: StdRng, loader: ImageLoader, now: Now) -> Self {
         let index = PartitionIndex::new(loader.image());
-        let next_balance = config.leader_imbalance_check_interval.map(|span| now.monotonic + span);
+        let next_balance =
+            config.leader_balance.map(|balance| now.monotonic + balance.check_interval);
         let leaderless_due = index.leaderless().next().is_some();
         let sessions = BTreeMap::new();
         let mut controller =

@@ -111,7 +111,6 @@ impl Controller {
     }
 
     /// Errors of the whole: `STALE_BROKER_EPOCH`.
-    #[expect(clippy::type_complexity, reason = "records, and one result a partition")]
     pub(super) fn alter_partition(
         &self,
         request: AlterPartitionRequest,

@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 use super::Controller;
 use super::partition_control::BrokerEvent;
 use super::request::{
-    AlterReassignmentsRequest, ApiError, NamedPartition, OngoingReassignment, Reassignment,
-    excessive,
+    AlterReassignmentsRequest, ApiError, NamedPartition, OngoingReassignment, PartitionResults,
+    Reassignment, excessive,
 };
 use crate::mark;
 use crate::metadata::records::PartitionChange;
@@ -20,11 +20,10 @@ use crate::types::{BrokerId, ErrorCode, TopicIdPartition};
 
 impl Controller {
     /// Errors of the whole: `POLICY_VIOLATION`, where too many partitions would change at once.
-    #[expect(clippy::type_complexity, reason = "records, and one result a partition")]
     pub(super) fn alter_reassignments(
         &self,
         request: AlterReassignmentsRequest,
-    ) -> (Vec<Record>, Result<Vec<(NamedPartition, Result<(), ApiError>)>, ApiError>) {
+    ) -> (Vec<Record>, Result<PartitionResults, ApiError>) {
         let mut records = Vec::new();
         let mut seen = BTreeSet::new();
         let mut results = Vec::with_capacity(request.reassignments.len());

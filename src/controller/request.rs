@@ -268,6 +268,9 @@ pub struct IsrChangeResult {
 /// A partition as clients name it in administrative requests. The number may be anything: the client said so.
 pub type NamedPartition = (String, i32);
 
+/// One result a partition.
+pub type PartitionResults = Vec<(NamedPartition, Result<(), ApiError>)>;
+
 /// Whom to elect (KIP-460).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ElectionType {
@@ -421,9 +424,9 @@ pub enum Reply {
     /// One result a partition, in the order of the request.
     AlterPartition(Result<Vec<IsrChangeResult>, ApiError>),
     /// One result a partition, in the order of the request.
-    ElectLeaders(Result<Vec<(NamedPartition, Result<(), ApiError>)>, ApiError>),
+    ElectLeaders(Result<PartitionResults, ApiError>),
     /// One result a partition, in the order of the request.
-    AlterReassignments(Result<Vec<(NamedPartition, Result<(), ApiError>)>, ApiError>),
+    AlterReassignments(Result<PartitionResults, ApiError>),
     /// Those under way, by topic and partition.
     ListReassignments(Vec<OngoingReassignment>),
     /// All have their levels, or none has: then which one is at fault, and why.

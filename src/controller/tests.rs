@@ -29,8 +29,10 @@ fn config() -> ControllerConfig {
         replication_factor_default: 1,
         min_insync_replicas_default: 1,
         unclean_leader_election_default: false,
-        leader_imbalance_check_interval: Some(Duration::from_secs(300)),
-        leader_imbalance_percentage: 10,
+        leader_balance: Some(LeaderBalance {
+            check_interval: Duration::from_secs(300),
+            imbalance_per_broker_percentage: 10,
+        }),
         config_validator: |_, name, value| match name {
             "nonsense" => Err(format!("unknown config '{name}'")),
             _ if value == "bad" => Err(format!("{name} cannot be {value}")),

@@ -17,11 +17,11 @@ use super::config::Endpoint;
 use super::connection::{Connections, Stopping, serve_on_next_core};
 use super::lifecycle::LifecycleHandle;
 use super::replica_manager::{Identity, ReplicaManager};
-use crate::controller::ControllerConfig;
 use crate::controller::driver::{
     ControllerError, ControllerHandle, ControllerOptions, QuorumOptions,
 };
 use crate::controller::request::RegisterBrokerRequest;
+use crate::controller::{ControllerConfig, LeaderBalance};
 use crate::metadata::FEATURES;
 use crate::metadata::records::{Endpoint as RegisteredEndpoint, FeatureRange};
 use crate::runtime::clock::{sleep, timeout_at};
@@ -222,8 +222,10 @@ async fn start_controller(
             replication_factor_default: config.replication_factor_default,
             min_insync_replicas_default: config.min_insync_replicas_default,
             unclean_leader_election_default: config.unclean_leader_election_default,
-            leader_imbalance_check_interval: Some(Duration::from_secs(300)),
-            leader_imbalance_percentage: 10,
+            leader_balance: config.leader_balance.map(|balance| LeaderBalance {
+                check_interval: balance.check_interval,
+                imbalance_per_broker_percentage: balance.imbalance_per_broker_percentage,
+            }),
             config_validator: super::config::topic::validate,
             config_list_default: super::config::topic::list_default,
         },

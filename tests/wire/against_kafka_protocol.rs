@@ -79,7 +79,7 @@ proptest! {
             AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse
             ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse
             UpdateFeaturesRequest UpdateFeaturesResponse
-            EnvelopeRequest EnvelopeResponse UnregisterBrokerRequest UnregisterBrokerResponse
+            UnregisterBrokerRequest UnregisterBrokerResponse
             BrokerRegistrationRequest BrokerRegistrationResponse
             BrokerHeartbeatRequest BrokerHeartbeatResponse
             AllocateProducerIdsRequest AllocateProducerIdsResponse

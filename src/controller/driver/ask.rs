@@ -7,8 +7,8 @@ use crate::controller::request::{
     AlterPartitionRequest, AlterReassignmentsRequest, ApiError, BrokerHeartbeatRequest,
     BrokerHeartbeatResponse, ConfigChange, CreateTopicResult, CreateTopicsRequest,
     DeleteTopicResult, ElectLeadersRequest, FeatureUpdate, IsrChangeResult, NamedPartition,
-    NewPartitions, OngoingReassignment, ProducerIdBlock, RegisterBrokerRequest, Reply, Request,
-    TopicSelector,
+    NewPartitions, OngoingReassignment, PartitionResults, ProducerIdBlock, RegisterBrokerRequest,
+    Reply, Request, TopicSelector,
 };
 use crate::metadata::ConfigResource;
 use crate::types::{BrokerEpoch, BrokerId};
@@ -176,7 +176,7 @@ impl ControllerHandle {
     pub async fn elect_leaders(
         &self,
         request: ElectLeadersRequest,
-    ) -> Result<Vec<(NamedPartition, Result<(), ApiError>)>, ApiError> {
+    ) -> Result<PartitionResults, ApiError> {
         let Reply::ElectLeaders(results) = self.ask(Request::ElectLeaders(request)).await? else {
             unreachable!("{MISMATCH}")
         };
@@ -190,7 +190,7 @@ impl ControllerHandle {
     pub async fn alter_reassignments(
         &self,
         request: AlterReassignmentsRequest,
-    ) -> Result<Vec<(NamedPartition, Result<(), ApiError>)>, ApiError> {
+    ) -> Result<PartitionResults, ApiError> {
         let Reply::AlterReassignments(results) =
             self.ask(Request::AlterReassignments(request)).await?
         else {
