@@ -7,6 +7,8 @@
 
 mod assignment;
 pub mod driver;
+pub mod fetch_session;
+pub mod fetcher;
 mod partition;
 
 pub use assignment::{

@@ -93,6 +93,11 @@ impl LifecycleHandle {
         *self.epoch.borrow()
     }
 
+    /// The same, and what comes after.
+    pub(super) fn epochs(&self) -> watch::Receiver<Option<BrokerEpoch>> {
+        self.epoch.clone()
+    }
+
     async fn wait_for(&self, is_there: impl FnMut(&Stage) -> bool) -> Stage {
         let mut stage = self.stage.clone();
         stage.wait_for(is_there).await.map_or(Stage::Ended, |stage| *stage)

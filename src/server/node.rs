@@ -24,8 +24,9 @@ use crate::controller::request::RegisterBrokerRequest;
 use crate::controller::{ControllerConfig, LeaderBalance};
 use crate::metadata::FEATURES;
 use crate::metadata::records::{Endpoint as RegisteredEndpoint, FeatureRange};
+use crate::protocol::messages::AlterPartitionResponse;
 use crate::runtime::clock::{sleep, timeout_at};
-use crate::runtime::{Env, Listener, task};
+use crate::runtime::{BoxFuture, Env, Listener, task};
 use crate::storage::StorageError;
 use crate::types::{ErrorCode, Observation, TopicId, Uuid};
 
@@ -123,6 +124,9 @@ impl Node {
             tasks: vec![task::spawn(follow_metadata(broker.clone()))],
         };
         node.tasks.push(broker.replicas.start_housekeeping(&broker.config));
+        let ask = Arc::new(|_request| nobody_to_ask());
+        let epochs = node.lifecycle.epochs();
+        node.tasks.push(broker.replicas.start_replication(&broker.config, epochs, ask).await);
         if let Err(error) = node.lifecycle.ready().await {
             node.stop_tasks();
             node.broker.controller.shutdown().await;
@@ -236,6 +240,11 @@ async fn start_controller(
         quorum: QuorumOptions::alone(config.node_id),
     };
     Ok(ControllerHandle::start(options, env).await?)
+}
+
+/// The one broker of a cluster proposes nothing.
+fn nobody_to_ask() -> BoxFuture<'static, Result<AlterPartitionResponse, ErrorCode>> {
+    Box::pin(std::future::ready(Err(ErrorCode::NotController)))
 }
 
 type Bound = Vec<(Arc<str>, Box<dyn Listener>)>;

@@ -1,37 +1,31 @@
 //! The partitions of this node: follows the metadata, and leads each request to the partition that it means.
 //!
-//! Metadata and partitions are published together: who finds a topic in the image finds its partitions too.
+//! Metadata and partitions are published together: who finds a topic in the image finds its partitions too. How partitions are
+//! brought to new metadata: `replica_manager/apply.rs`.
 //!
 //! Kafka: `ReplicaManager`, `BrokerMetadataPublisher`.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+mod apply;
 
-use crate::runtime::watch;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::Config;
+use super::alter_partition::{self, AskController, Proposals};
+use super::fetch_sessions::FetchSessions;
 use super::housekeeping;
+use super::replica_fetchers::ReplicaFetchers;
 use crate::log::{ConfigMap, LogConfig};
-use crate::metadata::records::LeaderRecoveryState;
-use crate::metadata::{MetadataDelta, MetadataImage, PartitionDelta, PartitionImage, ResourceType};
-use crate::replica::LeaderState;
-use crate::replica::driver::{
-    IsrChanges, PartitionHandle, ReplicaOptions, TailBudget, segment_limits,
-};
-use crate::runtime::{Env, task};
+use crate::metadata::MetadataImage;
+use crate::replica::driver::{PartitionHandle, ReplicaOptions, TailBudget, segment_limits};
+use crate::runtime::{Env, task, watch};
 use crate::storage::{
     LogManager, LogManagerOptions, MetaProperties, OpenedPartition, StorageError,
 };
-use crate::types::{
-    BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, Offset, TopicIdPartition, TopicPartition, Uuid,
-};
+use crate::types::{BrokerEpoch, BrokerId, ErrorCode, Offset, TopicIdPartition, Uuid};
 
 /// Memory for the newest batches of all partitions, which most readers want. An idle node stays below 50 MB with it.
 const TAIL_CACHE_BYTES: usize = 32 << 20;
-
-/// `replica.lag.time.max.ms` as Kafka has it.
-const LAG_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// What is known of this node's place in a cluster before anything runs.
 #[derive(Clone, Debug)]
@@ -44,15 +38,6 @@ pub(super) struct Identity {
     pub(super) log_directories: Vec<Uuid>,
     /// The broker epoch in which the last stop was clean; `None` where it was not.
     pub(super) previous_broker_epoch: Option<BrokerEpoch>,
-}
-
-/// Who leads a partition, for clients that asked the wrong broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct LeaderHint {
-    /// The leader.
-    pub(super) leader_id: BrokerId,
-    /// Its term.
-    pub(super) leader_epoch: LeaderEpoch,
 }
 
 /// What is applied: never changed, only replaced.
@@ -76,6 +61,12 @@ pub(super) struct ReplicaManager {
     applied: watch::Sender<Arc<Applied>>,
     /// Held while partitions are brought to new metadata.
     applying: tokio::sync::Mutex<()>,
+    fetch_sessions: Arc<FetchSessions>,
+    /// Once this broker is being registered.
+    fetchers: OnceLock<ReplicaFetchers>,
+    proposals: Arc<Proposals>,
+    /// Whether a directory could not even be entered at the start: nobody knows what is in it.
+    has_unknown_dir: bool,
     /// The lock of a metadata directory that is no log directory. Held until the node ends.
     _metadata_lock: Option<Box<dyn Send + Sync>>,
 }
@@ -106,6 +97,7 @@ impl ReplicaManager {
             log_directories: working.map(|dir| dir.directory_id()).collect(),
             previous_broker_epoch: previous,
         };
+        let proposals = Arc::new(Proposals::default());
         let manager = Self {
             node: config.node_id,
             env: env.clone(),
@@ -115,13 +107,20 @@ impl ReplicaManager {
                 producer_expiration: config.producer_expiration,
                 tail_budget: TailBudget::new(TAIL_CACHE_BYTES),
                 node: config.node_id,
-                lag_time_max: LAG_TIME_MAX,
-                isr_changes: IsrChanges::none(),
+                lag_time_max: config.replication.lag_time_max,
+                isr_changes: proposals.listener(),
             },
+            has_unknown_dir: logs.dirs().len() < config.log_dirs.len(),
             logs,
             unclaimed: Mutex::new(opened.into_iter().map(|one| (one.id, one)).collect()),
             applied: watch::Sender::new(Arc::default()),
             applying: tokio::sync::Mutex::new(()),
+            fetch_sessions: FetchSessions::new(
+                config.fetch_sessions_max,
+                env.rng("fetch sessions"),
+            ),
+            fetchers: OnceLock::new(),
+            proposals,
             _metadata_lock: metadata_lock,
         };
         Ok((manager, identity))
@@ -174,170 +173,37 @@ impl ReplicaManager {
         })
     }
 
-    /// Who leads a partition, as far as this broker has heard.
-    pub(super) fn hint(&self, id: TopicIdPartition) -> Option<LeaderHint> {
-        let image = self.image();
-        let partition = image.partition(id)?;
-        let (leader_id, leader_epoch) = (partition.leader?, partition.leader_epoch);
-        Some(LeaderHint { leader_id, leader_epoch })
+    /// The fetch sessions of those who fetch from this broker.
+    pub(super) fn fetch_sessions(&self) -> &Arc<FetchSessions> {
+        &self.fetch_sessions
     }
 
-    /// Brings the partitions to what `image` says, then publishes both.
-    pub(super) async fn apply(&self, image: Arc<MetadataImage>) {
+    /// Begins to follow the leaders of this broker's partitions, under the epoch in which it is registered, and to carry what
+    /// its own leaders propose to the controller. The task runs until it is aborted.
+    pub(super) async fn start_replication(
+        self: &Arc<Self>,
+        config: &Config,
+        epoch: watch::Receiver<Option<BrokerEpoch>>,
+        ask: AskController,
+    ) -> task::Task<()> {
         let _alone = self.applying.lock().await;
-        self.apply_alone(image).await;
-    }
-
-    /// Tries again to make logs that could not be made, without waiting for news of the metadata.
-    pub(super) async fn retry(&self) {
-        let _alone = self.applying.lock().await;
-        self.apply_alone(self.image()).await;
-    }
-
-    async fn apply_alone(&self, image: Arc<MetadataImage>) {
-        let before = self.applied();
-        let delta = MetadataDelta::between(&before.image, &image);
-        let mut hosted = before.hosted.clone();
-        for change in &delta.partitions {
-            self.apply_to_partition(change, &image, &mut hosted).await;
-        }
-        for resource in &delta.configs {
-            let all = resource.resource_type == ResourceType::Broker;
-            for handle in hosted.values() {
-                let topic = &handle.partition().topic;
-                if all || *topic == resource.name {
-                    handle.set_log_config(self.log_config(&image, topic));
-                }
-            }
-        }
-        self.retry_missing(&image, &mut hosted).await;
-        let is_first = before.image.end_offset == Offset::ZERO;
-        self.applied.send_replace(Arc::new(Applied { image, hosted }));
-        if is_first {
-            self.set_strays_aside().await;
-        }
-    }
-
-    async fn apply_to_partition(
-        &self,
-        change: &PartitionDelta,
-        image: &MetadataImage,
-        hosted: &mut BTreeMap<TopicIdPartition, Arc<PartitionHandle>>,
-    ) {
-        let id = change.partition;
-        let holds = |one: &PartitionImage| one.replicas.contains(&self.node);
-        let Some(now) = change.now.as_ref().filter(|now| holds(now)) else {
-            if let Some(handle) = hosted.remove(&id) {
-                self.delete(&handle).await;
-            }
-            return;
-        };
-        let handle = match hosted.get(&id) {
-            Some(handle) => handle.clone(),
-            None => {
-                let topic = change.topic.clone();
-                let partition = TopicPartition { topic, partition: id.partition };
-                match self.open_partition(id, partition, image).await {
-                    Ok(handle) => hosted.entry(id).or_insert(handle).clone(),
-                    Err(error) => {
-                        tracing::error!(partition = %id, %error, "a partition's log cannot be made");
-                        return;
-                    }
-                }
-            }
-        };
-        if now.leader != Some(self.node) {
-            handle.resign();
-        } else if let Err(error) = handle.become_leader(leader_state(now, image)).await {
-            tracing::error!(partition = %id, %error, "a partition cannot be led here");
-        }
-    }
-
-    async fn open_partition(
-        &self,
-        id: TopicIdPartition,
-        partition: TopicPartition,
-        image: &MetadataImage,
-    ) -> Result<Arc<PartitionHandle>, StorageError> {
-        let config = self.log_config(image, &partition.topic);
-        let found = self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        let opened = match found {
-            Some(opened) => opened,
-            None => {
-                let namesake = self.take_unclaimed_namesake(&partition);
-                if let Some(stray) = namesake {
-                    self.set_aside(stray).await?;
-                }
-                self.logs.create(&partition, id.topic_id, segment_limits(&config)).await?
-            }
-        };
-        let handle =
-            PartitionHandle::new(self.env.clone(), opened, config.clone(), self.options.clone());
-        handle.set_log_config(config);
-        Ok(handle)
-    }
-
-    fn log_config(&self, image: &MetadataImage, topic: &str) -> Arc<LogConfig> {
-        let none = ConfigMap::new();
-        let own = image.topic_configs(topic).map_or(&none, |configs| &**configs);
-        let config = LogConfig::new(&self.broker_configs, own);
-        let config = config.or_else(|error| {
-            // A newer node may have let in what this one does not know.
-            tracing::error!(topic, %error, "a topic's configs are not understood: defaults apply");
-            LogConfig::new(&self.broker_configs, &none)
-        });
-        Arc::new(config.expect("the broker's own configuration was checked"))
-    }
-
-    async fn delete(&self, handle: &Arc<PartitionHandle>) {
-        handle.stop_for_deletion().await;
-        let (partition, topic_id) = (handle.partition(), handle.id().topic_id);
-        if let Err(error) = self.logs.delete(handle.dir(), partition, topic_id).await {
-            tracing::error!(%partition, %error, "a partition's log cannot be deleted");
-        }
-    }
-
-    /// Tries again to make logs that could not be made (a full disk has space again).
-    async fn retry_missing(
-        &self,
-        image: &MetadataImage,
-        hosted: &mut BTreeMap<TopicIdPartition, Arc<PartitionHandle>>,
-    ) {
-        for (id, topic, now) in missing(self.node, image, hosted) {
-            let change = PartitionDelta { partition: id, topic, before: None, now: Some(now) };
-            self.apply_to_partition(&change, image, hosted).await;
-        }
-    }
-
-    /// Whether a partition that this node should hold is not there.
-    pub(super) fn is_any_missing(&self) -> bool {
+        let fetchers = ReplicaFetchers::new(config, &self.env, epoch.clone());
         let applied = self.applied();
-        !missing(self.node, &applied.image, &applied.hosted).is_empty()
+        let assign = |(id, handle): (&TopicIdPartition, &Arc<PartitionHandle>)| {
+            Some(self.assignment(handle, applied.image.partition(*id)?))
+        };
+        fetchers.apply(&applied.image, applied.hosted.iter().filter_map(assign).collect());
+        assert!(self.fetchers.set(fetchers).is_ok(), "replication is started once");
+        let (env, replicas) = (self.env.clone(), Arc::downgrade(self));
+        let proposals = self.proposals.clone();
+        task::spawn(alter_partition::run(env, self.node, proposals, replicas, epoch, ask))
     }
 
-    fn take_unclaimed_namesake(&self, partition: &TopicPartition) -> Option<OpenedPartition> {
-        let mut unclaimed = self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner);
-        let id =
-            unclaimed.iter().find(|(_, one)| one.partition == *partition).map(|(id, _)| *id)?;
-        unclaimed.remove(&id)
-    }
-
-    /// Logs that the metadata does not know: of topics that were deleted while this node was down, or after the metadata
-    /// was lost. They are kept under another name, as in Kafka, for a person to judge.
-    async fn set_strays_aside(&self) {
-        let strays =
-            std::mem::take(&mut *self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner));
-        for stray in strays.into_values() {
-            if let Err(error) = self.set_aside(stray).await {
-                tracing::error!(%error, "a stray log cannot be set aside");
-            }
+    /// Ends following: nothing is fetched any more.
+    pub(super) fn stop_replication(&self) {
+        if let Some(fetchers) = self.fetchers.get() {
+            fetchers.end();
         }
-    }
-
-    async fn set_aside(&self, stray: OpenedPartition) -> Result<(), StorageError> {
-        crate::mark!("a log that the metadata does not know is set aside");
-        tracing::warn!(partition = %stray.partition, topic_id = %stray.id.topic_id, "stray log set aside");
-        self.logs.set_aside(&stray.dir, &stray.partition, stray.id.topic_id).await
     }
 
     /// Starts what has to be done from time to time.
@@ -347,6 +213,7 @@ impl ReplicaManager {
 
     /// Ends in good order: all logs are closed, and the directories marked clean.
     pub(super) async fn close(&self, broker_epoch: Option<BrokerEpoch>) {
+        self.stop_replication();
         for handle in self.applied().hosted.values() {
             if let Err(error) = handle.close().await {
                 tracing::warn!(partition = %handle.partition(), %error, "a log is not closed");
@@ -356,42 +223,6 @@ impl ReplicaManager {
             tracing::warn!(%error, "a log directory is not marked clean: it is recovered at the next start");
         }
     }
-}
-
-/// What the metadata says to the leader of a partition.
-fn leader_state(partition: &PartitionImage, image: &MetadataImage) -> LeaderState {
-    LeaderState {
-        leader_epoch: partition.leader_epoch,
-        partition_epoch: partition.partition_epoch,
-        replicas: partition.replicas.clone(),
-        isr: partition.isr.clone(),
-        is_recovering: partition.leader_recovery_state == LeaderRecoveryState::Recovering,
-        broker_epochs: active_broker_epochs(image),
-    }
-}
-
-/// The incarnations of the brokers that may join an ISR.
-fn active_broker_epochs(image: &MetadataImage) -> BTreeMap<BrokerId, BrokerEpoch> {
-    let brokers = image.brokers().filter(|broker| broker.is_active());
-    brokers.map(|broker| (broker.broker, broker.broker_epoch)).collect()
-}
-
-/// The partitions that `node` should hold and does not.
-fn missing(
-    node: BrokerId,
-    image: &MetadataImage,
-    hosted: &BTreeMap<TopicIdPartition, Arc<PartitionHandle>>,
-) -> Vec<(TopicIdPartition, Arc<str>, PartitionImage)> {
-    let mut missing = Vec::new();
-    for topic in image.topics_by_id() {
-        for (index, partition) in &topic.partitions {
-            let id = TopicIdPartition { topic_id: topic.topic_id, partition: *index };
-            if partition.replicas.contains(&node) && !hosted.contains_key(&id) {
-                missing.push((id, topic.name.clone(), partition.clone()));
-            }
-        }
-    }
-    missing
 }
 
 /// Whose metadata directory it is; its lock, where it is not a log directory too and locked with those.

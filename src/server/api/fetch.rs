@@ -1,27 +1,33 @@
-//! Fetch: record batches out of the logs of partitions that this broker leads.
+//! Fetch: record batches out of the logs of partitions that this broker leads, for consumers and for followers.
 //!
 //! What is there is read at once. Where that is less than `min_bytes`, the request waits, up to `max_wait_ms`, for one of
-//! its partitions to have more: the partitions wake it, nothing is polled. Sessions (KIP-227) are declined, which the
-//! protocol allows: each request names all its partitions.
+//! its partitions to have more: the partitions wake it, nothing is polled. Who fetches again and again keeps a session (KIP-227)
+//! and names only what changed.
+//!
+//! Kafka: `KafkaApis.handleFetchRequest`, `ReplicaManager.fetchMessages`, `DelayedFetch`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Call;
-use crate::protocol::IsolationLevel;
-use crate::protocol::Records;
-use crate::protocol::messages::fetch_request::FetchPartition;
 use crate::protocol::messages::fetch_response::{
-    EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
+    EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use crate::protocol::messages::{FetchRequest, FetchResponse};
-use crate::replica::driver::{FetchWatch, ReadAnswer, ReadRequest, ReadUpTo, Watching};
+use crate::protocol::{IsolationLevel, Records};
+use crate::replica::driver::{
+    FetchWatch, PartitionHandle, ReadAnswer, ReadRequest, ReadUpTo, Watching,
+};
+use crate::replica::fetch_session::{PartitionFetch, SessionPartition, SessionTopic, SessionUse};
+use crate::replica::{FollowerFetch, FollowerRead};
 use crate::runtime::Timer;
 use crate::runtime::clock::wait_until;
-use crate::types::{ErrorCode, LeaderEpoch, Monotonic, Offset, TopicId, TopicIdPartition};
+use crate::server::fetch_sessions::{SessionCall, SessionInUse};
+use crate::server::leader_hints::LeaderHints;
+use crate::types::{
+    BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, Monotonic, Offset, TopicIdPartition,
+};
 
-/// The whole answer has an error code from this version on.
-const VERSION_OF_TOP_LEVEL_ERRORS: i16 = 7;
 /// Storage errors are known to clients from this version on; before, `NOT_LEADER_OR_FOLLOWER` makes them ask again.
 const VERSION_OF_STORAGE_ERRORS: i16 = 6;
 /// Topics are named by id from this version on (KIP-516).
@@ -30,67 +36,110 @@ const VERSION_OF_TOPIC_IDS: i16 = 13;
 const VERSION_OF_LEADER_HINTS: i16 = 16;
 
 pub(super) async fn handle(call: &Call<'_>, request: FetchRequest) -> FetchResponse {
-    if let Some(error_code) = refused(call, &request) {
-        return FetchResponse { error_code, ..Default::default() };
-    }
-    let wants = wants(call, &request);
-    let plan = Plan::new(call, &request);
+    let reader = Reader::of(call, &request);
+    let sessions = call.broker.replicas.fetch_sessions();
+    let now = call.broker.env.clock.now().monotonic;
+    let plan = Plan::new(call, &request, reader);
+    let session = match sessions.begin(now, session_call(call, request, reader)) {
+        Ok(session) => session,
+        Err(error_code) => return FetchResponse { error_code, ..Default::default() },
+    };
+    let wants = wants(call, reader, &session);
     let reads = read_until_enough(call, &wants, &plan).await;
-    answer(call, request, wants, reads)
+    answer(call, &wants, reads, session)
 }
 
-/// Why the whole request is refused.
-///
-/// An epoch above 0 continues a session: there are none. Version 6 and older have no sessions and no place for the error.
-fn refused(call: &Call<'_>, request: &FetchRequest) -> Option<ErrorCode> {
-    let continues_session = request.session_epoch > 0;
-    (call.version() >= VERSION_OF_TOP_LEVEL_ERRORS && continues_session)
-        .then_some(ErrorCode::FetchSessionIdNotFound)
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reader {
+    Consumer(ReadUpTo),
+    Follower { replica: BrokerId, broker_epoch: Option<BrokerEpoch> },
 }
 
-/// One partition of the request, in the request's order.
-struct Want {
-    partition: Result<TopicIdPartition, ErrorCode>,
-    fetch_offset: Option<Offset>,
-    current_leader_epoch: Option<LeaderEpoch>,
-    last_fetched_epoch: Option<LeaderEpoch>,
-    bytes_max: usize,
-}
-
-fn wants(call: &Call<'_>, request: &FetchRequest) -> Vec<Want> {
-    let image = call.broker.image();
-    let from_replica = request.replica_id.is_some() || request.replica_state.replica_id.is_some();
-    let mut wants = Vec::new();
-    for topic in &request.topics {
-        let topic_id: Result<TopicId, ErrorCode> = if call.version() >= VERSION_OF_TOPIC_IDS {
-            let known = image.topic_by_id(topic.topic_id).map(|topic| topic.topic_id);
-            known.ok_or(ErrorCode::UnknownTopicId)
-        } else {
-            let known = image.topic(&topic.topic).map(|topic| topic.topic_id);
-            known.ok_or(ErrorCode::UnknownTopicOrPartition)
-        };
-        for one in &topic.partitions {
-            let partition = match topic_id {
-                // There are no followers yet: who says it is one has another idea of the cluster.
-                Ok(_) if from_replica => Err(ErrorCode::NotLeaderOrFollower),
-                Ok(topic_id) => Ok(TopicIdPartition { topic_id, partition: one.partition }),
-                Err(error) => Err(error),
-            };
-            wants.push(Want {
-                partition,
-                fetch_offset: one.fetch_offset,
-                current_leader_epoch: one.current_leader_epoch,
-                last_fetched_epoch: one.last_fetched_epoch,
-                bytes_max: usize::try_from(one.partition_max_bytes).unwrap_or(0),
-            });
+impl Reader {
+    /// The replica's field moved when its epoch came (version 15, KIP-903).
+    fn of(_call: &Call<'_>, request: &FetchRequest) -> Self {
+        match request.replica_state.replica_id.or(request.replica_id) {
+            Some(replica) => {
+                Self::Follower { replica, broker_epoch: request.replica_state.replica_epoch }
+            }
+            None => Self::Consumer(match request.isolation_level {
+                IsolationLevel::ReadUncommitted => ReadUpTo::HighWatermark,
+                IsolationLevel::ReadCommitted => ReadUpTo::LastStableOffset,
+            }),
         }
     }
-    wants
+
+    /// Whether it is an incarnation of a broker that has a later one by now.
+    ///
+    /// Kafka: `Replica.updateFetchStateOrThrow`.
+    fn is_outdated(self, call: &Call<'_>) -> bool {
+        match self {
+            Self::Follower { replica, broker_epoch: Some(epoch) } => {
+                let image = call.broker.image();
+                image.broker(replica).is_some_and(|broker| broker.broker_epoch > epoch)
+            }
+            Self::Follower { broker_epoch: None, .. } | Self::Consumer(_) => false,
+        }
+    }
+}
+
+fn session_call(call: &Call<'_>, request: FetchRequest, reader: Reader) -> SessionCall {
+    let by_id = call.version() >= VERSION_OF_TOPIC_IDS;
+    let name = |name: String, id| {
+        if by_id { SessionTopic::Id(id) } else { SessionTopic::Name(name.into()) }
+    };
+    let mut partitions = Vec::new();
+    for topic in request.topics {
+        let name = name(topic.topic, topic.topic_id);
+        for asked in &topic.partitions {
+            let partition = SessionPartition { topic: name.clone(), partition: asked.partition };
+            partitions.push((partition, PartitionFetch::from_wire(asked)));
+        }
+    }
+    let mut forgotten = Vec::new();
+    for topic in request.forgotten_topics_data {
+        let name = name(topic.topic, topic.topic_id);
+        let partition = |partition| SessionPartition { topic: name.clone(), partition };
+        forgotten.extend(topic.partitions.into_iter().map(partition));
+    }
+    SessionCall {
+        session: SessionUse::from_wire(request.session_id, request.session_epoch),
+        by_id,
+        privileged: matches!(reader, Reader::Follower { .. }),
+        partitions,
+        forgotten,
+    }
+}
+
+/// One partition of the request, in the order in which they are served.
+struct Want {
+    partition: Result<TopicIdPartition, ErrorCode>,
+    fetch: PartitionFetch,
+}
+
+fn wants(call: &Call<'_>, reader: Reader, session: &SessionInUse) -> Vec<Want> {
+    let image = call.broker.image();
+    let is_outdated = reader.is_outdated(call);
+    let find = |wanted: &SessionPartition| {
+        let topic = match &wanted.topic {
+            SessionTopic::Id(id) => image.topic_by_id(*id).ok_or(ErrorCode::UnknownTopicId),
+            SessionTopic::Name(name) => image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition),
+        };
+        let topic_id = topic?.topic_id;
+        if is_outdated {
+            crate::mark!("an earlier incarnation of a follower fetches");
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        Ok(TopicIdPartition { topic_id, partition: wanted.partition })
+    };
+    let all = session.partitions().iter();
+    all.map(|(wanted, fetch)| Want { partition: find(wanted), fetch }).collect()
 }
 
 /// The limits of a whole request.
 struct Plan {
-    up_to: ReadUpTo,
+    reader: Reader,
     bytes_min: usize,
     bytes_max: usize,
     deadline: Monotonic,
@@ -98,15 +147,15 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(call: &Call<'_>, request: &FetchRequest) -> Self {
+    fn new(call: &Call<'_>, request: &FetchRequest, reader: Reader) -> Self {
         let wire = |value: i32| usize::try_from(value).unwrap_or(0);
-        let bytes_max = wire(request.max_bytes).min(call.broker.config.fetch_bytes_max);
+        let bytes_max = match reader {
+            Reader::Consumer(_) => wire(request.max_bytes).min(call.broker.config.fetch_bytes_max),
+            Reader::Follower { .. } => wire(request.max_bytes),
+        };
         let span = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
         Self {
-            up_to: match request.isolation_level {
-                IsolationLevel::ReadUncommitted => ReadUpTo::HighWatermark,
-                IsolationLevel::ReadCommitted => ReadUpTo::LastStableOffset,
-            },
+            reader,
             bytes_min: wire(request.min_bytes).min(bytes_max),
             bytes_max,
             deadline: call.broker.env.clock.now().monotonic + span,
@@ -119,8 +168,10 @@ impl Plan {
 type Read = Result<Given, ErrorCode>;
 
 enum Given {
-    /// Batches, or nothing yet.
+    /// Batches for a consumer, or nothing yet.
     Records(ReadAnswer),
+    /// The same for a follower.
+    ToFollower(FollowerRead),
     /// The reader's log went another way than this one: where they parted (KIP-595).
     Diverging { epoch: LeaderEpoch, end_offset: Offset },
 }
@@ -129,6 +180,7 @@ impl Given {
     fn bytes(&self) -> usize {
         match self {
             Self::Records(answer) => answer.records.len(),
+            Self::ToFollower(answer) => answer.records.len(),
             Self::Diverging { .. } => 0,
         }
     }
@@ -137,10 +189,12 @@ impl Given {
 /// Reads, and reads again once the partitions have enough more, until there is enough, something is wrong, or time is over.
 async fn read_until_enough(call: &Call<'_>, wants: &[Want], plan: &Plan) -> Vec<Read> {
     let mut timer: Option<Box<dyn Timer>> = None;
+    let mut is_repeated = false;
     loop {
-        let reads = read_once(call, wants, plan).await;
+        let reads = read_once(call, wants, plan, is_repeated).await;
+        is_repeated = true;
         let bytes: usize = reads.iter().flatten().map(Given::bytes).sum();
-        let is_final = |read: &Read| !matches!(read, Ok(Given::Records(_)));
+        let is_final = |read: &Read| matches!(read, Err(_) | Ok(Given::Diverging { .. }));
         let is_over = call.broker.env.clock.now().monotonic >= plan.deadline;
         let is_enough = bytes >= plan.bytes_min || reads.iter().any(is_final);
         if is_enough || is_over || !plan.may_wait || wants.is_empty() {
@@ -169,21 +223,28 @@ fn watch_all(
 ) -> Result<Vec<Watching>, ErrorCode> {
     let mut watching = Vec::with_capacity(wants.len());
     for (want, read) in wants.iter().zip(reads) {
-        if let (Ok(id), Ok(Given::Records(answer))) = (want.partition, read) {
-            let handle = call.broker.replicas.hosted(id)?;
-            watching.push(handle.watch(answer.high_watermark, watch));
+        let (Ok(id), Ok(given)) = (want.partition, read) else { continue };
+        let handle = call.broker.replicas.hosted(id)?;
+        match given {
+            Given::Records(answer) => watching.push(handle.watch(answer.high_watermark, watch)),
+            Given::ToFollower(answer) => {
+                watching.push(handle.watch_log_end(answer.log_end_offset, watch));
+            }
+            Given::Diverging { .. } => {}
         }
     }
     Ok(watching)
 }
 
-async fn read_once(call: &Call<'_>, wants: &[Want], plan: &Plan) -> Vec<Read> {
+async fn read_once(call: &Call<'_>, wants: &[Want], plan: &Plan, is_repeated: bool) -> Vec<Read> {
     let mut left = plan.bytes_max;
     // The first batch of the first partition that has one is given whatever its size, or a reader would hang there.
     let mut is_first = true;
     let mut reads = Vec::with_capacity(wants.len());
     for want in wants {
-        let read = read_partition(call, want, plan, left.min(want.bytes_max), is_first).await;
+        let bytes_max = usize::try_from(want.fetch.bytes_max).unwrap_or(0);
+        let room = Room { bytes_max: left.min(bytes_max), first_batch_whole: is_first };
+        let read = read_partition(call, want, plan.reader, room, is_repeated).await;
         if let Ok(given) = &read {
             left = left.saturating_sub(given.bytes());
             is_first = is_first && given.bytes() == 0;
@@ -193,18 +254,56 @@ async fn read_once(call: &Call<'_>, wants: &[Want], plan: &Plan) -> Vec<Read> {
     reads
 }
 
-/// Kafka: `Partition.readRecords`.
+/// How much of a partition fits into the answer.
+#[derive(Clone, Copy)]
+struct Room {
+    bytes_max: usize,
+    first_batch_whole: bool,
+}
+
+/// Kafka: `Partition.fetchRecords`.
 async fn read_partition(
     call: &Call<'_>,
     want: &Want,
-    plan: &Plan,
-    max_bytes: usize,
-    first_batch_whole: bool,
+    reader: Reader,
+    room: Room,
+    is_repeated: bool,
 ) -> Read {
     let handle = call.broker.replicas.hosted(want.partition?)?;
-    let offset = want.fetch_offset.ok_or(ErrorCode::OffsetOutOfRange)?;
-    if let Some(fetched_epoch) = want.last_fetched_epoch {
-        let end = handle.end_offset_for_epoch(fetched_epoch, want.current_leader_epoch)?;
+    let offset = want.fetch.fetch_offset.ok_or(ErrorCode::OffsetOutOfRange)?;
+    match reader {
+        Reader::Consumer(up_to) => read_as_consumer(&handle, want.fetch, offset, up_to, room).await,
+        Reader::Follower { replica, broker_epoch } => {
+            let fetch = FollowerFetch {
+                replica,
+                broker_epoch,
+                current_leader_epoch: want.fetch.current_leader_epoch,
+                fetch_offset: offset,
+                last_fetched_epoch: want.fetch.last_fetched_epoch,
+                log_start_offset: want.fetch.log_start_offset.unwrap_or(Offset::ZERO),
+                max_bytes: room.bytes_max,
+                first_batch_whole: room.first_batch_whole,
+                is_repeated,
+            };
+            let read = handle.fetch_as_follower(fetch).await?;
+            Ok(match read.diverging {
+                Some(end) => Given::Diverging { epoch: end.epoch, end_offset: end.end_offset },
+                None => Given::ToFollower(read),
+            })
+        }
+    }
+}
+
+/// Kafka: `Partition.readRecords`.
+async fn read_as_consumer(
+    handle: &PartitionHandle,
+    fetch: PartitionFetch,
+    offset: Offset,
+    up_to: ReadUpTo,
+    room: Room,
+) -> Read {
+    if let Some(fetched_epoch) = fetch.last_fetched_epoch {
+        let end = handle.end_offset_for_epoch(fetched_epoch, fetch.current_leader_epoch)?;
         let end = end.ok_or(ErrorCode::OffsetOutOfRange)?;
         if offset < handle.log_start_offset() {
             return Err(ErrorCode::OffsetOutOfRange);
@@ -215,69 +314,98 @@ async fn read_partition(
     }
     let request = ReadRequest {
         offset,
-        max_bytes,
-        first_batch_whole,
-        up_to: plan.up_to,
-        leader_epoch: want.current_leader_epoch,
+        max_bytes: room.bytes_max,
+        first_batch_whole: room.first_batch_whole,
+        up_to,
+        leader_epoch: fetch.current_leader_epoch,
     };
     handle.read(request).await.map(Given::Records)
 }
 
 fn answer(
     call: &Call<'_>,
-    request: FetchRequest,
-    wants: Vec<Want>,
+    wants: &[Want],
     reads: Vec<Read>,
+    session: SessionInUse,
 ) -> FetchResponse {
-    let mut results = wants.into_iter().zip(reads);
-    let mut responses = Vec::with_capacity(request.topics.len());
-    for topic in request.topics {
-        let count = topic.partitions.len();
-        let partitions = topic.partitions.iter().zip(results.by_ref().take(count));
-        let partitions =
-            partitions.map(|(one, (want, read))| partition_data(call, one, &want, read));
-        responses.push(FetchableTopicResponse {
-            partitions: partitions.collect(),
-            topic: topic.topic,
-            topic_id: topic.topic_id,
-        });
+    let mut hints = LeaderHints::new(call.broker.image(), call.source.listener);
+    let partitions = session.partitions().iter().map(|(wanted, _)| wanted.partition);
+    let data = partitions.zip(wants).zip(reads).map(|((partition_index, want), read)| {
+        let data = partition_data(call, want, read, &mut hints);
+        PartitionData { partition_index, ..data }
+    });
+    let data = data.collect();
+    let now = call.broker.env.clock.now().monotonic;
+    let (session_id, told) = session.finish(now, data);
+    let mut responses: Vec<FetchableTopicResponse> = Vec::new();
+    let mut last_topic = None;
+    for (partition, data) in told {
+        if last_topic.as_ref() != Some(&partition.topic) {
+            let (topic, topic_id) = match &partition.topic {
+                SessionTopic::Id(id) => (String::new(), *id),
+                SessionTopic::Name(name) => (name.to_string(), crate::types::Uuid::ZERO),
+            };
+            responses.push(FetchableTopicResponse { topic, topic_id, partitions: Vec::new() });
+            last_topic = Some(partition.topic);
+        }
+        responses.last_mut().expect("just pushed").partitions.push(data);
     }
-    FetchResponse { responses, ..Default::default() }
+    FetchResponse {
+        session_id,
+        responses,
+        node_endpoints: node_endpoints(hints),
+        ..Default::default()
+    }
+}
+
+fn node_endpoints(hints: LeaderHints<'_>) -> Vec<NodeEndpoint> {
+    let endpoint = |at: crate::server::leader_hints::NodeAddress| NodeEndpoint {
+        node_id: at.node_id,
+        host: at.host,
+        port: at.port.into(),
+        rack: at.rack,
+    };
+    hints.into_addresses().map(endpoint).collect()
 }
 
 fn partition_data(
     call: &Call<'_>,
-    asked: &FetchPartition,
     want: &Want,
     read: Read,
+    hints: &mut LeaderHints<'_>,
 ) -> PartitionData {
-    let partition_index = asked.partition;
     match read {
         Ok(Given::Records(answer)) => PartitionData {
-            partition_index,
             high_watermark: Some(answer.high_watermark),
             last_stable_offset: Some(answer.last_stable_offset),
             log_start_offset: Some(answer.log_start_offset),
             records: Some(answer.records),
             ..Default::default()
         },
+        Ok(Given::ToFollower(answer)) => PartitionData {
+            high_watermark: Some(answer.high_watermark),
+            last_stable_offset: Some(answer.high_watermark),
+            log_start_offset: Some(answer.log_start_offset),
+            records: Some(answer.records),
+            ..Default::default()
+        },
         Ok(Given::Diverging { epoch, end_offset }) => PartitionData {
-            partition_index,
             diverging_epoch: EpochEndOffset { epoch: Some(epoch), end_offset: Some(end_offset) },
             records: Some(Records::new()),
             ..Default::default()
         },
         Err(error) => {
             let mut data = PartitionData {
-                partition_index,
                 error_code: known_to(call.version(), error),
                 // Java's consumer takes null for a broken answer.
                 records: Some(Records::new()),
                 ..Default::default()
             };
-            if error == ErrorCode::NotLeaderOrFollower
+            let is_elsewhere =
+                matches!(error, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch);
+            if is_elsewhere
                 && call.version() >= VERSION_OF_LEADER_HINTS
-                && let Some(hint) = want.partition.ok().and_then(|id| call.broker.replicas.hint(id))
+                && let Some(hint) = want.partition.ok().and_then(|id| hints.leader(id))
             {
                 data.current_leader = LeaderIdAndEpoch {
                     leader_id: Some(hint.leader_id),

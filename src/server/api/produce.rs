@@ -13,13 +13,15 @@ use crate::protocol::Records;
 use crate::protocol::compression::Codec;
 use crate::protocol::messages::produce_request::PartitionProduceData;
 use crate::protocol::messages::produce_response::{
-    BatchIndexAndErrorMessage, LeaderIdAndEpoch, PartitionProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse,
+    TopicProduceResponse,
 };
 use crate::protocol::messages::{ProduceRequest, ProduceResponse};
 use crate::protocol::record_batch::BatchHeader;
 use crate::replica::AppendAnswer;
 use crate::replica::driver::{AppendError, Appending};
 use crate::runtime::Timer;
+use crate::server::leader_hints::{LeaderHint, LeaderHints};
 use crate::types::{Acks, ErrorCode, Monotonic, PartitionIndex, TopicId, TopicIdPartition};
 
 /// Batches compressed with zstd are taken from this version on (KIP-110).
@@ -111,12 +113,20 @@ async fn append_all(call: &Call<'_>, request: ProduceRequest, acks: Acks) -> Pro
     }
     wait_for_all(call, &mut pending, deadline).await;
     let mut pending = pending.into_iter();
-    let responses = topics.into_iter().map(|(name, topic_id, count)| TopicProduceResponse {
-        name,
-        topic_id,
-        partition_responses: pending.by_ref().take(count).map(|one| answer(call, one)).collect(),
+    let mut hints = LeaderHints::new(call.broker.image(), call.source.listener);
+    let responses = topics.into_iter().map(|(name, topic_id, count)| {
+        let some = pending.by_ref().take(count);
+        let partition_responses = some.map(|one| answer(call, one, &mut hints)).collect();
+        TopicProduceResponse { name, topic_id, partition_responses }
     });
-    ProduceResponse { responses: responses.collect(), ..Default::default() }
+    let responses = responses.collect();
+    let node_endpoints = hints.into_addresses().map(|at| NodeEndpoint {
+        node_id: at.node_id,
+        host: at.host,
+        port: at.port.into(),
+        rack: at.rack,
+    });
+    ProduceResponse { responses, node_endpoints: node_endpoints.collect(), ..Default::default() }
 }
 
 fn find_topic(call: &Call<'_>, name: &str, topic_id: TopicId) -> Result<TopicId, ErrorCode> {
@@ -195,7 +205,7 @@ async fn wait_for_all(call: &Call<'_>, pending: &mut [Pending], deadline: Monoto
     .await;
 }
 
-fn answer(call: &Call<'_>, one: Pending) -> PartitionProduceResponse {
+fn answer(call: &Call<'_>, one: Pending, hints: &mut LeaderHints<'_>) -> PartitionProduceResponse {
     let index = one.index;
     match one.result {
         Some(Ok(answer)) => PartitionProduceResponse {
@@ -205,17 +215,22 @@ fn answer(call: &Call<'_>, one: Pending) -> PartitionProduceResponse {
             log_start_offset: Some(answer.log_start_offset),
             ..Default::default()
         },
-        Some(Err(error)) => refused_by_log(call, index, one.id, error),
+        Some(Err(error)) => {
+            let hint = (call.version() >= VERSION_OF_LEADER_HINTS
+                && error.code == ErrorCode::NotLeaderOrFollower)
+                .then(|| hints.leader(one.id?))
+                .flatten();
+            refused_by_log(index, error, hint)
+        }
         // The batch is in the log, or will be: whether it stays is not known.
         None => refused(index, ErrorCode::RequestTimedOut, None),
     }
 }
 
 fn refused_by_log(
-    call: &Call<'_>,
     index: PartitionIndex,
-    id: Option<TopicIdPartition>,
     error: AppendError,
+    hint: Option<LeaderHint>,
 ) -> PartitionProduceResponse {
     let mut response = refused(index, error.code, error.message);
     let record_errors = error.record_errors.into_iter().map(|wrong| BatchIndexAndErrorMessage {
@@ -223,10 +238,7 @@ fn refused_by_log(
         batch_index_error_message: Some(wrong.message),
     });
     response.record_errors = record_errors.collect();
-    if error.code == ErrorCode::NotLeaderOrFollower
-        && call.version() >= VERSION_OF_LEADER_HINTS
-        && let Some(hint) = id.and_then(|id| call.broker.replicas.hint(id))
-    {
+    if let Some(hint) = hint {
         response.current_leader = LeaderIdAndEpoch {
             leader_id: Some(hint.leader_id),
             leader_epoch: Some(hint.leader_epoch),
