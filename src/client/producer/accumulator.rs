@@ -76,6 +76,10 @@ impl<D> PartitionQueue<D> {
     /// With idempotence, a batch that was sent before goes out only as the first of those unanswered: behind a batch that
     /// is missing it would be refused. New batches wait behind it; so while anything is retried one is in flight.
     ///
+    /// The first batch of a producer epoch goes alone. A broker that has no batch of the producer takes any first sequence:
+    /// were the first batch refused (NOT_ENOUGH_REPLICAS) and the second one, in flight behind it, taken, they would stand
+    /// in the wrong order. (Kafka's client sends both.)
+    ///
     /// Kafka: `RecordAccumulator.shouldStopDrainBatchesForPartition`.
     pub(super) fn sendable(&self, now: Monotonic, rules: SendRules) -> Option<usize> {
         let index = self.next_unsent()?;
@@ -96,7 +100,7 @@ impl<D> PartitionQueue<D> {
             None => {
                 !self.sequences.is_held()
                     && in_flight < IDEMPOTENT_IN_FLIGHT_MAX
-                    && (in_flight == 0 || !self.sequences.is_stale(producer))
+                    && (in_flight == 0 || self.sequences.are_known_to_broker(producer))
             }
         };
         may.then_some(index)

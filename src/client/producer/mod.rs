@@ -15,6 +15,8 @@ mod sequences;
 mod tests;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod model_cluster;
 
 pub use config::{PartitionerKind, ProducerConfig};
 pub use driver::{Delivery, Producer};

@@ -186,6 +186,11 @@ impl<D> Sender<D> {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_idempotent(&self) -> bool {
+        self.config.idempotence
+    }
+
     /// Offers a record.
     pub(super) fn append(&mut self, now: Now, appending: &mut Appending<D>) -> Append {
         if let Some(refusal) = self.refusal(&appending.record) {
@@ -569,8 +574,7 @@ impl<D> Sender<D> {
     }
 
     /// Whether an earlier batch of the partition is still with a broker that no longer leads it. With idempotence the new
-    /// leader gets nothing later until that one is answered: where it has no batch of this producer it takes any first
-    /// sequence, and the later batch would stand in the log before the earlier. (Kafka's client sends it: order is lost then.)
+    /// leader gets nothing later until that one is answered: it would refuse it as out of order.
     fn is_earlier_elsewhere(
         &self,
         queue: &PartitionQueue<D>,

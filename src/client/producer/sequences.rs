@@ -40,8 +40,13 @@ pub(super) struct Sequences {
 
 impl Sequences {
     /// Whether they count under an older incarnation than `current`.
-    pub(super) fn is_stale(&self, current: ProducerIdAndEpoch) -> bool {
+    fn is_stale(&self, current: ProducerIdAndEpoch) -> bool {
         self.producer != Some(current)
+    }
+
+    /// Whether the broker has a batch of this incarnation, and so refuses one that comes too early.
+    pub(super) fn are_known_to_broker(&self, current: ProducerIdAndEpoch) -> bool {
+        !self.is_stale(current) && self.last_acked.is_some()
     }
 
     /// Whether new batches must wait: nothing is stamped while a gap may lie before it.

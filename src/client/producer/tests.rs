@@ -3,7 +3,8 @@
 //! producer ids are answered at once (producer 7, epoch 0).
 //!
 //! ```text
-//! config NAME=VALUE …        the first line; linger.ms=0 unless set
+//! config NAME=VALUE …        the first line; linger.ms=0 unless set. With idempotence each partition has one record by
+//!                            then; `config cold` says that it has none
 //! send P V                   a record with value V to partition P
 //! tick MS                    time passes
 //! answer R WORD …            request R is answered: one word for each batch, in the order it was sent:
@@ -48,6 +49,9 @@ struct Harness {
     leaders: [(Option<i32>, i32); 2],
     producer: (i64, i16),
     in_flight: BTreeMap<u64, ProduceRequest>,
+    /// How requests are numbered in the goldens: their token less this.
+    first_request: u64,
+    next_request: u64,
 }
 
 impl Harness {
@@ -61,7 +65,23 @@ impl Harness {
             leaders: [(Some(1), 0), (Some(1), 0)],
             producer: (7, 0),
             in_flight: BTreeMap::new(),
+            first_request: 0,
+            next_request: 0,
         }
+    }
+
+    /// Lets each partition have a record. Requests are counted from then on.
+    fn warm(mut self) -> Self {
+        let mut unread = String::new();
+        for partition in ["0", "1"] {
+            self.send(partition, "warm", &mut unread);
+            self.event(Event::Flush(0), &mut unread);
+            let request = self.in_flight.keys().next().unwrap().to_string();
+            let answer = self.answer(&request, &["0"]);
+            self.event(answer, &mut unread);
+        }
+        self.first_request = self.next_request;
+        self
     }
 
     fn now(&self) -> Now {
@@ -93,9 +113,11 @@ impl Harness {
             }
             Effect::Produce { target, token, request, is_answered, .. } => {
                 let ack = if is_answered { "" } else { " (no answer)" };
-                writeln!(text, "  r{} to {:?}{ack}:{}", token.0, target.node, batches(&request))
+                let number = token.0 - self.first_request;
+                writeln!(text, "  r{number} to {:?}{ack}:{}", target.node, batches(&request))
                     .unwrap();
-                self.in_flight.insert(token.0, request);
+                self.in_flight.insert(number, request);
+                self.next_request = token.0 + 1;
             }
             Effect::Deliver { handle, result } => {
                 let result = match result {
@@ -198,13 +220,17 @@ impl Harness {
             })
             .collect();
         let response = ProduceResponse { responses, ..ProduceResponse::default() };
-        Event::ProduceAnswered(RequestToken(number), Ok(response))
+        Event::ProduceAnswered(self.token(number), Ok(response))
+    }
+
+    fn token(&self, number: u64) -> RequestToken {
+        RequestToken(self.first_request + number)
     }
 
     fn no_answer(&mut self, request: &str, error: RpcError) -> Event {
         let number: u64 = request.parse().unwrap();
         self.in_flight.remove(&number).unwrap();
-        Event::ProduceAnswered(RequestToken(number), Err(error))
+        Event::ProduceAnswered(self.token(number), Err(error))
     }
 
     fn command(&mut self, words: &[&str], text: &mut String) {
@@ -234,7 +260,7 @@ impl Harness {
                 let number: u64 = request.parse().unwrap();
                 self.in_flight.remove(&number).unwrap();
                 let response = ProduceResponse::default();
-                Event::ProduceAnswered(RequestToken(number), Ok(response))
+                Event::ProduceAnswered(self.token(number), Ok(response))
             }
             ["leader", partition, leader, epoch] => {
                 let index: usize = partition.parse().unwrap();
@@ -256,7 +282,7 @@ impl Harness {
     }
 
     fn play(commands: &str) -> String {
-        let (mut harness, mut text) = (Self::new(&[]), String::new());
+        let (mut harness, mut text) = (Self::new(&[]).warm(), String::new());
         for line in commands.lines() {
             let is_output = line.starts_with(' ');
             if is_output {
@@ -266,7 +292,14 @@ impl Harness {
             let words: Vec<&str> = line.split(' ').collect();
             match words.as_slice() {
                 [""] | ["#", ..] => {}
-                ["config", settings @ ..] => harness = Self::new(settings),
+                ["config", "cold", settings @ ..] => harness = Self::new(settings),
+                ["config", settings @ ..] => {
+                    harness = Self::new(settings);
+                    let is_idempotent = harness.sender.is_idempotent();
+                    if is_idempotent {
+                        harness = harness.warm();
+                    }
+                }
                 words => harness.command(words, &mut text),
             }
         }
