@@ -4,8 +4,10 @@ use crate::protocol::messages::{
     BeginQuorumEpochRequest, BeginQuorumEpochResponse, DescribeQuorumRequest,
     DescribeQuorumResponse, EndQuorumEpochRequest, EndQuorumEpochResponse, FetchRequest,
     FetchResponse, FetchSnapshotRequest, FetchSnapshotResponse, VoteRequest, VoteResponse,
+    begin_quorum_epoch_response, end_quorum_epoch_response, fetch_response, fetch_snapshot_response,
+    vote_response,
 };
-use crate::types::ErrorCode;
+use crate::types::{BrokerId, ErrorCode, LeaderEpoch, PartitionIndex, Uuid};
 
 /// A question to a member of the quorum. It comes over the controller listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,4 +67,114 @@ impl QuorumRequest {
             }
         }
     }
+}
+
+/// The only topic of the quorum, with its only partition, 0.
+pub const METADATA_TOPIC: &str = "__cluster_metadata";
+
+/// The only partition.
+pub(super) const PARTITION: PartitionIndex = PartitionIndex::new(0);
+
+/// The only element, where there is exactly one.
+pub(super) fn only<T>(list: &[T]) -> Option<&T> {
+    match list {
+        [one] => Some(one),
+        [] | [_, ..] => None,
+    }
+}
+
+/// What every answer says of the quorum beside its own matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub(super) error: ErrorCode,
+    pub(super) leader: Option<BrokerId>,
+    pub(super) epoch: LeaderEpoch,
+}
+
+pub(super) fn vote_response(standing: Standing, vote_granted: bool) -> QuorumResponse {
+    let partition = vote_response::PartitionData {
+        partition_index: PARTITION,
+        error_code: standing.error,
+        leader_id: standing.leader,
+        leader_epoch: Some(standing.epoch),
+        vote_granted,
+    };
+    let topic = vote_response::TopicData {
+        topic_name: METADATA_TOPIC.to_owned(),
+        partitions: vec![partition],
+    };
+    QuorumResponse::Vote(VoteResponse { topics: vec![topic], ..Default::default() })
+}
+
+pub(super) fn begin_quorum_epoch_response(standing: Standing) -> QuorumResponse {
+    let partition = begin_quorum_epoch_response::PartitionData {
+        partition_index: PARTITION,
+        error_code: standing.error,
+        leader_id: standing.leader,
+        leader_epoch: Some(standing.epoch),
+    };
+    let topic = begin_quorum_epoch_response::TopicData {
+        topic_name: METADATA_TOPIC.to_owned(),
+        partitions: vec![partition],
+    };
+    let response = BeginQuorumEpochResponse { topics: vec![topic], ..Default::default() };
+    QuorumResponse::BeginQuorumEpoch(response)
+}
+
+pub(super) fn end_quorum_epoch_response(standing: Standing) -> QuorumResponse {
+    let partition = end_quorum_epoch_response::PartitionData {
+        partition_index: PARTITION,
+        error_code: standing.error,
+        leader_id: standing.leader,
+        leader_epoch: Some(standing.epoch),
+    };
+    let topic = end_quorum_epoch_response::TopicData {
+        topic_name: METADATA_TOPIC.to_owned(),
+        partitions: vec![partition],
+    };
+    let response = EndQuorumEpochResponse { topics: vec![topic], ..Default::default() };
+    QuorumResponse::EndQuorumEpoch(response)
+}
+
+/// An answer to a fetch, still without records.
+pub(super) fn fetch_response(
+    standing: Standing,
+    rest: fetch_response::PartitionData,
+) -> FetchResponse {
+    let partition = fetch_response::PartitionData {
+        partition_index: PARTITION,
+        error_code: standing.error,
+        current_leader: fetch_response::LeaderIdAndEpoch {
+            leader_id: standing.leader,
+            leader_epoch: Some(standing.epoch),
+        },
+        ..rest
+    };
+    let topic = fetch_response::FetchableTopicResponse {
+        topic: METADATA_TOPIC.to_owned(),
+        topic_id: Uuid::METADATA_TOPIC,
+        partitions: vec![partition],
+    };
+    FetchResponse { responses: vec![topic], ..Default::default() }
+}
+
+/// An answer to a fetch of a snapshot, still without bytes.
+pub(super) fn fetch_snapshot_response(
+    standing: Standing,
+    rest: fetch_snapshot_response::PartitionSnapshot,
+) -> FetchSnapshotResponse {
+    let partition = fetch_snapshot_response::PartitionSnapshot {
+        index: PARTITION,
+        error_code: standing.error,
+        current_leader: fetch_snapshot_response::LeaderIdAndEpoch {
+            leader_id: standing.leader,
+            leader_epoch: Some(standing.epoch),
+        },
+        ..rest
+    };
+    let topic = fetch_snapshot_response::TopicSnapshot {
+        name: METADATA_TOPIC.to_owned(),
+        partitions: vec![partition],
+    };
+    FetchSnapshotResponse { topics: vec![topic], ..Default::default() }
 }

@@ -7,7 +7,8 @@ use crate::types::{BrokerId, Uuid};
 pub struct Voter {
     /// Its node.
     pub id: BrokerId,
-    /// Its metadata directory: a wiped one is another voter.
+    /// Its metadata directory: a wiped one is another voter. Zero where it is not known, as it is of the voters that a
+    /// configuration names (`controller.quorum.voters`): then any directory will do.
     pub directory_id: Uuid,
 }
 
@@ -46,6 +47,21 @@ impl VoterSet {
     #[must_use]
     pub fn contains(&self, id: BrokerId) -> bool {
         self.0.iter().any(|voter| voter.id == id)
+    }
+
+    /// Whether a member that calls itself so is one of the voters.
+    #[must_use]
+    pub fn matches(&self, member: Voter) -> bool {
+        let is_known = |voter: &&Voter| {
+            voter.directory_id == Uuid::ZERO || voter.directory_id == member.directory_id
+        };
+        self.0.iter().find(|voter| voter.id == member.id).filter(is_known).is_some()
+    }
+
+    /// The directory of the voter `id`; zero where it is not known.
+    #[must_use]
+    pub fn directory_of(&self, id: BrokerId) -> Uuid {
+        self.0.iter().find(|voter| voter.id == id).map_or(Uuid::ZERO, |voter| voter.directory_id)
     }
 
     /// The voters, by id.

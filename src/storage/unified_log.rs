@@ -280,6 +280,58 @@ impl UnifiedLog {
         self.files.sync(&[segment]).await
     }
 
+    /// Moves the start up to `to` and removes the segments that hold nothing from there on. The start is not kept in a file: the
+    /// owner knows it from elsewhere, and moves it again after the next open.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn move_start(&mut self, to: Offset) -> Result<(), StorageError> {
+        let from = self.log_start_offset();
+        if to <= from {
+            return Ok(());
+        }
+        let gone = self.log.move_start(to);
+        for segment in &gone {
+            self.files.remove_segment(*segment).await?;
+        }
+        if !gone.is_empty() {
+            self.files.sync_dir().await?;
+        }
+        if self.epochs.truncate_from_start(to) {
+            super::write_leader_epochs(self.files.disk(), self.files.dir(), &self.epochs).await?;
+        }
+        self.env.observe(Observation::LogStartMoved { partition: self.id, from, to });
+        Ok(())
+    }
+
+    /// Drops everything: the log is empty and begins at `start`. Durable when it returns; a crash in between leaves the old log,
+    /// a prefix of it, or an empty one.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn restart_at(&mut self, start: Offset) -> Result<(), StorageError> {
+        let (from, old_start) = (self.log_end_offset(), self.log_start_offset());
+        self.files.remove_snapshots_above(Offset::ZERO).await?;
+        for segment in self.log.segments().iter().rev() {
+            self.files.remove_segment(segment.base_offset).await?;
+        }
+        self.files.sync_dir().await?;
+        self.epochs.clear();
+        super::write_leader_epochs(self.files.disk(), self.files.dir(), &self.epochs).await?;
+        self.files.create_segment(start).await?;
+        self.log = LocalLog::empty(*self.log.limits(), start, self.env.clock.now().wall);
+        self.producers = ProducerState::new(start);
+        self.flushed_end_offset = start;
+        if start < from {
+            self.env.observe(Observation::LogTruncated { partition: self.id, from, to: start });
+        }
+        if old_start < start {
+            let (from, to) = (old_start, start);
+            self.env.observe(Observation::LogStartMoved { partition: self.id, from, to });
+        }
+        Ok(())
+    }
+
     /// The end of the last batch that ends at or before `to`, and where it stands.
     async fn cut_position(&self, to: Offset) -> Result<(Offset, Offset, u64), StorageError> {
         // Looked up is the record before: an index entry for `to` itself may point at a batch that reaches beyond.
