@@ -1,4 +1,7 @@
-//! Runs the controller: one task that owns the ledger and the quorum's member, and a handle to ask it.
+//! Runs the metadata of a node: one task that owns the quorum's member and what it adds up to, and a handle to ask it.
+//!
+//! Every node has one, voter or not. Committed records become images on all of them. On the one node whose member is the active
+//! leader there is also the ledger: made from the committed image when it takes office, dropped when it leaves.
 //!
 //! What is asked is decided at once, its records are appended and replayed at once, and **every reply waits until what it depends
 //! on is committed**, replies to questions that changed nothing too: they may have seen what is not committed yet. While a sync
@@ -21,13 +24,14 @@ use crate::metadata::{
     ImageLoader, InvalidRecord, MetadataDelta, MetadataImage, Record, RecordError,
 };
 use crate::protocol::compression::Compression;
-use crate::protocol::record_batch::BatchBuilder;
+use crate::protocol::record_batch::{BatchBuilder, RawBatch};
 use crate::raft::driver::{
     AppendError, METADATA_PARTITION_DIR, Notice, RaftError, RaftNode, RaftOptions, write_snapshot,
 };
 pub use crate::raft::{QuorumLeader, QuorumRequest, QuorumResponse};
 use crate::raft::{
-    RecordBatch, Snapshot, SnapshotError, SnapshotId, Voter, decode_snapshot, encode_snapshot,
+    RaftConfig, RecordBatch, Snapshot, SnapshotError, SnapshotId, Voter, VoterSet, decode_snapshot,
+    encode_snapshot,
 };
 use crate::rpc::Endpoint;
 use crate::runtime::clock::{Timer, wait_until};
@@ -193,21 +197,30 @@ enum Message {
     Shutdown(oneshot::Sender<()>),
 }
 
+/// What comes in. Elections do not wait behind a crowd of other requests.
+struct Inbox {
+    requests: mpsc::Receiver<Message>,
+    quorum: mpsc::Receiver<(QuorumRequest, oneshot::Sender<QuorumResponse>)>,
+}
+
 /// Asks the controller. Cloning shares it. When all handles are gone, the controller ends.
 ///
 /// Each method returns when the answer is committed. `Err` of a whole method says that the controller could not decide
-/// (`NOT_CONTROLLER`: it has stopped; `KAFKA_STORAGE_ERROR`: the disk is full), or is the answer where there is only one.
+/// (`NOT_CONTROLLER`: this node is not the active controller, or no longer: then what was asked may still come about;
+/// `KAFKA_STORAGE_ERROR`: the disk is full), or is the answer where there is only one.
 #[derive(Clone, Debug)]
 pub struct ControllerHandle {
     mailbox: mpsc::Sender<Message>,
+    quorum: mpsc::Sender<(QuorumRequest, oneshot::Sender<QuorumResponse>)>,
     images: watch::Receiver<Arc<MetadataImage>>,
     failure: watch::Receiver<Option<Arc<ControllerError>>>,
     leader: watch::Receiver<QuorumLeader>,
 }
 
 impl ControllerHandle {
-    /// Starts the controller: reads the metadata log, becomes leader of the quorum, and begins a new cluster where the log is
-    /// empty. Returns when it is active and the first image is there.
+    /// Starts: opens the metadata log and takes part in the quorum. A quorum of one is active when this returns, the first
+    /// image is there, and where the log was empty a new cluster has begun. In a quorum of several nobody was heard of yet:
+    /// [`ControllerHandle::images`] and [`ControllerHandle::leader`] tell later.
     ///
     /// # Errors
     /// The directory is damaged or foreign, or its disk fails.
@@ -225,22 +238,19 @@ impl ControllerHandle {
         let (mailbox, requests) = mpsc::channel(MAILBOX_SIZE);
         let (images, images_receiver) = watch::channel(Arc::new(MetadataImage::default()));
         let (failure, failure_receiver) = watch::channel(None);
+        let (quorum, quorum_requests) = mpsc::channel(MAILBOX_SIZE);
         let driver = Driver::start(options, env.clone(), images).await?;
-        let (leader, leader_receiver) = watch::channel(driver.raft.leader());
+        let leader = driver.leader.subscribe();
+        let inbox = Inbox { requests, quorum: quorum_requests };
         let running = async move {
-            let _leader = leader;
-            if let Err(error) = driver.run(requests).await {
+            if let Err(error) = driver.run(inbox).await {
                 tracing::error!(%error, "the controller's metadata directory failed");
                 // Nobody may be left to hear it.
                 failure.send_replace(Some(Arc::new(error)));
             }
         };
-        let handle = Self {
-            mailbox,
-            images: images_receiver,
-            failure: failure_receiver,
-            leader: leader_receiver,
-        };
+        let handle =
+            Self { mailbox, quorum, images: images_receiver, failure: failure_receiver, leader };
         Ok((handle, running))
     }
 
@@ -266,9 +276,13 @@ impl ControllerHandle {
 
     /// Answers what came over the controller listener for this member of the quorum. A Fetch may wait as long as it asks for.
     /// After the end of the controller the answer is `BROKER_NOT_AVAILABLE`.
-    #[expect(clippy::unused_async, reason = "a quorum of one has nobody to wait for")]
     pub async fn quorum(&self, request: QuorumRequest) -> QuorumResponse {
-        request.refused(ErrorCode::BrokerNotAvailable)
+        let refused = request.refused(ErrorCode::BrokerNotAvailable);
+        let (asker, answer) = oneshot::channel();
+        if self.quorum.send((request, asker)).await.is_err() {
+            return refused;
+        }
+        answer.await.unwrap_or(refused)
     }
 
     /// Waits until the controller fails, which must end the node with exit code 1. Pending for ever after an orderly end.
@@ -313,109 +327,109 @@ struct Parked {
     reply: Option<(oneshot::Sender<Result<Reply, ApiError>>, Reply)>,
 }
 
+/// What there is only while this node is the active controller.
+struct Active {
+    ledger: Controller,
+    parked: VecDeque<Parked>,
+    /// Not before this is the passing of time looked at again: the disk was full.
+    tick_not_before: Monotonic,
+}
+
 struct Driver {
     options: ControllerOptions,
     env: Env,
     timer: Box<dyn Timer>,
     raft: RaftNode,
-    ledger: Controller,
+    active: Option<Active>,
     /// What is committed: behind the ledger, never ahead.
     committed: ImageLoader,
-    parked: VecDeque<Parked>,
     images: watch::Sender<Arc<MetadataImage>>,
+    /// Whether an image was published: the first is not, before all is here that the leader said to be committed. A node
+    /// that was away must not act on what is long past.
+    has_published: bool,
+    leader: watch::Sender<QuorumLeader>,
     bytes_since_snapshot: u64,
-    /// Not before this is the passing of time looked at again: the disk was full.
-    tick_not_before: Monotonic,
 }
 
 impl Driver {
+    /// Opens the files. The only voter is active when this returns, and has published; all others have only begun to look
+    /// for the others.
     async fn start(
         options: ControllerOptions,
         env: Env,
         images: watch::Sender<Arc<MetadataImage>>,
     ) -> Result<Self, ControllerError> {
-        let raft = RaftOptions {
-            node: options.config.node,
-            directory_id: options.directory_id,
-            dir: options.metadata_log_dir.join(METADATA_PARTITION_DIR),
-            segment_bytes: options.segment_bytes,
-        };
-        let mut raft = RaftNode::start(raft, &env).await?;
-        raft.sync().await?;
-        let notices = raft.take_notices();
-        assert!(
-            notices.iter().any(|n| matches!(n, Notice::Activated { .. })),
-            "the only voter leads"
-        );
-        let (committed, bytes_since_snapshot) = load(&raft).await?;
-        let now = env.clock.now();
-        let rng = env.rng("controller");
-        let ledger = Controller::new(options.config.clone(), rng, committed.clone(), now);
+        let raft = RaftNode::start(raft_options(&options), &env).await?;
+        let (leader, _) = watch::channel(raft.leader());
         let mut driver = Self {
             options,
             timer: env.clock.timer(),
             env,
             raft,
-            ledger,
-            committed,
-            parked: VecDeque::new(),
+            active: None,
+            committed: ImageLoader::default(),
             images,
-            bytes_since_snapshot,
-            tick_not_before: Monotonic::ZERO,
+            has_published: false,
+            leader,
+            bytes_since_snapshot: 0,
         };
-        driver.begin_cluster().await?;
-        driver.publish();
+        driver.load_snapshot().await?;
+        driver.settle().await?;
         Ok(driver)
     }
 
-    /// The first records of an empty log, in one batch: all or none.
-    async fn begin_cluster(&mut self) -> Result<(), ControllerError> {
-        if !self.committed.image().features().is_empty() {
-            return Ok(());
-        }
-        let path = self.options.metadata_log_dir.join(BOOTSTRAP_CHECKPOINT);
-        let records = match read_file(self.env.disk.as_ref(), &path).await {
-            Ok(bytes) => decode_bootstrap(&path, &bytes)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                bootstrap_records(&[]).expect("the defaults are supported")
-            }
-            Err(error) => {
-                return Err(StorageError::io("read the bootstrap records", &path, error).into());
-            }
-        };
-        match self.perform(Outcome { records, reply: None }, None).await {
-            Ok(()) => self.commit().await,
-            Err(Refused::Failed(error)) => Err(error),
-            Err(Refused::Answer(error)) => {
-                let full = io::Error::new(io::ErrorKind::StorageFull, error.to_string());
-                let dir = &self.options.metadata_log_dir;
-                Err(StorageError::io("begin the metadata log", dir, full).into())
-            }
-        }
+    fn is_alone(&self) -> bool {
+        self.options.quorum.is_voter && self.options.quorum.voters.len() == 1
     }
 
-    async fn run(mut self, mut requests: mpsc::Receiver<Message>) -> Result<(), ControllerError> {
+    /// The committed image becomes what the latest snapshot says, where that is more.
+    async fn load_snapshot(&mut self) -> Result<(), ControllerError> {
+        let Some((id, snapshot)) = self.raft.load_snapshot().await? else { return Ok(()) };
+        if id.end_offset < self.committed.image().end_offset {
+            return Ok(());
+        }
+        assert!(self.active.is_none(), "an active controller has everything already");
+        self.committed = read_snapshot(id, snapshot)?;
+        self.bytes_since_snapshot = 0;
+        let (end_offset, epoch) = (id.end_offset, id.epoch);
+        if end_offset > Offset::ZERO {
+            self.env.observe(Observation::MetadataSnapshotLoaded { end_offset, epoch });
+        }
+        Ok(())
+    }
+
+    async fn run(mut self, mut inbox: Inbox) -> Result<(), ControllerError> {
         loop {
-            let deadline = self.ledger.deadline().map(|at| at.max(self.tick_not_before));
-            let message = tokio::select! {
-                biased;
-                message = requests.recv() => Some(message),
-                () = wait_until(self.timer.as_mut(), deadline) => None,
-            };
+            let deadline =
+                [self.raft.deadline(), self.ledger_deadline()].into_iter().flatten().min();
             let mut ended = None;
-            match message {
-                Some(None) => return self.end().await,
-                Some(Some(message)) => ended = self.on_message(message).await?,
-                None => self.on_deadline().await?,
+            tokio::select! {
+                biased;
+                answer = self.raft.answer() => self.raft.take(answer).await?,
+                asked = inbox.quorum.recv() => match asked {
+                    Some((request, asker)) => self.raft.request(request, asker).await?,
+                    None => return self.end().await,
+                },
+                message = inbox.requests.recv() => match message {
+                    Some(message) => ended = self.on_message(message).await?,
+                    None => return self.end().await,
+                },
+                () = wait_until(self.timer.as_mut(), deadline) => {}
             }
             for _ in 1..REQUESTS_PER_SYNC_MAX {
                 if ended.is_some() {
                     break;
                 }
-                let Ok(message) = requests.try_recv() else { break };
-                ended = self.on_message(message).await?;
+                if let Ok((request, asker)) = inbox.quorum.try_recv() {
+                    self.raft.request(request, asker).await?;
+                } else if let Ok(message) = inbox.requests.try_recv() {
+                    ended = self.on_message(message).await?;
+                } else {
+                    break;
+                }
             }
-            self.commit().await?;
+            self.on_deadline().await?;
+            self.settle().await?;
             if let Some(ended) = ended {
                 self.end().await?;
                 // It may have stopped waiting.
@@ -425,31 +439,63 @@ impl Driver {
         }
     }
 
+    fn ledger_deadline(&self) -> Option<Monotonic> {
+        let active = self.active.as_ref()?;
+        active.ledger.deadline().map(|at| at.max(active.tick_not_before))
+    }
+
     /// Returns whom to tell of the end, where that was the message.
     async fn on_message(
         &mut self,
         message: Message,
     ) -> Result<Option<oneshot::Sender<()>>, ControllerError> {
         match message {
-            Message::Shutdown(done) => Ok(Some(done)),
+            Message::Shutdown(done) => return Ok(Some(done)),
             Message::Ask { request, reply } => {
                 let next_offset = self.raft.next_offset();
-                let outcome = self.ledger.decide(self.env.clock.now(), next_offset, request);
+                let now = self.env.clock.now();
+                let Some(active) = &mut self.active else {
+                    // The asker may have stopped waiting.
+                    let _ = reply.send(Err(self.not_controller()));
+                    return Ok(None);
+                };
+                let outcome = active.ledger.decide(now, next_offset, request);
                 match self.perform(outcome, Some(reply)).await {
-                    Ok(()) | Err(Refused::Answer(_)) => Ok(None),
-                    Err(Refused::Failed(error)) => Err(error),
+                    Ok(()) | Err(Refused::Answer(_)) => {}
+                    Err(Refused::Failed(error)) => return Err(error),
                 }
             }
         }
+        Ok(None)
     }
 
+    fn not_controller(&self) -> ApiError {
+        let message = match self.raft.leader().leader {
+            Some(leader) if leader != self.options.config.node => {
+                format!("the active controller appears to be node {leader}")
+            }
+            Some(_) | None => "no active controller is known".to_owned(),
+        };
+        ApiError::new(ErrorCode::NotController, message)
+    }
+
+    /// Does what time demands, of the quorum and of the ledger.
     async fn on_deadline(&mut self) -> Result<(), ControllerError> {
         let now = self.env.clock.now();
-        let outcome = self.ledger.tick(now);
+        if self.raft.deadline().is_some_and(|deadline| deadline <= now.monotonic) {
+            self.raft.tick().await?;
+        }
+        if self.ledger_deadline().is_none_or(|deadline| deadline > now.monotonic) {
+            return Ok(());
+        }
+        let Some(active) = &mut self.active else { return Ok(()) };
+        let outcome = active.ledger.tick(now);
         match self.perform(outcome, None).await {
             Ok(()) => Ok(()),
             Err(Refused::Answer(_)) => {
-                self.tick_not_before = now.monotonic + RETRY_BACKOFF;
+                if let Some(active) = &mut self.active {
+                    active.tick_not_before = now.monotonic + RETRY_BACKOFF;
+                }
                 Ok(())
             }
             Err(Refused::Failed(error)) => Err(error),
@@ -473,11 +519,14 @@ impl Driver {
         }
         let offsets = (0..).map(|index| base_offset + index);
         let records: Vec<(Offset, Record)> = offsets.zip(records).collect();
-        for (offset, record) in &records {
-            self.ledger.replay(*offset, self.raft.epoch(), record);
-        }
         let end_offset = self.raft.next_offset();
-        self.parked.push_back(Parked { end_offset, records, reply: asker.zip(reply) });
+        let Some(active) = &mut self.active else {
+            unreachable!("only the active controller decides")
+        };
+        for (offset, record) in &records {
+            active.ledger.replay(*offset, self.raft.epoch(), record);
+        }
+        active.parked.push_back(Parked { end_offset, records, reply: asker.zip(reply) });
         Ok(())
     }
 
@@ -501,6 +550,7 @@ impl Driver {
                 self.bytes_since_snapshot += size;
                 Ok(())
             }
+            Err(AppendError::NotLeader) => Err(Refused::Answer(self.not_controller())),
             Err(AppendError::NoSpace) => {
                 let message = "the disk of the metadata log is full";
                 Err(Refused::Answer(ApiError::new(ErrorCode::KafkaStorageError, message)))
@@ -509,52 +559,161 @@ impl Driver {
         }
     }
 
-    /// Syncs what is due, publishes what that commits, and lets the replies go.
-    async fn commit(&mut self) -> Result<(), ControllerError> {
-        while self.raft.is_sync_due() {
-            self.raft.sync().await?;
+    /// Syncs what is due, follows the quorum, publishes what is committed, and lets the replies go.
+    async fn settle(&mut self) -> Result<(), ControllerError> {
+        loop {
+            while self.raft.is_sync_due() {
+                self.raft.sync().await?;
+            }
+            for notice in self.raft.take_notices() {
+                match notice {
+                    Notice::Deactivated => self.deactivate(),
+                    Notice::Activated { .. } => self.activate().await?,
+                    Notice::SnapshotInstalled(_) => self.load_snapshot().await?,
+                    Notice::Committed { .. } => self.catch_up().await?,
+                }
+            }
+            if !self.raft.is_sync_due() {
+                break;
+            }
         }
-        // The high watermark says it all to the only voter.
-        self.raft.take_notices();
-        let high_watermark = self.raft.high_watermark().expect("an active leader has one");
-        let mut replies = Vec::new();
-        let mut changed = false;
-        while self.parked.front().is_some_and(|parked| parked.end_offset <= high_watermark) {
-            let parked = self.parked.pop_front().expect("it was looked at");
-            changed |= !parked.records.is_empty();
-            self.add_to_committed(&parked);
-            replies.extend(parked.reply);
-        }
-        if changed {
-            self.publish();
-        }
+        let replies = self.release();
+        self.publish();
         for (asker, reply) in replies {
             // The asker may have stopped waiting.
             let _ = asker.send(Ok(reply));
         }
+        let leader = self.raft.leader();
+        if *self.leader.borrow() != leader {
+            self.leader.send_replace(leader);
+        }
         self.snapshot_if_due().await
     }
 
-    fn add_to_committed(&mut self, parked: &Parked) {
-        if parked.records.is_empty() {
-            return;
+    /// Takes office: the ledger begins with all that is committed, which is all there is.
+    async fn activate(&mut self) -> Result<(), ControllerError> {
+        if !self.raft.is_active_leader() {
+            return Ok(());
         }
-        let before = self.committed.image().clone();
-        for (offset, record) in &parked.records {
-            let replayed = self.committed.replay(*offset, self.raft.epoch(), record);
-            replayed.expect("the ledger took it before");
+        self.catch_up().await?;
+        let now = self.env.clock.now();
+        let rng = self.env.rng("controller");
+        let ledger = Controller::new(self.options.config.clone(), rng, self.committed.clone(), now);
+        let (parked, tick_not_before) = (VecDeque::new(), Monotonic::ZERO);
+        self.active = Some(Active { ledger, parked, tick_not_before });
+        if self.committed.image().features().is_empty() {
+            self.begin_cluster().await?;
         }
-        let mut observations = Vec::new();
-        let end_offset = parked.end_offset;
-        observations.push(Observation::MetadataCommitted { end_offset });
-        MetadataDelta::between(&before, self.committed.image()).observations(&mut observations);
-        for observation in observations {
-            self.env.observe(observation);
+        Ok(())
+    }
+
+    /// Leaves office. What was decided and not seen committed may never be: nobody is told of it.
+    fn deactivate(&mut self) {
+        let Some(active) = self.active.take() else { return };
+        let error = self.not_controller();
+        for parked in active.parked {
+            if let Some((asker, _)) = parked.reply {
+                // The asker may have stopped waiting.
+                let _ = asker.send(Err(error.clone()));
+            }
         }
     }
 
-    fn publish(&self) {
-        self.images.send_replace(Arc::new(self.committed.image().clone()));
+    /// The first records of an empty log, in one batch: all or none.
+    async fn begin_cluster(&mut self) -> Result<(), ControllerError> {
+        let path = self.options.metadata_log_dir.join(BOOTSTRAP_CHECKPOINT);
+        let records = match read_file(self.env.disk.as_ref(), &path).await {
+            Ok(bytes) => decode_bootstrap(&path, &bytes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                bootstrap_records(&[]).expect("the defaults are supported")
+            }
+            Err(error) => {
+                return Err(StorageError::io("read the bootstrap records", &path, error).into());
+            }
+        };
+        match self.perform(Outcome { records, reply: None }, None).await {
+            Ok(()) => Ok(()),
+            Err(Refused::Failed(error)) => Err(error),
+            Err(Refused::Answer(error)) if self.is_alone() => {
+                let full = io::Error::new(io::ErrorKind::StorageFull, error.to_string());
+                let dir = &self.options.metadata_log_dir;
+                Err(StorageError::io("begin the metadata log", dir, full).into())
+            }
+            // Another node may have the space.
+            Err(Refused::Answer(_)) => Ok(self.raft.resign().await?),
+        }
+    }
+
+    /// Reads what was committed since into the image. The active controller has it in memory.
+    async fn catch_up(&mut self) -> Result<(), ControllerError> {
+        if self.active.is_some() {
+            return Ok(());
+        }
+        let end = self.raft.high_watermark().unwrap_or_default();
+        if self.committed.image().end_offset < self.raft.log_start_offset() {
+            self.load_snapshot().await?;
+        }
+        let mut next = self.committed.image().end_offset;
+        while next < end {
+            let batches = self.raft.read(next, end, REPLAY_BYTES).await?;
+            if batches.is_empty() {
+                let why = format!("the log ends before {end}");
+                return Err(ControllerError::Batch { offset: next, why });
+            }
+            for batch in &batches {
+                replay_batch(&mut self.committed, batch)?;
+                self.bytes_since_snapshot += batch.bytes.len() as u64;
+                next = batch.header.end_offset();
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves what is committed by now from the parked decisions into the image; returns the replies that may leave.
+    fn release(&mut self) -> Vec<(oneshot::Sender<Result<Reply, ApiError>>, Reply)> {
+        let mut replies = Vec::new();
+        let Some(active) = &mut self.active else { return replies };
+        let high_watermark = self.raft.high_watermark().expect("an active leader has one");
+        let is_committed = |parked: &Parked| parked.end_offset <= high_watermark;
+        while active.parked.front().is_some_and(is_committed) {
+            let parked = active.parked.pop_front().expect("it was looked at");
+            replies.extend(parked.reply);
+            if parked.records.is_empty() {
+                continue;
+            }
+            let before = self.committed.image().clone();
+            for (offset, record) in &parked.records {
+                let replayed = self.committed.replay(*offset, self.raft.epoch(), record);
+                replayed.expect("the ledger took it before");
+            }
+            let end_offset = parked.end_offset;
+            let mut observations = vec![Observation::MetadataCommitted { end_offset }];
+            MetadataDelta::between(&before, self.committed.image()).observations(&mut observations);
+            for observation in observations {
+                self.env.observe(observation);
+            }
+        }
+        replies
+    }
+
+    /// Tells everybody on this node what is committed.
+    fn publish(&mut self) {
+        let image = self.committed.image();
+        let before = self.images.borrow().clone();
+        let may = self.has_published || self.raft.is_caught_up();
+        if !may || (image.end_offset, image.epoch) == (before.end_offset, before.epoch) {
+            return;
+        }
+        self.has_published = true;
+        let image = Arc::new(image.clone());
+        let (end_offset, epoch) = (image.end_offset, image.epoch);
+        let mut observations = Vec::new();
+        MetadataDelta::between(&before, &image).applied_observations(&mut observations);
+        observations.push(Observation::MetadataApplied { end_offset, epoch });
+        self.images.send_replace(image);
+        for observation in observations {
+            self.env.observe(observation);
+        }
     }
 
     async fn snapshot_if_due(&mut self) -> Result<(), ControllerError> {
@@ -578,10 +737,34 @@ impl Driver {
     }
 
     async fn end(mut self) -> Result<(), ControllerError> {
-        self.commit().await?;
-        let (broker, epoch) = (self.options.config.node, self.raft.epoch());
-        self.env.observe(Observation::ControllerResigned { broker, epoch });
+        self.settle().await?;
+        self.deactivate();
         Ok(self.raft.close().await?)
+    }
+}
+
+fn raft_options(options: &ControllerOptions) -> RaftOptions {
+    let QuorumOptions { is_voter, voters, .. } = &options.quorum;
+    let (node, directory_id) = (options.config.node, options.directory_id);
+    // The directories of the others are not known: a configuration does not name them.
+    let known = if voters.len() == 1 && *is_voter { directory_id } else { Uuid::ZERO };
+    let voter_set = VoterSet::new(voters.iter().map(|(id, _)| Voter::new(*id, known)));
+    RaftOptions {
+        config: RaftConfig {
+            node,
+            directory_id,
+            cluster_id: options.config.cluster_id.clone(),
+            is_voter: *is_voter,
+            voters: voter_set,
+            election_timeout: options.quorum.election_timeout,
+            election_backoff_max: options.quorum.election_backoff_max,
+            fetch_timeout: options.quorum.fetch_timeout,
+            retry_backoff: options.quorum.retry_backoff,
+        },
+        endpoints: voters.clone(),
+        request_timeout: options.quorum.request_timeout,
+        dir: options.metadata_log_dir.join(METADATA_PARTITION_DIR),
+        segment_bytes: options.segment_bytes,
     }
 }
 
@@ -603,48 +786,35 @@ fn decode_bootstrap(path: &Path, bytes: &Bytes) -> Result<Vec<Record>, Controlle
     snapshot.records.into_iter().map(decode).collect()
 }
 
-/// Everything committed, from the latest snapshot and the log behind it; and the bytes of that log.
-async fn load(raft: &RaftNode) -> Result<(ImageLoader, u64), ControllerError> {
+/// What a snapshot says.
+fn read_snapshot(id: SnapshotId, snapshot: Snapshot) -> Result<ImageLoader, ControllerError> {
     let mut loader = ImageLoader::default();
-    let mut next = Offset::ZERO;
-    if let Some((id, snapshot)) = raft.load_snapshot().await? {
-        let offset = id.end_offset;
-        for value in snapshot.records {
-            let record = Record::from_bytes(value);
-            let record = record.map_err(|error| ControllerError::Record { offset, error })?;
-            // The records of a snapshot have no offsets: together they stand for all below its end.
-            loader
-                .replay(Offset::ZERO, id.epoch, &record)
-                .map_err(|error| ControllerError::Invalid { offset, error })?;
-        }
-        loader.advance(id.end_offset, id.epoch);
-        next = id.end_offset;
+    let offset = id.end_offset;
+    for value in snapshot.records {
+        let record = Record::from_bytes(value);
+        let record = record.map_err(|error| ControllerError::Record { offset, error })?;
+        // The records of a snapshot have no offsets: together they stand for all below its end.
+        loader
+            .replay(Offset::ZERO, id.epoch, &record)
+            .map_err(|error| ControllerError::Invalid { offset, error })?;
     }
-    let end = raft.high_watermark().expect("an active leader has one");
-    let mut bytes = 0;
-    while next < end {
-        let batches = raft.read(next, end, REPLAY_BYTES).await?;
-        for batch in &batches {
-            let offset = batch.header.base_offset;
-            bytes += batch.bytes.len() as u64;
-            let epoch = batch.header.leader_epoch.unwrap_or_default();
-            if !batch.header.is_control() {
-                let broken = |why: String| ControllerError::Batch { offset, why };
-                let records = batch.records(DECOMPRESSED_BYTES_MAX);
-                for record in records.map_err(|error| broken(error.to_string()))? {
-                    let record = record.map_err(|error| broken(error.to_string()))?;
-                    replay(&mut loader, epoch, record.offset, record.value.unwrap_or_default())?;
-                }
-            }
-            next = batch.header.end_offset();
-            loader.advance(next, epoch);
-        }
-        if batches.is_empty() {
-            let why = format!("the log ends before {end}");
-            return Err(ControllerError::Batch { offset: next, why });
+    loader.advance(id.end_offset, id.epoch);
+    Ok(loader)
+}
+
+fn replay_batch(loader: &mut ImageLoader, batch: &RawBatch) -> Result<(), ControllerError> {
+    let offset = batch.header.base_offset;
+    let epoch = batch.header.leader_epoch.unwrap_or_default();
+    if !batch.header.is_control() {
+        let broken = |why: String| ControllerError::Batch { offset, why };
+        let records = batch.records(DECOMPRESSED_BYTES_MAX);
+        for record in records.map_err(|error| broken(error.to_string()))? {
+            let record = record.map_err(|error| broken(error.to_string()))?;
+            replay(loader, epoch, record.offset, record.value.unwrap_or_default())?;
         }
     }
-    Ok((loader, bytes))
+    loader.advance(batch.header.end_offset(), epoch);
+    Ok(())
 }
 
 fn replay(

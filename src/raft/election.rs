@@ -558,9 +558,8 @@ impl Raft {
         leader: Option<BrokerId>,
         out: &mut Vec<Effect>,
     ) -> bool {
-        let others = leader.filter(|leader| {
-            *leader != self.config.node && self.config.voters.contains(*leader)
-        });
+        let others = leader
+            .filter(|leader| *leader != self.config.node && self.config.voters.contains(*leader));
         if epoch.value() == i32::MAX {
             return false;
         }
@@ -607,8 +606,9 @@ impl Raft {
                 let partition = only(&response.topics).and_then(|topic| only(&topic.partitions));
                 partition.is_some_and(|partition| {
                     let said = (partition.leader_id, partition.leader_epoch);
-                    self.heard(now, partition.error_code, said, out)
-                        .is_some_and(|error| self.on_vote_answer(now, from, error, partition.vote_granted, out))
+                    self.heard(now, partition.error_code, said, out).is_some_and(|error| {
+                        self.on_vote_answer(now, from, error, partition.vote_granted, out)
+                    })
                 })
             }
             Some(QuorumResponse::BeginQuorumEpoch(response)) => {

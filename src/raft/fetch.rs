@@ -9,16 +9,12 @@
 use super::leader::Progress;
 use super::log_view::Position;
 use super::message::{METADATA_TOPIC, PARTITION, fetch_response, only};
-use super::{
-    Effect, QuorumRequest, QuorumResponse, Raft, Reply, Role, Token, Voter,
-};
+use super::{Effect, QuorumRequest, QuorumResponse, Raft, Reply, Role, Token, Voter};
 use crate::protocol::messages::{
     DescribeQuorumRequest, DescribeQuorumResponse, FetchRequest, describe_quorum_response,
     fetch_request, fetch_response as wire,
 };
-use crate::types::{
-    BrokerId, ErrorCode, LeaderEpoch, Monotonic, Now, Offset, Uuid,
-};
+use crate::types::{BrokerId, ErrorCode, LeaderEpoch, Monotonic, Now, Offset, Uuid};
 
 /// A fetch that was valid and found nothing new.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +82,9 @@ impl Raft {
         let (Ok(max_wait), Some(offset), Some(last_epoch)) = (
             u64::try_from(request.max_wait_ms),
             partition.fetch_offset,
-            partition.last_fetched_epoch.filter(|last| Some(*last) <= partition.current_leader_epoch),
+            partition
+                .last_fetched_epoch
+                .filter(|last| Some(*last) <= partition.current_leader_epoch),
         ) else {
             let reply = self.refuse_fetch(ErrorCode::InvalidRequest);
             out.push(Effect::Reply { token, reply });

@@ -8,15 +8,13 @@
 //!
 //! Kafka: `KafkaRaftClient.handleFetchResponse`, `pollFollowerAsVoter`, `pollFollowerAsObserver`, `FollowerState`.
 
-use bytes::Bytes;
-
 use super::message::{METADATA_TOPIC, PARTITION, only};
 use super::snapshot_fetch::SnapshotFetch;
 use super::{Batch, Effect, QuorumRequest, Raft, RaftConfig, Role, SnapshotId};
 use crate::log::EpochEndOffset;
+use crate::protocol::Records;
 use crate::protocol::messages::{FetchRequest, FetchResponse, fetch_request, fetch_response};
 use crate::protocol::record_batch::{RawBatch, RawBatches};
-use crate::protocol::records::Records;
 use crate::types::{BrokerId, LeaderEpoch, Monotonic, Now, Offset, Uuid};
 
 /// How long a leader may keep a fetch that finds nothing new, in milliseconds (Kafka: `KafkaRaftClient.fetchMaxWaitMs`).
@@ -278,7 +276,9 @@ fn what_it_says<'a>(
         (None, None, None, None) => {
             Some(Fetched::Records(partition.records.as_ref().unwrap_or(none)))
         }
-        (Some(_), None, ..) | (None, Some(_), ..) | (None, None, Some(_), None)
+        (Some(_), None, ..)
+        | (None, Some(_), ..)
+        | (None, None, Some(_), None)
         | (None, None, None, Some(_)) => None,
     }
 }

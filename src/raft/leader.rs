@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::fetch::ParkedFetch;
-use super::{Effect, Raft, RaftConfig, Role, Voter, VoterSet};
+use super::{Effect, Raft, RaftConfig, Role, Voter};
 use crate::types::{BrokerId, Monotonic, Now, Observation, Offset, Timestamp};
 
 /// An observer that has not fetched for so long is forgotten (Kafka: `LeaderState.OBSERVER_SESSION_TIMEOUT_MS`).
@@ -232,6 +232,7 @@ impl Raft {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::raft::VoterSet;
     use crate::types::Uuid;
 
     #[test]

@@ -4,8 +4,8 @@ use crate::protocol::messages::{
     BeginQuorumEpochRequest, BeginQuorumEpochResponse, DescribeQuorumRequest,
     DescribeQuorumResponse, EndQuorumEpochRequest, EndQuorumEpochResponse, FetchRequest,
     FetchResponse, FetchSnapshotRequest, FetchSnapshotResponse, VoteRequest, VoteResponse,
-    begin_quorum_epoch_response, end_quorum_epoch_response, fetch_response, fetch_snapshot_response,
-    vote_response,
+    begin_quorum_epoch_response, end_quorum_epoch_response, fetch_response,
+    fetch_snapshot_response, vote_response,
 };
 use crate::types::{BrokerId, ErrorCode, LeaderEpoch, PartitionIndex, Uuid};
 

@@ -51,9 +51,7 @@ pub use snapshot::{Snapshot, SnapshotError, SnapshotId, decode_snapshot, encode_
 pub use voter_set::{Voter, VoterSet};
 
 use crate::protocol::messages::{FetchResponse, FetchSnapshotResponse};
-use crate::types::{
-    BrokerId, LeaderEpoch, Monotonic, Now, Observation, Offset, QuorumRole,
-};
+use crate::types::{BrokerId, LeaderEpoch, Monotonic, Now, Observation, Offset, QuorumRole};
 use election::Election;
 use follower::Follower;
 use leader::Leader;
@@ -69,7 +67,7 @@ pub struct Token(pub u64);
 pub enum Event {
     /// The node is up, its log is open.
     Start,
-    /// The active leader wants these records in the log. Only an active leader is sent this.
+    /// The controller of this node wants these records in the log. Nothing comes of it where it is the active leader no longer.
     Append(RecordBatch),
     /// Everything below `end` is in the log.
     Written {
@@ -312,7 +310,7 @@ struct Resigned {
 /// One member of the quorum, or an observer of it.
 ///
 /// Invariants: see `check`.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Raft {
     config: RaftConfig,
     rng: StdRng,
@@ -535,9 +533,9 @@ impl Raft {
             }
             Role::Leader(leader) => {
                 times.push(leader.deadline());
-                let due = leader.introductions().map(|(voter, at)| {
-                    self.peers.ready_at(voter).map(|ready| ready.max(at))
-                });
+                let due = leader
+                    .introductions()
+                    .map(|(voter, at)| self.peers.ready_at(voter).map(|ready| ready.max(at)));
                 times.extend(due);
             }
             Role::Resigned(resigned) => {
@@ -559,7 +557,10 @@ impl Raft {
     }
 
     fn on_append(&mut self, batch: RecordBatch, out: &mut Vec<Effect>) {
-        assert!(self.is_active_leader(), "only the active leader appends");
+        if !self.is_active_leader() {
+            crate::mark!("a leader stepped down before it could append");
+            return;
+        }
         assert!(batch.records > 0, "a batch has records");
         self.write(batch.records, Batch::Records(batch), out);
     }
@@ -630,7 +631,10 @@ impl Raft {
     }
 
     fn on_snapshot_saved(&mut self, id: SnapshotId, size: u64, out: &mut Vec<Effect>) {
-        assert!(Some(id.end_offset) <= self.high_watermark.max(Some(Offset::ZERO)), "only what is committed is in a snapshot");
+        assert!(
+            Some(id.end_offset) <= self.high_watermark.max(Some(Offset::ZERO)),
+            "only what is committed is in a snapshot"
+        );
         self.log.snapshots.insert(id, size);
         // The log begins with the last snapshot but one: who is a little behind still finds records.
         let Some(keep) = self.log.snapshots.keys().rev().nth(1).copied() else { return };

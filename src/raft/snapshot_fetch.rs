@@ -159,10 +159,7 @@ impl Raft {
         size: u64,
         out: &mut Vec<Effect>,
     ) {
-        assert!(
-            Some(id.end_offset) >= self.high_watermark,
-            "a snapshot covers what is committed"
-        );
+        assert!(Some(id.end_offset) >= self.high_watermark, "a snapshot covers what is committed");
         self.log.replaced(id, size);
         self.commit(id.end_offset, out);
     }

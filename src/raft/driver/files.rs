@@ -26,8 +26,7 @@ pub(super) async fn open(
     is_alone: bool,
 ) -> Result<Opened, RaftError> {
     let disk = env.disk.as_ref();
-    let id =
-        TopicIdPartition { topic_id: Uuid::METADATA_TOPIC, partition: PartitionIndex::new(0) };
+    let id = TopicIdPartition { topic_id: Uuid::METADATA_TOPIC, partition: PartitionIndex::new(0) };
     let log = OpenLog { dir: dir.to_owned(), id, segment_bytes };
     let mut log = UnifiedLog::open(env, log).await?;
     if PartitionMetadata::read(disk, dir).await?.is_none() {

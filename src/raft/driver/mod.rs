@@ -20,8 +20,8 @@ use super::{
     RaftConfig, RecordBatch, Reply, Snapshot, SnapshotError, SnapshotId, Token, decode_snapshot,
     encode_leader_change, encode_snapshot,
 };
+use crate::protocol::Records;
 use crate::protocol::record_batch::{RawBatch, RawBatches};
-use crate::protocol::records::Records;
 use crate::rpc::Endpoint;
 use crate::runtime::clock::wait_until;
 use crate::runtime::{Disk, Env, OpenMode, read_file, replace_file};
@@ -137,6 +137,8 @@ impl From<StorageError> for RaftError {
 /// Why records were not appended.
 #[derive(Clone, Debug)]
 pub enum AppendError {
+    /// This member is not the active leader, or no longer. The log is as it was.
+    NotLeader,
     /// There is no space. The log is as it was, and may be tried again.
     NoSpace,
     /// The member cannot go on.
@@ -195,7 +197,7 @@ impl RaftNode {
             parts: BytesMut::new(),
         };
         node.handle(Event::Start).await?;
-        if is_alone && std::mem::take(&mut node.was_refused) {
+        if is_alone && node.was_refused {
             let full = io::Error::from(io::ErrorKind::StorageFull);
             let doing = "begin an epoch of the metadata log";
             return Err(StorageError::io(doing, &node.dir, full).into());
@@ -237,6 +239,12 @@ impl RaftNode {
     #[must_use]
     pub fn is_caught_up(&self) -> bool {
         self.machine.is_caught_up()
+    }
+
+    /// Whether this node may act as controller, at this moment.
+    #[must_use]
+    pub fn is_active_leader(&self) -> bool {
+        self.machine.is_active_leader()
     }
 
     /// When [`RaftNode::tick`] is due at the latest.
@@ -299,11 +307,14 @@ impl RaftNode {
     /// # Errors
     /// See [`AppendError`].
     pub async fn append(&mut self, batch: RecordBatch) -> Result<(), AppendError> {
+        let before = self.next_offset();
+        self.was_refused = false;
         self.handle(Event::Append(batch)).await?;
-        if std::mem::take(&mut self.was_refused) {
+        if self.was_refused {
             return Err(AppendError::NoSpace);
         }
-        Ok(())
+        // It may have stepped down at the last moment.
+        if self.next_offset() == before { Err(AppendError::NotLeader) } else { Ok(()) }
     }
 
     /// Whether something written waits for [`RaftNode::sync`]. The owner first appends what else it has: one sync serves all.
