@@ -24,7 +24,8 @@ pub struct LifecycleConfig {
     pub heartbeat_interval: Duration,
     /// How long to try to register (`initial.broker.registration.timeout.ms`).
     pub registration_timeout: Duration,
-    /// How long the controlled shutdown may take before the broker just ends.
+    /// How long the controller may leave a broker without an answer that wants to leave, before the broker just ends
+    /// (`broker.session.timeout.ms`: by then it is fenced).
     pub shutdown_timeout: Duration,
 }
 
@@ -116,6 +117,8 @@ pub struct Lifecycle {
     backoff: Duration,
     /// When to give up what the state waits for.
     patience_ends: Monotonic,
+    /// Why the broker was not registered, the last time it was told.
+    refusal: Option<ErrorCode>,
 }
 
 impl Lifecycle {
@@ -132,6 +135,7 @@ impl Lifecycle {
             next_request: Monotonic::FAR_FUTURE,
             backoff: REGISTRATION_BACKOFF_MIN,
             patience_ends: Monotonic::FAR_FUTURE,
+            refusal: None,
         }
     }
 
@@ -209,7 +213,10 @@ impl Lifecycle {
         if now >= self.patience_ends {
             match self.state {
                 State::ShuttingDown => self.end(false, out),
-                State::Starting => self.fail(ErrorCode::RequestTimedOut, out),
+                State::Starting => {
+                    let error = self.refusal.unwrap_or(ErrorCode::RequestTimedOut);
+                    self.fail(error, out);
+                }
                 State::Recovery | State::Running | State::Ended => {
                     self.patience_ends = Monotonic::FAR_FUTURE;
                 }
@@ -243,6 +250,7 @@ impl Lifecycle {
             return;
         }
         mark!("a broker's registration is repeated");
+        self.refusal = Some(error);
         self.next_request = now + self.backoff;
         self.backoff = (self.backoff * 2).min(REGISTRATION_BACKOFF_MAX);
     }
@@ -258,15 +266,23 @@ impl Lifecycle {
             // The metadata caught up while the heartbeat was under way: no need to wait for the interval.
             State::Recovery if self.metadata_end_offset > self.sent_end_offset => self.ask(out),
             State::ShuttingDown if answer.should_shut_down => self.end(true, out),
-            // The controller waits for others, or for our own next heartbeat: ask again soon.
-            State::ShuttingDown => self.next_request = now + REGISTRATION_BACKOFF_MIN,
+            // The controller moves leaders away, or waits for our own next heartbeat: ask again soon.
+            State::ShuttingDown => {
+                self.next_request = now + REGISTRATION_BACKOFF_MIN;
+                self.patience_ends = now + self.config.shutdown_timeout;
+            }
             State::Starting | State::Recovery | State::Running | State::Ended => {}
         }
     }
 
     fn on_heartbeat_refused(&mut self, now: Monotonic, error: ErrorCode, out: &mut Vec<Effect>) {
         self.is_asking = false;
-        if error == ErrorCode::StaleBrokerEpoch && self.state != State::ShuttingDown {
+        if error == ErrorCode::StaleBrokerEpoch {
+            if self.state == State::ShuttingDown {
+                mark!("a broker whose epoch is stale has nothing to hand over");
+                self.end(false, out);
+                return;
+            }
             mark!("a broker whose epoch is stale registers anew");
             self.broker_epoch = None;
             self.ask(out);
@@ -367,37 +383,37 @@ mod tests {
         check(
             events,
             &expect![[r#"
-            0 Start
-              Starting Some(60000)
-              Register
-            1 Registered(Ok(BrokerEpoch(7)))
-              Recovery None
-              Joined(BrokerEpoch(7))
-              Heartbeat { broker_epoch: BrokerEpoch(7), metadata_end_offset: Offset(0), want_shutdown: false }
-            2 MetadataApplied(Offset(8))
-              Recovery None
-            3 HeartbeatAnswered(Ok(HeartbeatAnswer { is_fenced: true, should_shut_down: false }))
-              Recovery None
-              Heartbeat { broker_epoch: BrokerEpoch(7), metadata_end_offset: Offset(8), want_shutdown: false }
-            4 HeartbeatAnswered(Ok(HeartbeatAnswer { is_fenced: false, should_shut_down: false }))
-              Running Some(2004)
-              Ready
-            2004 Tick
-              Running None
-              Heartbeat { broker_epoch: BrokerEpoch(7), metadata_end_offset: Offset(8), want_shutdown: false }
-            2005 ShutdownWanted
-              ShuttingDown Some(32005)
-            2006 HeartbeatAnswered(Ok(HeartbeatAnswer { is_fenced: false, should_shut_down: false }))
-              ShuttingDown Some(2106)
-            2007 HeartbeatAnswered(Ok(HeartbeatAnswer { is_fenced: false, should_shut_down: false }))
-              ShuttingDown Some(2107)
-            2107 Tick
-              ShuttingDown Some(32005)
-              Heartbeat { broker_epoch: BrokerEpoch(7), metadata_end_offset: Offset(8), want_shutdown: true }
-            2108 HeartbeatAnswered(Ok(HeartbeatAnswer { is_fenced: true, should_shut_down: true }))
-              Ended None
-              End { clean: true }
-        "#]],
+                0 Start
+                  Starting Some(60000)
+                  Register
+                1 Registered(Ok(BrokerEpoch(7)))
+                  Recovery None
+                  Joined(BrokerEpoch(7))
+                  Heartbeat { broker_epoch: BrokerEpoch(7), metadata_end_offset: Offset(0), want_shutdown: false }
+                2 MetadataApplied(Offset(8))
+                  Recovery None
+                3 HeartbeatAnswered(Ok(HeartbeatAnswer { is_fenced: true, should_shut_down: false }))
+                  Recovery None
+                  Heartbeat { broker_epoch: BrokerEpoch(7), metadata_end_offset: Offset(8), want_shutdown: false }
+                4 HeartbeatAnswered(Ok(HeartbeatAnswer { is_fenced: false, should_shut_down: false }))
+                  Running Some(2004)
+                  Ready
+                2004 Tick
+                  Running None
+                  Heartbeat { broker_epoch: BrokerEpoch(7), metadata_end_offset: Offset(8), want_shutdown: false }
+                2005 ShutdownWanted
+                  ShuttingDown Some(32005)
+                2006 HeartbeatAnswered(Ok(HeartbeatAnswer { is_fenced: false, should_shut_down: false }))
+                  ShuttingDown Some(2106)
+                2007 HeartbeatAnswered(Ok(HeartbeatAnswer { is_fenced: false, should_shut_down: false }))
+                  ShuttingDown Some(2107)
+                2107 Tick
+                  ShuttingDown Some(32007)
+                  Heartbeat { broker_epoch: BrokerEpoch(7), metadata_end_offset: Offset(8), want_shutdown: true }
+                2108 HeartbeatAnswered(Ok(HeartbeatAnswer { is_fenced: true, should_shut_down: true }))
+                  Ended None
+                  End { clean: true }
+            "#]],
         );
     }
 
@@ -431,6 +447,103 @@ mod tests {
             303 Registered(Err(InconsistentClusterId))
               Ended None
               Fail(InconsistentClusterId)
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_broker_that_leaves_is_patient_as_long_as_it_is_answered() {
+        let events = vec![
+            (0, Event::Start),
+            (1, Event::Registered(Ok(BrokerEpoch::new(7)))),
+            (2, answer(false, false)),
+            (1000, Event::ShutdownWanted),
+            (20_000, answer(true, false)),
+            (20_100, Event::Tick),
+            (49_000, Event::HeartbeatAnswered(Err(ErrorCode::RequestTimedOut))),
+            (50_000, Event::Tick),
+        ];
+        check(
+            events,
+            &expect![[r#"
+            0 Start
+              Starting Some(60000)
+              Register
+            1 Registered(Ok(BrokerEpoch(7)))
+              Recovery None
+              Joined(BrokerEpoch(7))
+              Heartbeat { broker_epoch: BrokerEpoch(7), metadata_end_offset: Offset(0), want_shutdown: false }
+            2 HeartbeatAnswered(Ok(HeartbeatAnswer { is_fenced: false, should_shut_down: false }))
+              Running Some(2002)
+              Ready
+            1000 ShutdownWanted
+              ShuttingDown Some(31000)
+              Heartbeat { broker_epoch: BrokerEpoch(7), metadata_end_offset: Offset(0), want_shutdown: true }
+            20000 HeartbeatAnswered(Ok(HeartbeatAnswer { is_fenced: true, should_shut_down: false }))
+              ShuttingDown Some(20100)
+            20100 Tick
+              ShuttingDown Some(50000)
+              Heartbeat { broker_epoch: BrokerEpoch(7), metadata_end_offset: Offset(0), want_shutdown: true }
+            49000 HeartbeatAnswered(Err(RequestTimedOut))
+              ShuttingDown Some(50000)
+            50000 Tick
+              Ended None
+              End { clean: false }
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_broker_that_leaves_and_is_not_known_any_more_just_ends() {
+        let events = vec![
+            (0, Event::Start),
+            (1, Event::Registered(Ok(BrokerEpoch::new(7)))),
+            (2, answer(false, false)),
+            (1000, Event::ShutdownWanted),
+            (1001, Event::HeartbeatAnswered(Err(ErrorCode::StaleBrokerEpoch))),
+        ];
+        check(
+            events,
+            &expect![[r#"
+            0 Start
+              Starting Some(60000)
+              Register
+            1 Registered(Ok(BrokerEpoch(7)))
+              Recovery None
+              Joined(BrokerEpoch(7))
+              Heartbeat { broker_epoch: BrokerEpoch(7), metadata_end_offset: Offset(0), want_shutdown: false }
+            2 HeartbeatAnswered(Ok(HeartbeatAnswer { is_fenced: false, should_shut_down: false }))
+              Running Some(2002)
+              Ready
+            1000 ShutdownWanted
+              ShuttingDown Some(31000)
+              Heartbeat { broker_epoch: BrokerEpoch(7), metadata_end_offset: Offset(0), want_shutdown: true }
+            1001 HeartbeatAnswered(Err(StaleBrokerEpoch))
+              Ended None
+              End { clean: false }
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_broker_that_is_never_registered_fails_with_what_it_was_told() {
+        let refused = Event::Registered(Err(ErrorCode::DuplicateBrokerRegistration));
+        let events =
+            vec![(0, Event::Start), (1, refused), (101, Event::Tick), (60_000, Event::Tick)];
+        check(
+            events,
+            &expect![[r#"
+            0 Start
+              Starting Some(60000)
+              Register
+            1 Registered(Err(DuplicateBrokerRegistration))
+              Starting Some(101)
+            101 Tick
+              Starting Some(60000)
+              Register
+            60000 Tick
+              Ended None
+              Fail(DuplicateBrokerRegistration)
         "#]],
         );
     }

@@ -5,17 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Config;
+use super::controller_channel::ControllerChannel;
 use super::lifecycle::LifecycleHandle;
-use super::replica_manager::{Identity, ReplicaManager};
-use crate::controller::driver::ControllerHandle;
-use crate::controller::request::{
-    ApiError, CreateTopicResult, CreateTopicsRequest, DeleteTopicResult, NewTopic,
-    NewTopicPlacement, ProducerIdBlock, TopicSelector,
-};
+use super::replica_manager::ReplicaManager;
+use crate::controller::request::{ApiError, ProducerIdBlock};
 use crate::metadata::MetadataImage;
+use crate::protocol::messages::create_topics_request::CreatableTopic;
+use crate::protocol::messages::{AllocateProducerIdsRequest, CreateTopicsRequest};
 use crate::runtime::clock::timeout_at;
 use crate::runtime::{Env, task};
-use crate::types::{BrokerId, ErrorCode, Offset, ProducerId};
+use crate::types::{BrokerId, ErrorCode, ProducerId};
 
 /// How many topics may be under way by auto-creation: more names than that are dropped, and asked for again.
 const AUTO_CREATIONS_MAX: usize = 1000;
@@ -30,8 +29,8 @@ pub(super) struct Broker {
     pub(super) cluster_id: String,
     /// Its life in the cluster.
     pub(super) lifecycle: LifecycleHandle,
-    /// The controller of this node.
-    pub(super) controller: ControllerHandle,
+    /// Asks the active controller on clients' behalf.
+    pub(super) forwarding: ControllerChannel,
     /// The partitions of this node.
     pub(super) replicas: Arc<ReplicaManager>,
     producer_ids: tokio::sync::Mutex<Option<ProducerIdBlock>>,
@@ -48,17 +47,17 @@ impl Broker {
     pub(super) fn new(
         config: Config,
         env: Env,
-        identity: Identity,
-        controller: ControllerHandle,
+        cluster_id: String,
+        controller: &ControllerChannel,
         lifecycle: LifecycleHandle,
         replicas: Arc<ReplicaManager>,
     ) -> Arc<Self> {
         Arc::new(Self {
             config,
             env,
-            cluster_id: identity.cluster_id,
+            cluster_id,
             lifecycle,
-            controller,
+            forwarding: controller.another("forwarding"),
             replicas,
             producer_ids: tokio::sync::Mutex::new(None),
             auto_creations: Mutex::new(BTreeSet::new()),
@@ -79,52 +78,21 @@ impl Broker {
         image.brokers().find(|broker| !broker.fenced).map(|broker| broker.broker)
     }
 
-    /// Creates topics, and waits until this broker knows them too.
-    ///
-    /// Errors: of the whole request: `REQUEST_TIMED_OUT`, or what the controller says.
-    pub(super) async fn create_topics(
+    /// Waits until the applied metadata is as wanted, no longer than `span`.
+    pub(super) async fn until_seen(
         &self,
-        request: CreateTopicsRequest,
         span: Duration,
-    ) -> Result<Vec<CreateTopicResult>, ApiError> {
-        let validate_only = request.validate_only;
-        let results = self.within(span, self.controller.create_topics(request)).await?;
-        if !validate_only {
-            self.caught_up(span).await;
+        is_seen: impl Fn(&MetadataImage) -> bool + Send,
+    ) {
+        let deadline = self.env.clock.now().monotonic + span;
+        let mut applied = self.replicas.subscribe();
+        let seen = async {
+            // The sender lives as long as the partitions do.
+            let _ = applied.wait_for(|applied| is_seen(&applied.image)).await;
+        };
+        if timeout_at(self.env.clock.as_ref(), deadline, seen).await.is_none() {
+            crate::mark!("a broker's metadata does not show in time what the controller did");
         }
-        Ok(results)
-    }
-
-    /// Deletes topics, and waits until this broker knows that they are gone.
-    ///
-    /// Errors: as [`Self::create_topics`].
-    pub(super) async fn delete_topics(
-        &self,
-        topics: Vec<TopicSelector>,
-        span: Duration,
-    ) -> Result<Vec<DeleteTopicResult>, ApiError> {
-        let results = self.within(span, self.controller.delete_topics(topics)).await?;
-        self.caught_up(span).await;
-        Ok(results)
-    }
-
-    async fn within<T>(
-        &self,
-        span: Duration,
-        answer: impl Future<Output = Result<T, ApiError>>,
-    ) -> Result<T, ApiError> {
-        let deadline = self.env.clock.now().monotonic + span;
-        let answer = timeout_at(self.env.clock.as_ref(), deadline, answer).await;
-        answer.unwrap_or(Err(ErrorCode::RequestTimedOut.into()))
-    }
-
-    /// Waits until all that the controller has committed is applied here: kinder than Kafka, whose clients may ask a
-    /// broker that has not heard of their topic yet. What takes longer is not waited for.
-    pub(super) async fn caught_up(&self, span: Duration) {
-        let end_offset: Offset = self.controller.image().end_offset;
-        let deadline = self.env.clock.now().monotonic + span;
-        let applied = self.replicas.caught_up(end_offset);
-        let _ = timeout_at(self.env.clock.as_ref(), deadline, applied).await;
     }
 
     /// Has topics created that somebody asked for; nobody waits for it.
@@ -142,33 +110,37 @@ impl Broker {
         }
         let broker = self.clone();
         task::spawn(async move {
-            let topics = names.iter().map(|name| NewTopic {
-                name: name.clone(),
-                placement: NewTopicPlacement::Automatic {
-                    partitions: None,
-                    replication_factor: None,
-                },
-                configs: Vec::new(),
-            });
-            let request = CreateTopicsRequest { topics: topics.collect(), validate_only: false };
-            let span = broker.config.request_timeout;
-            let results = broker.within(span, broker.controller.create_topics(request)).await;
-            match results {
-                Ok(results) => {
-                    for one in results {
-                        if let Err(error) = one.result {
-                            tracing::debug!(topic = one.name, %error, "topic not created");
-                        }
-                    }
-                }
-                Err(error) => tracing::debug!(%error, "topics not created"),
-            }
+            broker.create_topics(&names).await;
             let mut under_way =
                 broker.auto_creations.lock().unwrap_or_else(PoisonError::into_inner);
             for name in &names {
                 under_way.remove(name);
             }
         });
+    }
+
+    /// Asks the controller for topics with the defaults of the cluster.
+    async fn create_topics(&self, names: &[String]) {
+        let span = self.config.request_timeout;
+        let topics = names.iter().map(|name| CreatableTopic {
+            name: name.clone(),
+            num_partitions: -1,
+            replication_factor: -1,
+            ..Default::default()
+        });
+        let request = CreateTopicsRequest {
+            topics: topics.collect(),
+            timeout_ms: i32::try_from(span.as_millis()).unwrap_or(i32::MAX),
+            validate_only: false,
+        };
+        match self.forwarding.call(request, span).await {
+            Ok(response) => {
+                for one in response.topics.iter().filter(|one| !one.error_code.is_none()) {
+                    tracing::debug!(topic = one.name, error = %one.error_code, "topic not created");
+                }
+            }
+            Err(error) => tracing::debug!(%error, "topics not created"),
+        }
     }
 
     /// A producer id that nobody has.
@@ -179,14 +151,31 @@ impl Broker {
     pub(super) async fn next_producer_id(&self) -> Result<ProducerId, ApiError> {
         let mut block = self.producer_ids.lock().await;
         if block.is_none_or(|block| block.count == 0) {
-            let epoch = self.lifecycle.epoch().ok_or(ErrorCode::BrokerIdNotRegistered)?;
-            let asked = self.controller.allocate_producer_ids(self.config.node_id, epoch);
-            *block = Some(self.within(self.config.request_timeout, asked).await?);
+            *block = Some(self.producer_id_block().await?);
         }
         let ids = block.as_mut().expect("a block was just fetched");
         let id = ids.first;
         ids.first = ProducerId::new(id.value() + 1);
         ids.count -= 1;
         Ok(id)
+    }
+
+    async fn producer_id_block(&self) -> Result<ProducerIdBlock, ApiError> {
+        let epoch = self.lifecycle.epoch().ok_or(ErrorCode::BrokerIdNotRegistered)?;
+        let request = AllocateProducerIdsRequest {
+            broker_id: self.config.node_id,
+            broker_epoch: Some(epoch),
+        };
+        let response = self.forwarding.call(request, self.config.request_timeout).await?;
+        if !response.error_code.is_none() {
+            return Err(response.error_code.into());
+        }
+        match (response.producer_id_start, u32::try_from(response.producer_id_len)) {
+            (Some(first), Ok(count)) if count > 0 => Ok(ProducerIdBlock { first, count }),
+            (Some(_) | None, Ok(_) | Err(_)) => {
+                let message = "the controller gave no producer ids";
+                Err(ApiError::new(ErrorCode::UnknownServerError, message))
+            }
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! One client's connection: reads requests, has them answered one after another, writes the answers in that order.
+//! One connection, of a client or of another node: reads requests, has them answered one after another, writes the answers in that order.
 //!
 //! As in Kafka, a connection's next request is not looked at before the last one is answered; requests that wait do so in
 //! the socket, which is all the backpressure there is. A peer that does not speak the protocol loses the connection, with
@@ -16,10 +16,10 @@ use crate::runtime::watch;
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWriteExt;
 
-use super::api::{self, Answer, Broker};
+use super::answer::{Answer, Service, Source};
 use super::frame_reader::{FrameEnd, FrameReader, describe_garbage};
 use crate::runtime::clock::wait_until;
-use crate::runtime::{Connection, Stream};
+use crate::runtime::{Clock, Connection, Stream};
 use crate::types::{ErrorCode, Observation};
 
 /// How many slices go to one vectored write: what Linux takes at most is 1024, and more than a few dozen gain nothing.
@@ -124,17 +124,17 @@ enum Ended {
 }
 
 /// Has a core serve `connection`, which came in on `listener`, to its end.
-pub(super) fn serve_on_next_core(
-    broker: Arc<Broker>,
+pub(super) fn serve_on_next_core<S: Service>(
+    service: Arc<S>,
     connections: Arc<Connections>,
     listener: Arc<str>,
     connection: Box<dyn Connection>,
 ) {
-    let cores = broker.env.cores.clone();
+    let cores = service.env().cores.clone();
     let peer = connection.peer_address();
     let limits = Limits {
-        connections_max: broker.config.connections_max,
-        connections_per_address_max: broker.config.connections_per_address_max,
+        connections_max: service.config().connections_max,
+        connections_per_address_max: service.config().connections_per_address_max,
     };
     let Some(guest) = connections.enter(peer.ip(), limits) else {
         tracing::warn!(%peer, "connection closed: max.connections or max.connections.per.ip is reached");
@@ -143,7 +143,7 @@ pub(super) fn serve_on_next_core(
     cores.spawn_on_next(Box::new(move || {
         Box::pin(async move {
             match connection.into_stream() {
-                Ok(stream) => serve(&broker, guest, &listener, peer, stream).await,
+                Ok(stream) => serve(&service, guest, &listener, peer, stream).await,
                 Err(error) => {
                     tracing::debug!(%peer, %error, "connection closed before it was served")
                 }
@@ -152,8 +152,8 @@ pub(super) fn serve_on_next_core(
     }));
 }
 
-async fn serve(
-    broker: &Arc<Broker>,
+async fn serve<S: Service>(
+    service: &Arc<S>,
     guest: Guest,
     listener: &str,
     peer: SocketAddr,
@@ -161,10 +161,11 @@ async fn serve(
 ) {
     let mut stop_now = guest.connections.stopping.subscribe();
     let mut draining = guest.connections.stopping.subscribe();
+    let source = Source { listener, peer };
     let ended = tokio::select! {
         biased;
         _ = stop_now.wait_for(|how| *how == Stopping::Now) => Ended::Stopping,
-        ended = serve_requests(broker, listener, stream.as_mut(), &mut draining) => ended,
+        ended = serve_requests(service, &source, stream.as_mut(), &mut draining) => ended,
     };
     match ended {
         Ended::Gone | Ended::Stopping => tracing::debug!(%peer, ?ended, "connection ended"),
@@ -172,7 +173,7 @@ async fn serve(
             tracing::debug!(%peer, "connection closed: idle for connections.max.idle.ms")
         }
         Ended::Refused { error, reason } => {
-            broker.env.observe(Observation::ConnectionRefused { error });
+            service.env().observe(Observation::ConnectionRefused { error });
             tracing::info!(%peer, listener, %error, reason, "connection closed");
         }
     }
@@ -191,15 +192,15 @@ async fn poll_once(stream: &mut dyn Stream) -> io::Result<()> {
     .await
 }
 
-async fn serve_requests(
-    broker: &Arc<Broker>,
-    listener: &str,
+async fn serve_requests<S: Service>(
+    service: &Arc<S>,
+    source: &Source<'_>,
     stream: &mut dyn Stream,
     draining: &mut watch::Receiver<Stopping>,
 ) -> Ended {
-    let mut reader = FrameReader::new(broker.config.request_bytes_max);
-    let idle_max = broker.config.connection_idle_max;
-    let mut idle = Idle::new(broker, idle_max);
+    let mut reader = FrameReader::new(service.config().request_bytes_max);
+    let idle_max = service.config().connection_idle_max;
+    let mut idle = Idle::new(service.env().clock.as_ref(), idle_max);
     loop {
         let frame = tokio::select! {
             biased;
@@ -217,8 +218,7 @@ async fn serve_requests(
             Err(end) => return no_frame(end),
         };
         idle.touch(reader.received());
-        let source = api::Source { listener };
-        match api::handle(broker, &source, frame.clone()).await {
+        match service.answer(source, frame.clone()).await {
             Answer::Response(slices) => {
                 let written = tokio::select! {
                     biased;
@@ -257,7 +257,7 @@ fn no_frame(end: FrameEnd) -> Ended {
 
 /// Watches for a connection that stands still: one timer, set anew only when it fires.
 struct Idle<'a> {
-    broker: &'a Broker,
+    clock: &'a dyn Clock,
     timer: Box<dyn crate::runtime::Timer>,
     idle_max: Option<Duration>,
     last_active: crate::types::Monotonic,
@@ -266,15 +266,15 @@ struct Idle<'a> {
 }
 
 impl<'a> Idle<'a> {
-    fn new(broker: &'a Broker, idle_max: Option<Duration>) -> Self {
-        let now = broker.env.clock.now().monotonic;
-        let timer = broker.env.clock.timer();
+    fn new(clock: &'a dyn Clock, idle_max: Option<Duration>) -> Self {
+        let now = clock.now().monotonic;
+        let timer = clock.timer();
         let armed = idle_max.map(|span| now + span);
-        Self { broker, timer, idle_max, last_active: now, armed, received: 0 }
+        Self { clock, timer, idle_max, last_active: now, armed, received: 0 }
     }
 
     fn touch(&mut self, received: u64) {
-        self.last_active = self.broker.env.clock.now().monotonic;
+        self.last_active = self.clock.now().monotonic;
         self.received = received;
     }
 
@@ -290,7 +290,7 @@ impl<'a> Idle<'a> {
         let Some(span) = self.idle_max else { return false };
         let deadline = self.last_active + span;
         self.armed = Some(deadline);
-        deadline <= self.broker.env.clock.now().monotonic
+        deadline <= self.clock.now().monotonic
     }
 }
 

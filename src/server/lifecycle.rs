@@ -1,20 +1,23 @@
-//! Drives the broker's lifecycle: carries its requests to the controller of this node, and its notices to the node.
+//! Drives the broker's lifecycle: carries its requests to the active controller, and its notices to the node.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::runtime::watch;
 use tokio::sync::mpsc;
 
 use super::Config;
+use super::controller_channel::ControllerChannel;
 use crate::broker::{Effect, Event, HeartbeatAnswer, Lifecycle, LifecycleConfig};
-use crate::controller::driver::ControllerHandle;
-use crate::controller::request::{BrokerHeartbeatRequest, RegisterBrokerRequest};
+use crate::protocol::messages::{BrokerHeartbeatRequest, BrokerRegistrationRequest};
 use crate::runtime::clock::wait_until;
 use crate::runtime::{BoxFuture, Env, task};
-use crate::types::{BrokerEpoch, BrokerId, ErrorCode, Offset};
+use crate::types::{BrokerEpoch, ErrorCode, Offset};
 
 /// Notices of applied metadata that may wait: a further one waits to be let in.
 const EVENTS_MAX: usize = 16;
+/// How long one registration may wait for a controller before the log says so and it is tried again.
+const REGISTRATION_ATTEMPT: Duration = Duration::from_secs(5);
 
 /// How far the broker's life has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +45,8 @@ impl LifecycleHandle {
     pub(super) fn start(
         config: &Config,
         env: &Env,
-        controller: ControllerHandle,
-        registration: RegisterBrokerRequest,
+        controller: &ControllerChannel,
+        registration: BrokerRegistrationRequest,
     ) -> Self {
         let (events, inbox) = mpsc::channel(EVENTS_MAX);
         let (stage, stage_receiver) = watch::channel(Stage::Starting);
@@ -52,11 +55,17 @@ impl LifecycleHandle {
             lifecycle: Lifecycle::new(LifecycleConfig {
                 heartbeat_interval: config.heartbeat_interval,
                 registration_timeout: config.registration_timeout,
-                // One node hands over to nobody: the controller agrees at once, or it is gone.
-                shutdown_timeout: config.heartbeat_interval,
+                // After so long without an answer the controller has fenced the broker: it leads nothing any more.
+                shutdown_timeout: config.session_timeout,
             }),
             env: env.clone(),
-            asker: Arc::new(Asker { controller, registration }),
+            asker: Arc::new(Asker {
+                controller: controller.another("heartbeat"),
+                registration,
+                registration_timeout: config.registration_timeout.min(REGISTRATION_ATTEMPT),
+                // Kafka: half a session (KAFKA-14392), so that a lost heartbeat is not the end of it.
+                heartbeat_timeout: config.session_timeout / 2,
+            }),
             inbox,
             stage,
             epoch,
@@ -173,22 +182,30 @@ impl Driver {
 
 /// Puts the lifecycle's questions to the controller.
 struct Asker {
-    controller: ControllerHandle,
-    registration: RegisterBrokerRequest,
+    controller: ControllerChannel,
+    registration: BrokerRegistrationRequest,
+    registration_timeout: Duration,
+    heartbeat_timeout: Duration,
 }
 
 impl Asker {
-    fn broker(&self) -> BrokerId {
-        self.registration.broker
-    }
-
     fn register(self: Arc<Self>) -> BoxFuture<'static, Event> {
         Box::pin(async move {
-            let answer = self.controller.register_broker(self.registration.clone()).await;
-            Event::Registered(answer.map_err(|error| {
-                tracing::warn!(%error, "the controller does not register this broker");
-                error.error
-            }))
+            let asked = self.controller.call(self.registration.clone(), self.registration_timeout);
+            Event::Registered(match asked.await {
+                Ok(response) => match (response.error_code, response.broker_epoch) {
+                    (ErrorCode::None, Some(epoch)) => Ok(epoch),
+                    (ErrorCode::None, None) => Err(ErrorCode::UnknownServerError),
+                    (error, _) => {
+                        tracing::warn!(%error, "the controller does not register this broker");
+                        Err(error)
+                    }
+                },
+                Err(error) => {
+                    tracing::warn!(%error, "this broker waits for a controller to register with");
+                    Err(error.error)
+                }
+            })
         })
     }
 
@@ -196,23 +213,31 @@ impl Asker {
         self: Arc<Self>,
         broker_epoch: BrokerEpoch,
         metadata_end_offset: Offset,
-        want_shutdown: bool,
+        want_shut_down: bool,
     ) -> BoxFuture<'static, Event> {
         Box::pin(async move {
             let request = BrokerHeartbeatRequest {
-                broker: self.broker(),
-                broker_epoch,
-                metadata_end_offset,
+                broker_id: self.registration.broker_id,
+                broker_epoch: Some(broker_epoch),
+                // On the wire it is the last offset applied, here the end.
+                current_metadata_offset: Offset::from_wire(metadata_end_offset.value() - 1),
                 want_fence: false,
-                want_shutdown,
+                want_shut_down,
                 offline_log_dirs: Vec::new(),
+                cordoned_log_dirs: None,
             };
-            let answer = self.controller.broker_heartbeat(request).await;
-            let answer = answer.map(|answer| HeartbeatAnswer {
-                is_fenced: answer.is_fenced,
-                should_shut_down: answer.should_shut_down,
-            });
-            Event::HeartbeatAnswered(answer.map_err(|error| error.error))
+            let asked = self.controller.call(request, self.heartbeat_timeout);
+            Event::HeartbeatAnswered(match asked.await {
+                Ok(response) if response.error_code.is_none() => Ok(HeartbeatAnswer {
+                    is_fenced: response.is_fenced,
+                    should_shut_down: response.should_shut_down,
+                }),
+                Ok(response) => Err(response.error_code),
+                Err(error) => {
+                    tracing::warn!(%error, "a heartbeat is not answered");
+                    Err(error.error)
+                }
+            })
         })
     }
 }

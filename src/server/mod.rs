@@ -1,19 +1,25 @@
 //! Layer 5: assembly of a node; no decisions.
 //!
 //! `config/` reads `server.properties`, `format.rs` prepares the directories, `node.rs` puts the parts together,
-//! `connection.rs` serves a socket, `api/` answers one kind of request a file.
+//! `connection.rs` serves a socket, `api/` answers one kind of request a file, `controller_api/` those of the controller listener.
 
 mod alter_partition;
+mod answer;
 mod api;
 mod broker;
+mod broker_server;
 pub mod config;
 mod connection;
+mod controller_api;
+mod controller_channel;
 mod fetch_sessions;
 mod format;
 mod frame_reader;
 mod housekeeping;
+mod identity;
 mod leader_hints;
 mod lifecycle;
+mod listeners;
 mod node;
 mod replica_fetchers;
 mod replica_manager;

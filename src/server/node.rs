@@ -1,56 +1,52 @@
 //! A node: its parts put together, started and stopped. It decides nothing itself.
 //!
+//! Every node follows the metadata; `process.roles` says whether it votes on it (controller), holds partitions (broker), or both.
+//! The parts of one node meet on the network only: a broker finds the active controller at its controller listener, be it next door.
+//!
 //! ```text
-//! start: listeners bound → directories locked, logs opened → controller → registered → metadata applied → unfenced
-//!        → connections accepted
-//! stop:  out of the cluster → nothing accepted → requests under way answered → logs flushed and marked clean → controller
+//! start: listeners bound → directories locked, logs opened → metadata task → controller listener served
+//!        → registered with the active controller → metadata applied → unfenced → clients served
+//! stop:  leadership handed over → clients' requests answered → logs flushed and marked clean → the quorum left
+//!        → controller listener closed
 //! ```
+//!
+//! Kafka: `KafkaRaftServer`.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Config;
-use super::broker::Broker;
-use super::config::Endpoint;
-use super::connection::{Connections, Stopping, serve_on_next_core};
-use super::lifecycle::LifecycleHandle;
-use super::replica_manager::{Identity, ReplicaManager};
+use super::broker_server::{BrokerParts, BrokerServer};
+use super::config::{Endpoint, ProcessRoles};
+use super::controller_api::ControllerServer;
+use super::controller_channel::ControllerChannel;
+use super::identity::{Identity, MetadataDir};
+use super::listeners::{Bound, Listening};
+use super::replica_manager::ReplicaManager;
 use crate::controller::driver::{
     ControllerError, ControllerHandle, ControllerOptions, QuorumOptions,
 };
-use crate::controller::request::RegisterBrokerRequest;
 use crate::controller::{ControllerConfig, LeaderBalance};
-use crate::metadata::FEATURES;
-use crate::metadata::records::{Endpoint as RegisteredEndpoint, FeatureRange};
-use crate::protocol::messages::AlterPartitionResponse;
-use crate::runtime::clock::{sleep, timeout_at};
-use crate::runtime::{BoxFuture, Env, Listener, task};
+use crate::rpc;
+use crate::runtime::Env;
 use crate::storage::StorageError;
-use crate::types::{ErrorCode, Observation, TopicId, Uuid};
+use crate::types::{BrokerId, ErrorCode, Observation, TopicId};
 
-/// How long requests under way may take at a stop before their connections are cut.
-const DRAIN_SPAN: Duration = Duration::from_secs(5);
-/// How long to wait after an accept that failed (too many open files) before the next one.
-const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
-/// Kafka's number of the security protocol PLAINTEXT.
-const PLAINTEXT: i16 = 0;
-/// What clients of a listener without a host are told.
-const HOST_DEFAULT: &str = "localhost";
-
-/// A running node.
+/// A running node. Dropping it stops it without ceremony, as a crash would; what is on disk stays as it is.
 pub struct Node {
-    broker: Arc<Broker>,
-    connections: Arc<Connections>,
-    listeners: Vec<(String, SocketAddr)>,
-    lifecycle: LifecycleHandle,
-    tasks: Vec<task::Task<()>>,
+    node_id: BrokerId,
+    env: Env,
+    // Parts are dropped in this order: those that ask before those who answer.
+    broker: Option<BrokerServer>,
+    controller: Option<Listening>,
+    metadata: ControllerHandle,
+    _metadata_dir: MetadataDir,
 }
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node").field("listeners", &self.listeners).finish_non_exhaustive()
+        f.debug_struct("Node").field("node_id", &self.node_id).finish_non_exhaustive()
     }
 }
 
@@ -74,12 +70,50 @@ pub enum StartError {
         /// What the world said.
         why: Arc<io::Error>,
     },
-    /// The controller does not let the broker in.
+    /// No controller lets the broker in.
     #[error(
-        "the broker cannot enter the cluster\n  where: registration with the controller\n  why:   {0}\n  \
-         next:  look at the lines of the log before this one"
+        "the broker cannot enter the cluster\n  where: registration with the controllers {voters}\n  why:   {}\n  \
+         next:  {}",
+        refusal(*error), remedy(*error)
     )]
-    Registration(ErrorCode),
+    Registration {
+        /// What the controller said; `REQUEST_TIMED_OUT` where none said anything.
+        error: ErrorCode,
+        /// The voters, as `controller.quorum.voters` has them.
+        voters: String,
+    },
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the others are told by their names")]
+fn refusal(error: ErrorCode) -> String {
+    match error {
+        ErrorCode::RequestTimedOut => {
+            "no active controller answered within initial.broker.registration.timeout.ms".to_owned()
+        }
+        ErrorCode::DuplicateBrokerRegistration => {
+            "a broker with this node.id is alive (DUPLICATE_BROKER_REGISTRATION)".to_owned()
+        }
+        ErrorCode::InconsistentClusterId => {
+            "its directories belong to another cluster (INCONSISTENT_CLUSTER_ID)".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "for the others the log says more")]
+fn remedy(error: ErrorCode) -> &'static str {
+    match error {
+        ErrorCode::RequestTimedOut => {
+            "start a majority of the controllers, and look whether their addresses are right"
+        }
+        ErrorCode::DuplicateBrokerRegistration => {
+            "stop the other one, or wait for broker.session.timeout.ms after it has crashed"
+        }
+        ErrorCode::InconsistentClusterId => {
+            "correct controller.quorum.voters, or format this node with `-t` and the cluster's id"
+        }
+        _ => "look at the lines of the log before this one",
+    }
 }
 
 /// Why a node ended by itself.
@@ -100,127 +134,145 @@ impl NodeEnd {
 }
 
 impl Node {
-    /// Starts a node: returns when it serves.
+    /// Starts a node: returns when it serves. A broker waits for the quorum, `initial.broker.registration.timeout.ms` at most.
     ///
     /// # Errors
     /// What keeps it from serving; nothing of it is left running then.
     pub async fn start(config: Config, env: Env) -> Result<Self, StartError> {
         // Ports first: a start that fails for one leaves the directories as they were, their clean stop included.
-        let (sockets, advertised) = bind(&config, &env).await?;
-        let (replicas, identity) = ReplicaManager::open(&config, &env).await?;
-        let controller = start_controller(&config, &env, &identity).await?;
-        let registration = registration(&config, &env, &identity, advertised);
-        let lifecycle = LifecycleHandle::start(&config, &env, controller.clone(), registration);
-        let replicas = Arc::new(replicas);
-        let broker = Broker::new(config, env, identity, controller, lifecycle.clone(), replicas);
+        let bound = Bound::bind(&env, &config.listeners).await?;
+        let controller_bound = Bound::bind(&env, &config.controller_listeners).await?;
+        let voters = voters(&config, &controller_bound);
+        let metadata_dir = MetadataDir::enter(&config, &env).await?;
+        let opened = open_logs(&config, &env, &metadata_dir).await?;
+        let metadata = start_metadata(&config, &env, &metadata_dir, &voters).await?;
+        let controller = config.roles.has_controller().then(|| {
+            let (config, env, handle) = (config.clone(), env.clone(), metadata.clone());
+            Listening::serve(&Arc::new(ControllerServer { config, env, handle }), controller_bound)
+        });
         let mut node = Self {
-            broker: broker.clone(),
-            connections: Connections::new(),
-            listeners: sockets
-                .iter()
-                .map(|(name, one)| (name.to_string(), one.local_address()))
-                .collect(),
-            lifecycle,
-            tasks: vec![task::spawn(follow_metadata(broker.clone()))],
+            node_id: config.node_id,
+            env: env.clone(),
+            broker: None,
+            controller,
+            metadata,
+            _metadata_dir: metadata_dir,
         };
-        node.tasks.push(broker.replicas.start_housekeeping(&broker.config));
-        let ask = Arc::new(|_request| nobody_to_ask());
-        let epochs = node.lifecycle.epochs();
-        node.tasks.push(broker.replicas.start_replication(&broker.config, epochs, ask).await);
-        if let Err(error) = node.lifecycle.ready().await {
-            node.stop_tasks();
-            node.broker.controller.shutdown().await;
-            return Err(StartError::Registration(error));
-        }
-        // What the controller decided when it let the broker in (who leads what) is applied before clients ask.
-        node.broker.caught_up(node.broker.config.request_timeout).await;
-        for (name, socket) in sockets {
-            let accepting = accept(broker.clone(), node.connections.clone(), name, socket);
-            node.tasks.push(task::spawn(accepting));
-        }
-        let broker_epoch = node.lifecycle.epoch().expect("a broker that is ready is registered");
-        let broker = broker.config.node_id;
-        node.broker.env.observe(Observation::NodeStarted { broker, broker_epoch });
-        for (name, address) in &node.listeners {
-            tracing::info!(node = %broker, listener = name, %address, "listening");
+        if let Some((replicas, identity)) = opened {
+            let shown = shown(&voters);
+            tracing::info!(node = %node.node_id, voters = shown, "waiting for the controllers");
+            let leader = node.metadata.leader();
+            let controller = ControllerChannel::new(&config, &env, &voters, leader, "broker");
+            let images = node.metadata.images();
+            let parts = BrokerParts { config, env, identity, replicas, bound, images, controller };
+            match BrokerServer::start(parts).await {
+                Ok(broker) => node.broker = Some(broker),
+                Err(error) => {
+                    node.stop_controller().await;
+                    return Err(StartError::Registration { error, voters: shown });
+                }
+            }
         }
         Ok(node)
     }
 
     /// Looks up topics' names, for whoever writes a log: does not keep the node alive.
     pub fn topic_names(&self) -> impl Fn(TopicId) -> Option<Arc<str>> + Send + Sync + 'static {
-        let broker = Arc::downgrade(&self.broker);
+        let images = self.metadata.images();
         move |topic_id| {
-            let image = broker.upgrade()?.image();
+            let image = images.borrow().clone();
             image.topic_by_id(topic_id).map(|topic| Arc::clone(&topic.name))
         }
     }
 
-    /// The broker's listeners: their names and the addresses they are bound to.
+    /// The broker's listeners: their names and the addresses they are bound to. None where the node is no broker.
     #[must_use]
     pub fn listeners(&self) -> Vec<(String, SocketAddr)> {
-        self.listeners.clone()
+        self.broker.as_ref().map_or_else(Vec::new, |broker| broker.addresses().to_vec())
+    }
+
+    /// The controller's listeners. None where the node is no controller.
+    #[must_use]
+    pub fn controller_listeners(&self) -> Vec<(String, SocketAddr)> {
+        self.controller.as_ref().map_or_else(Vec::new, |listening| listening.addresses().to_vec())
     }
 
     /// Stops the node in good order: it leaves the cluster, accepts nothing any more, answers what is under way, and closes
     /// its logs so that the next start need not recover them.
     pub async fn shutdown(self) {
-        let broker = &self.broker;
-        broker.env.observe(Observation::NodeStopping { broker: broker.config.node_id });
-        if broker.config.controlled_shutdown {
-            self.lifecycle.shutdown().await;
+        self.env.observe(Observation::NodeStopping { broker: self.node_id });
+        if let Some(broker) = &self.broker {
+            broker.shutdown().await;
         }
-        self.stop_tasks();
-        self.drain().await;
-        broker.replicas.close(self.lifecycle.epoch()).await;
-        broker.controller.shutdown().await;
-        tracing::info!(node = %broker.config.node_id, "stopped");
+        self.stop_controller().await;
+        tracing::info!(node = %self.node_id, "stopped");
+    }
+
+    async fn stop_controller(&self) {
+        self.metadata.shutdown().await;
+        if let Some(controller) = &self.controller {
+            controller.drain(self.env.clock.as_ref()).await;
+        }
     }
 
     /// Waits until the node ends by itself. Cancel-safe.
     pub async fn ended(&self) -> NodeEnd {
+        let logs_failed = async {
+            match &self.broker {
+                Some(broker) => broker.logs_failed().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
-            error = self.broker.controller.failed() => NodeEnd::MetadataDirFailed(error),
-            () = self.broker.replicas.logs().all_failed() => NodeEnd::LogDirsFailed,
-        }
-    }
-
-    fn stop_tasks(&self) {
-        for task in &self.tasks {
-            task.abort();
-        }
-    }
-
-    /// Lets connections answer what they have read, then cuts those that are still busy.
-    async fn drain(&self) {
-        self.connections.stop(Stopping::Draining);
-        let clock = self.broker.env.clock.as_ref();
-        let deadline = clock.now().monotonic + DRAIN_SPAN;
-        if timeout_at(clock, deadline, self.connections.all_closed()).await.is_none() {
-            self.connections.stop(Stopping::Now);
-            self.connections.all_closed().await;
+            error = self.metadata.failed() => NodeEnd::MetadataDirFailed(error),
+            () = logs_failed => NodeEnd::LogDirsFailed,
         }
     }
 }
 
-/// Dropping a node stops it without ceremony, as a crash would; what is on disk stays as it is.
-impl Drop for Node {
-    fn drop(&mut self) {
-        self.stop_tasks();
-        self.connections.stop(Stopping::Now);
-    }
-}
-
-async fn start_controller(
+/// A broker's log directories, opened.
+async fn open_logs(
     config: &Config,
     env: &Env,
-    identity: &Identity,
+    metadata_dir: &MetadataDir,
+) -> Result<Option<(ReplicaManager, Identity)>, StartError> {
+    match config.roles {
+        ProcessRoles::Broker | ProcessRoles::Combined => {
+            Ok(Some(ReplicaManager::open(config, env, &metadata_dir.cluster_id).await?))
+        }
+        ProcessRoles::Controller => Ok(None),
+    }
+}
+
+/// The voters and where they listen. This node's own port is the one it took, where any would do.
+fn voters(config: &Config, bound: &[Bound]) -> Vec<(BrokerId, rpc::Endpoint)> {
+    let mut voters = config.quorum.voters.clone();
+    let open = config.controller_listeners.first().filter(|endpoint| endpoint.port == 0);
+    if let Some(port) = open.and_then(|endpoint| Bound::port(bound, &endpoint.name)) {
+        let own = voters.iter_mut().find(|(id, _)| *id == config.node_id);
+        let (_, endpoint) = own.expect("a controller is among the voters");
+        endpoint.port = port;
+    }
+    voters
+}
+
+/// As in `controller.quorum.voters`.
+fn shown(voters: &[(BrokerId, rpc::Endpoint)]) -> String {
+    let voters = voters.iter().map(|(id, endpoint)| format!("{id}@{endpoint}"));
+    voters.collect::<Vec<_>>().join(",")
+}
+
+async fn start_metadata(
+    config: &Config,
+    env: &Env,
+    metadata_dir: &MetadataDir,
+    voters: &[(BrokerId, rpc::Endpoint)],
 ) -> Result<ControllerHandle, StartError> {
     let options = ControllerOptions {
         config: ControllerConfig {
             node: config.node_id,
-            cluster_id: identity.cluster_id.clone(),
+            cluster_id: metadata_dir.cluster_id.clone(),
             broker_session_timeout: config.session_timeout,
             partitions_default: config.partitions_default,
             replication_factor_default: config.replication_factor_default,
@@ -234,114 +286,18 @@ async fn start_controller(
             config_list_default: super::config::topic::list_default,
         },
         metadata_log_dir: config.metadata_log_dir.clone(),
-        directory_id: identity.metadata_directory,
+        directory_id: metadata_dir.directory_id,
         segment_bytes: config.metadata_segment_bytes,
         bytes_between_snapshots: config.metadata_snapshot_bytes,
-        quorum: QuorumOptions::alone(config.node_id),
+        quorum: QuorumOptions {
+            is_voter: config.roles.has_controller(),
+            voters: voters.to_vec(),
+            election_timeout: config.quorum.election_timeout,
+            election_backoff_max: config.quorum.election_backoff_max,
+            fetch_timeout: config.quorum.fetch_timeout,
+            request_timeout: config.quorum.request_timeout,
+            retry_backoff: config.quorum.retry_backoff,
+        },
     };
     Ok(ControllerHandle::start(options, env).await?)
-}
-
-/// The one broker of a cluster proposes nothing.
-fn nobody_to_ask() -> BoxFuture<'static, Result<AlterPartitionResponse, ErrorCode>> {
-    Box::pin(std::future::ready(Err(ErrorCode::NotController)))
-}
-
-type Bound = Vec<(Arc<str>, Box<dyn Listener>)>;
-
-/// Binds the broker's listeners; with them, what clients are told: a port that was left open is the one that was taken.
-///
-/// The controller's listeners stay unbound: in a quorum of one nobody has anything to say there.
-async fn bind(config: &Config, env: &Env) -> Result<(Bound, Vec<RegisteredEndpoint>), StartError> {
-    let mut bound: Bound = Vec::new();
-    for endpoint in &config.listeners {
-        let listener = bind_one(env, endpoint).await.map_err(|why| StartError::Listener {
-            endpoint: endpoint.clone(),
-            why: Arc::new(why),
-        })?;
-        bound.push((endpoint.name.as_str().into(), listener));
-    }
-    let advertised = config.advertised_listeners.iter().map(|endpoint| {
-        let bound = bound.iter().find(|(name, _)| **name == *endpoint.name);
-        let bound_port = bound.map_or(0, |(_, listener)| listener.local_address().port());
-        RegisteredEndpoint {
-            name: endpoint.name.clone(),
-            host: if endpoint.host.is_empty() {
-                HOST_DEFAULT.to_owned()
-            } else {
-                endpoint.host.clone()
-            },
-            port: if endpoint.port == 0 { bound_port } else { endpoint.port },
-            security_protocol: PLAINTEXT,
-        }
-    });
-    let advertised = advertised.collect();
-    Ok((bound, advertised))
-}
-
-async fn bind_one(env: &Env, endpoint: &Endpoint) -> io::Result<Box<dyn Listener>> {
-    let address = if endpoint.host.is_empty() {
-        SocketAddr::from(([0, 0, 0, 0], endpoint.port))
-    } else {
-        let addresses = env.net.resolve(&endpoint.host, endpoint.port).await?;
-        let first = addresses.into_iter().next();
-        first.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the host has no address"))?
-    };
-    env.net.listen(address).await
-}
-
-fn registration(
-    config: &Config,
-    env: &Env,
-    identity: &Identity,
-    endpoints: Vec<RegisteredEndpoint>,
-) -> RegisterBrokerRequest {
-    let features = FEATURES.iter().map(|feature| FeatureRange {
-        name: feature.name.to_owned(),
-        level_min: feature.level_min,
-        level_max: feature.level_max,
-    });
-    RegisterBrokerRequest {
-        broker: config.node_id,
-        cluster_id: identity.cluster_id.clone(),
-        incarnation_id: Uuid::random(&mut env.rng("broker incarnation")),
-        endpoints,
-        features: features.collect(),
-        rack: config.rack.clone(),
-        log_dirs: identity.log_directories.clone(),
-        previous_broker_epoch: identity.previous_broker_epoch,
-    }
-}
-
-/// Brings each committed image to the partitions, then tells the lifecycle how far that is.
-async fn follow_metadata(broker: Arc<Broker>) {
-    let mut images = broker.controller.images();
-    loop {
-        let image = images.borrow_and_update().clone();
-        let end_offset = image.end_offset;
-        broker.replicas.apply(image).await;
-        broker.lifecycle.metadata_applied(end_offset).await;
-        if images.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-async fn accept(
-    broker: Arc<Broker>,
-    connections: Arc<Connections>,
-    name: Arc<str>,
-    mut listener: Box<dyn Listener>,
-) {
-    loop {
-        match listener.accept().await {
-            Ok(connection) => {
-                serve_on_next_core(broker.clone(), connections.clone(), name.clone(), connection);
-            }
-            Err(error) => {
-                tracing::warn!(listener = &*name, %error, "a connection could not be accepted");
-                sleep(broker.env.clock.as_ref(), ACCEPT_BACKOFF).await;
-            }
-        }
-    }
 }

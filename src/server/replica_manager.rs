@@ -14,31 +14,17 @@ use super::Config;
 use super::alter_partition::{self, AskController, Proposals};
 use super::fetch_sessions::FetchSessions;
 use super::housekeeping;
+use super::identity::Identity;
 use super::replica_fetchers::ReplicaFetchers;
 use crate::log::{ConfigMap, LogConfig};
 use crate::metadata::MetadataImage;
 use crate::replica::driver::{PartitionHandle, ReplicaOptions, TailBudget, segment_limits};
 use crate::runtime::{Env, task, watch};
-use crate::storage::{
-    LogManager, LogManagerOptions, MetaProperties, OpenedPartition, StorageError,
-};
-use crate::types::{BrokerEpoch, BrokerId, ErrorCode, Offset, TopicIdPartition, Uuid};
+use crate::storage::{LogManager, LogManagerOptions, OpenedPartition, StorageError};
+use crate::types::{BrokerEpoch, BrokerId, ErrorCode, TopicIdPartition};
 
 /// Memory for the newest batches of all partitions, which most readers want. An idle node stays below 50 MB with it.
 const TAIL_CACHE_BYTES: usize = 32 << 20;
-
-/// What is known of this node's place in a cluster before anything runs.
-#[derive(Clone, Debug)]
-pub(super) struct Identity {
-    /// The cluster's id.
-    pub(super) cluster_id: String,
-    /// The id of the metadata directory.
-    pub(super) metadata_directory: Uuid,
-    /// The ids of the log directories that work.
-    pub(super) log_directories: Vec<Uuid>,
-    /// The broker epoch in which the last stop was clean; `None` where it was not.
-    pub(super) previous_broker_epoch: Option<BrokerEpoch>,
-}
 
 /// What is applied: never changed, only replaced.
 #[derive(Default)]
@@ -67,23 +53,24 @@ pub(super) struct ReplicaManager {
     proposals: Arc<Proposals>,
     /// Whether a directory could not even be entered at the start: nobody knows what is in it.
     has_unknown_dir: bool,
-    /// The lock of a metadata directory that is no log directory. Held until the node ends.
-    _metadata_lock: Option<Box<dyn Send + Sync>>,
 }
 
 impl ReplicaManager {
-    /// Locks and opens the log directories of this node, and the logs in them.
+    /// Locks and opens the log directories of this node, which belongs to cluster `cluster_id`, and the logs in them.
     ///
     /// # Errors
     /// A directory is locked, unformatted, foreign or damaged; no disk works.
-    pub(super) async fn open(config: &Config, env: &Env) -> Result<(Self, Identity), StorageError> {
-        let (metadata, metadata_lock) = enter_metadata_dir(config, env).await?;
+    pub(super) async fn open(
+        config: &Config,
+        env: &Env,
+        cluster_id: &str,
+    ) -> Result<(Self, Identity), StorageError> {
         let broker_configs = config.broker_configs();
         let defaults = LogConfig::new(&broker_configs, &ConfigMap::new());
         let options = LogManagerOptions {
             log_dirs: config.log_dirs.clone(),
             node_id: config.node_id,
-            cluster_id: Some(metadata.cluster_id.clone()),
+            cluster_id: Some(cluster_id.to_owned()),
             // Topics' own limits come with the metadata, before anything is appended.
             limits: segment_limits(&defaults.expect("the configuration was checked")),
             topic_limits: BTreeMap::new(),
@@ -92,8 +79,7 @@ impl ReplicaManager {
         let working = logs.dirs().iter().filter(|dir| !dir.is_offline());
         let previous = logs.previous_broker_epoch().and_then(BrokerEpoch::from_wire);
         let identity = Identity {
-            cluster_id: metadata.cluster_id,
-            metadata_directory: metadata.directory_id,
+            cluster_id: cluster_id.to_owned(),
             log_directories: working.map(|dir| dir.directory_id()).collect(),
             previous_broker_epoch: previous,
         };
@@ -121,7 +107,6 @@ impl ReplicaManager {
             ),
             fetchers: OnceLock::new(),
             proposals,
-            _metadata_lock: metadata_lock,
         };
         Ok((manager, identity))
     }
@@ -144,13 +129,6 @@ impl ReplicaManager {
     /// The log directories.
     pub(super) fn logs(&self) -> &LogManager {
         &self.logs
-    }
-
-    /// Waits until all metadata below `end_offset` is applied. Cancel-safe.
-    pub(super) async fn caught_up(&self, end_offset: Offset) {
-        let mut applied = self.applied.subscribe();
-        // The sender lives as long as `self`.
-        let _ = applied.wait_for(|applied| applied.image.end_offset >= end_offset).await;
     }
 
     /// The partition, if this node holds it. Whether it leads it, and in which term, the partition itself says.
@@ -223,27 +201,4 @@ impl ReplicaManager {
             tracing::warn!(%error, "a log directory is not marked clean: it is recovered at the next start");
         }
     }
-}
-
-/// Whose metadata directory it is; its lock, where it is not a log directory too and locked with those.
-async fn enter_metadata_dir(
-    config: &Config,
-    env: &Env,
-) -> Result<(MetaProperties, Option<Box<dyn Send + Sync>>), StorageError> {
-    let dir = &config.metadata_log_dir;
-    let meta = MetaProperties::read(env.disk.as_ref(), dir).await?;
-    let meta = meta.ok_or_else(|| StorageError::Unformatted { path: dir.clone() })?;
-    meta.check(dir, config.node_id, None)?;
-    if config.log_dirs.contains(dir) {
-        return Ok((meta, None));
-    }
-    let path = dir.join(".lock");
-    let lock = env.disk.lock(&path).await.map_err(|error| {
-        if error.kind() == std::io::ErrorKind::WouldBlock {
-            StorageError::Locked { path }
-        } else {
-            StorageError::io("lock the metadata directory", dir, error)
-        }
-    })?;
-    Ok((meta, Some(lock)))
 }

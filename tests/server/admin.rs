@@ -72,6 +72,7 @@ fn api_versions_tells_what_is_served_and_nothing_else() {
             (22, 0, 5),
             (23, 2, 4),
             (32, 1, 4),
+            (55, 0, 2),
             (60, 0, 2),
         ];
         assert_eq!(ranges, expected);

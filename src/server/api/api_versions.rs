@@ -10,6 +10,7 @@ use crate::protocol::messages::api_versions_response::{
 };
 use crate::protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::protocol::{ApiKey, VersionRange};
+use crate::server::answer::names_itself;
 use crate::types::ErrorCode;
 
 /// What clients are told of Produce: librdkafka before 2.11 sends no compressed batches to a broker whose oldest version is
@@ -17,9 +18,7 @@ use crate::types::ErrorCode;
 const PRODUCE_VERSION_MIN_ADVERTISED: i16 = 0;
 
 pub(super) async fn handle(call: &Call<'_>, request: ApiVersionsRequest) -> ApiVersionsResponse {
-    if call.version() >= 3
-        && !(is_name(&request.client_software_name) && is_name(&request.client_software_version))
-    {
+    if !names_itself(call.version(), &request) {
         return ApiVersionsResponse { error_code: ErrorCode::InvalidRequest, ..Default::default() };
     }
     let image = call.broker.image();
@@ -46,27 +45,8 @@ pub(super) async fn handle(call: &Call<'_>, request: ApiVersionsRequest) -> ApiV
     }
 }
 
-/// The answer to a version of ApiVersions that is not served: error 35 and the range that is.
-pub(super) fn unsupported_version() -> ApiVersionsResponse {
-    let own = (ApiKey::ApiVersions, super::served_versions(ApiKey::ApiVersions));
-    let api_keys = own.1.map(|versions| advertised(own.0, versions)).into_iter().collect();
-    ApiVersionsResponse {
-        error_code: ErrorCode::UnsupportedVersion,
-        api_keys,
-        ..Default::default()
-    }
-}
-
 fn advertised(api: ApiKey, versions: VersionRange) -> ApiVersion {
     let min_version =
         if api == ApiKey::Produce { PRODUCE_VERSION_MIN_ADVERTISED } else { versions.min };
     ApiVersion { api_key: api.key(), min_version, max_version: versions.max }
-}
-
-/// Letters and digits, with dashes and dots between them (Kafka: `ApiVersionsRequest.isValid`).
-fn is_name(text: &str) -> bool {
-    let is_plain = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
-    is_plain(text.bytes().next())
-        && is_plain(text.bytes().next_back())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }

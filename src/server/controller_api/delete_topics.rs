@@ -1,9 +1,8 @@
-//! DeleteTopics: asked of the controller, by name or (from version 6 on) by id.
+//! DeleteTopics: by name or (from version 6 on) by id.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use super::Call;
+use super::{Call, span};
 use crate::controller::request::TopicSelector;
 use crate::protocol::messages::delete_topics_response::DeletableTopicResult;
 use crate::protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
@@ -11,7 +10,7 @@ use crate::types::{ErrorCode, Uuid};
 
 pub(super) async fn handle(call: &Call<'_>, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
     let (selectors, mut responses) = selectors(call.version(), &request);
-    if !call.broker.config.delete_topics {
+    if !call.controller.config.delete_topics {
         let error = if call.version() < 3 {
             ErrorCode::InvalidRequest
         } else {
@@ -21,8 +20,9 @@ pub(super) async fn handle(call: &Call<'_>, request: DeleteTopicsRequest) -> Del
         return DeleteTopicsResponse { responses, ..Default::default() };
     }
     if !selectors.is_empty() {
-        let span = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-        match call.broker.delete_topics(selectors.clone(), span).await {
+        let span = span(request.timeout_ms);
+        let deleted = call.controller.handle.delete_topics(selectors.clone());
+        match call.controller.within(span, deleted).await {
             Ok(results) => responses.extend(results.into_iter().map(|one| {
                 let (error_code, error_message) = match one.result {
                     Ok(()) => (ErrorCode::None, None),

@@ -1,9 +1,8 @@
-//! CreateTopics: asked of the controller, and answered once this broker knows of the new topics too.
+//! CreateTopics: new topics, placed by the client or by the controller.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
-use super::Call;
+use super::{Call, span};
 use crate::controller::ApiError;
 use crate::controller::request::{
     self, CreatedTopic, ManualAssignment, NewTopic, NewTopicPlacement,
@@ -23,12 +22,13 @@ pub(super) async fn handle(call: &Call<'_>, request: CreateTopicsRequest) -> Cre
     let (accepted, mut topics) = sort_out(request.topics);
     if !accepted.is_empty() {
         let names: Vec<String> = accepted.iter().map(|topic| topic.name.clone()).collect();
-        let span = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+        let span = span(request.timeout_ms);
         let asked = request::CreateTopicsRequest {
             topics: accepted.into_iter().map(new_topic).collect(),
             validate_only: request.validate_only,
         };
-        match call.broker.create_topics(asked, span).await {
+        let created = call.controller.handle.create_topics(asked);
+        match call.controller.within(span, created).await {
             Ok(results) => topics.extend(results.into_iter().map(|one| match one.result {
                 Ok(created) => created_topic(call, one.name, &created),
                 Err(error) => refused(one.name, error),
@@ -117,7 +117,7 @@ fn refused(name: String, error: ApiError) -> CreatableTopicResult {
 }
 
 fn created_topic(call: &Call<'_>, name: String, created: &CreatedTopic) -> CreatableTopicResult {
-    let entries = describe(&call.broker.config.broker_configs(), &created.configs);
+    let entries = describe(&call.controller.config.broker_configs(), &created.configs);
     let configs = entries.into_iter().map(|entry| CreatableTopicConfigs {
         name: entry.key.name.to_owned(),
         value: Some(entry.value),
