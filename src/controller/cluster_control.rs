@@ -209,15 +209,24 @@ impl Controller {
         // The epoch is the offset of the registration.
         let registered_at = Offset::new(registration.broker_epoch.value());
         let is_caught_up = request.metadata_end_offset > registered_at;
-        let next = self.next_state(&registration, request, is_caught_up);
+        // There are no records for a broker without directories; it stops, and until then it is of no use.
+        let has_directory =
+            registration.log_dirs.iter().any(|id| !request.offline_log_dirs.contains(id));
+        let wish =
+            Wish { fence: request.want_fence || !has_directory, shutdown: request.want_shutdown };
+        let next = self.next_state(&registration, wish, is_caught_up);
         let mut records = Vec::new();
         match next {
             NextState::Unchanged { .. } => {}
+            NextState::Fenced { .. } if !has_directory => {
+                self.remove_crashed(broker, &mut records);
+                records.push(registration_change(&registration, Some(true), false));
+            }
             NextState::Fenced { .. } => self.fence(&registration, &mut records),
             NextState::Unfenced => self.unfence(&registration, &mut records),
             NextState::ControlledShutdown => self.begin_shutdown(&registration, &mut records),
         }
-        if records.is_empty() {
+        if records.is_empty() && has_directory {
             // In another heartbeat otherwise: two changes of one partition must not be worked out from one state.
             self.drop_directories(&registration, &request.offline_log_dirs, &mut records);
         }
@@ -252,16 +261,16 @@ impl Controller {
     fn next_state(
         &self,
         registration: &BrokerRegistration,
-        request: &BrokerHeartbeatRequest,
+        wish: Wish,
         is_caught_up: bool,
     ) -> NextState {
         let leads = || self.index.leads_something(registration.broker);
         if registration.fenced {
-            if request.want_shutdown {
+            if wish.shutdown {
                 return NextState::Unchanged { may_end: true };
             }
             // There is no way back from a controlled shutdown within an incarnation.
-            let may_return = !request.want_fence && !registration.in_controlled_shutdown;
+            let may_return = !wish.fence && !registration.in_controlled_shutdown;
             let unfence = may_return && is_caught_up;
             return if unfence { NextState::Unfenced } else { NextState::STAYS };
         }
@@ -269,7 +278,7 @@ impl Controller {
             let may_go = !leads() && self.others_have_applied_shutdown(registration.broker);
             return if may_go { NextState::Fenced { may_end: true } } else { NextState::STAYS };
         }
-        match (request.want_fence, request.want_shutdown) {
+        match (wish.fence, wish.shutdown) {
             (true, may_end) => NextState::Fenced { may_end },
             (false, true) if leads() => NextState::ControlledShutdown,
             (false, true) => NextState::Fenced { may_end: true },
@@ -371,6 +380,15 @@ impl Controller {
         }
         records
     }
+}
+
+/// What a broker wants to be.
+#[derive(Clone, Copy, Debug)]
+struct Wish {
+    /// Fenced.
+    fence: bool,
+    /// Gone.
+    shutdown: bool,
 }
 
 /// What a heartbeat brings about.

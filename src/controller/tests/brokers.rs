@@ -1,0 +1,340 @@
+//! Brokers come, live, go, and are missed.
+
+use expect_test::expect;
+
+use super::*;
+
+#[test]
+fn a_broker_registers_fenced_and_its_heartbeat_unfences_it() {
+    let mut harness = Harness::new();
+    let epoch = harness.register(0, 1, None).unwrap();
+    harness.ask(Request::BrokerHeartbeat(BrokerHeartbeatRequest {
+        broker: BrokerId::new(0),
+        broker_epoch: epoch,
+        metadata_end_offset: Offset::new(3),
+        want_fence: false,
+        want_shutdown: false,
+        offline_log_dirs: vec![],
+    }));
+    harness.heartbeat(0, epoch, false);
+    harness.heartbeat(0, epoch, false);
+    harness.expect(&expect![[r#"
+        register 0 incarnation 1
+        3 RegisterBroker 0 epoch 3 fenced true
+        => epoch 3
+        => caught up false fenced true may end false
+        heartbeat 0
+        4 BrokerRegistrationChange 0 epoch 3 fenced Some(false) shutdown false
+        => caught up true fenced false may end false
+        heartbeat 0
+        => caught up true fenced false may end false
+    "#]]);
+}
+
+#[test]
+fn a_second_live_broker_with_the_same_id_is_refused_until_the_session_ends() {
+    let mut harness = Harness::new();
+    harness.join(1);
+    harness.register(1, 2, None);
+    harness.wait(9);
+    harness.register(1, 2, None);
+    harness.wait(1);
+    harness.register(1, 2, None);
+    harness.expect(&expect![[r#"
+        register 1 incarnation 2
+        => DUPLICATE_BROKER_REGISTRATION: another broker with id 1 is alive
+        register 1 incarnation 2
+        => DUPLICATE_BROKER_REGISTRATION: another broker with id 1 is alive
+        -- tick at 10s
+        5 BrokerRegistrationChange 1 epoch 3 fenced Some(true) shutdown false
+        register 1 incarnation 2
+        6 RegisterBroker 1 epoch 6 fenced true
+        => epoch 6
+    "#]]);
+}
+
+#[test]
+fn the_same_incarnation_amends_its_registration() {
+    let mut harness = Harness::new();
+    harness.join(1);
+    harness.register(1, 11, None);
+    harness.expect(&expect![[r#"
+        register 1 incarnation 11
+        5 RegisterBroker 1 epoch 3 fenced false
+        => epoch 3
+    "#]]);
+}
+
+#[test]
+fn a_restarted_single_node_is_not_its_own_duplicate() {
+    let mut harness = Harness::new();
+    harness.join(0);
+    harness.take_over();
+    let epoch = harness.register(0, 2, None).unwrap();
+    harness.heartbeat(0, epoch, false);
+    harness.expect(&expect![[r#"
+        -- another controller takes over
+        register 0 incarnation 2
+        5 RegisterBroker 0 epoch 5 fenced true
+        => epoch 5
+        heartbeat 0
+        6 BrokerRegistrationChange 0 epoch 5 fenced Some(false) shutdown false
+        => caught up true fenced false may end false
+    "#]]);
+}
+
+#[test]
+fn bad_registrations_are_refused() {
+    let mut harness = Harness::new();
+    harness.join(1);
+    let good = registration(2, 2, None);
+    let bad = [
+        RegisterBrokerRequest { cluster_id: "another".to_owned(), ..good.clone() },
+        RegisterBrokerRequest { log_dirs: vec![], ..good.clone() },
+        RegisterBrokerRequest { log_dirs: vec![Uuid::METADATA_TOPIC], ..good.clone() },
+        RegisterBrokerRequest { log_dirs: vec![directory(2), directory(2)], ..good.clone() },
+        RegisterBrokerRequest { log_dirs: vec![directory(1)], ..good.clone() },
+        RegisterBrokerRequest { features: vec![], ..good },
+    ];
+    for request in bad {
+        harness.ask(Request::RegisterBroker(request));
+    }
+    harness.expect(&expect![[r#"
+        => INCONSISTENT_CLUSTER_ID: the broker was formatted for cluster 'another', this is cluster 'test-cluster'
+        => INVALID_REGISTRATION: the broker has no working log directory
+        => INVALID_REGISTRATION: directory id AAAAAAAAAAAAAAAAAAAAAQ is reserved
+        => INVALID_REGISTRATION: directory id 0tLS0tLS0tLS0tLS0tLS0g stands twice
+        => INVALID_REGISTRATION: directory 0dHR0dHR0dHR0dHR0dHR0Q belongs to broker 1
+        => UNSUPPORTED_VERSION: the cluster runs eligible.leader.replicas.version at level 1, the broker supports 0 to 0
+    "#]]);
+}
+
+#[test]
+fn a_clean_restart_elects_the_eligible_replica_and_a_crash_the_last_known_leader() {
+    let mut harness = Harness::new();
+    let epoch = harness.join(0);
+    harness.create(vec![topic("t")], false);
+    harness.heartbeat(0, epoch, true);
+    harness.heartbeat(0, epoch, true);
+    harness.take_over();
+    let epoch = harness.register(0, 2, Some(epoch.value())).unwrap();
+    harness.heartbeat(0, epoch, false);
+    harness.take_over();
+    let epoch = harness.register(0, 3, None).unwrap();
+    harness.heartbeat(0, epoch, false);
+    harness.expect(&expect![[r#"
+        create t
+        5 Topic t SmkN
+        6 Partition SmkN-0 replicas [0] isr [0] leader Some(0) epochs 0/0
+        => 1 partitions x1
+        heartbeat 0 wants to shut down
+        7 BrokerRegistrationChange 0 epoch 3 fenced None shutdown true
+        8 PartitionChange SmkN-0 leader none isr [] elr [0] last-known [0]
+        => caught up true fenced false may end false
+        heartbeat 0 wants to shut down
+        9 BrokerRegistrationChange 0 epoch 3 fenced Some(true) shutdown false
+        => caught up true fenced true may end true
+        -- another controller takes over
+        register 0 incarnation 2
+        10 RegisterBroker 0 epoch 10 fenced true
+        => epoch 10
+        heartbeat 0
+        11 BrokerRegistrationChange 0 epoch 10 fenced Some(false) shutdown false
+        12 PartitionChange SmkN-0 leader 0 isr [0] elr [] last-known []
+        => caught up true fenced false may end false
+        -- another controller takes over
+        register 0 incarnation 3
+        13 PartitionChange SmkN-0 leader none isr [] last-known [0]
+        14 RegisterBroker 0 epoch 14 fenced true
+        => epoch 14
+        heartbeat 0
+        15 BrokerRegistrationChange 0 epoch 14 fenced Some(false) shutdown false
+        16 PartitionChange SmkN-0 leader 0 isr [0] last-known [] Recovering
+        => caught up true fenced false may end false
+    "#]]);
+}
+
+#[test]
+fn a_silent_broker_is_fenced_and_others_lead() {
+    let mut harness = Harness::new();
+    let epochs = [harness.join(1), harness.join(2)];
+    let two_copies = manual("t", &[(0, &[1, 2]), (1, &[2, 1])]);
+    harness.create(vec![two_copies, manual("u", &[(0, &[1])])], false);
+    harness.wait(5);
+    harness.heartbeat(2, epochs[1], false);
+    harness.wait(5);
+    harness.heartbeat(1, epochs[0], false);
+    harness.expect(&expect![[r#"
+        create t u
+        7 Topic t YRgw
+        8 Partition YRgw-0 replicas [1,2] isr [1,2] leader Some(1) epochs 0/0
+        9 Partition YRgw-1 replicas [2,1] isr [2,1] leader Some(2) epochs 0/0
+        10 Topic u 2slI
+        11 Partition 2slI-0 replicas [1] isr [1] leader Some(1) epochs 0/0
+        => 2 partitions x2
+        => 1 partitions x1
+        heartbeat 2
+        => caught up true fenced false may end false
+        -- tick at 10s
+        12 PartitionChange YRgw-0 leader 2 isr [2]
+        13 PartitionChange YRgw-1 isr [2]
+        14 PartitionChange 2slI-0 leader none isr [] elr [1] last-known [1]
+        15 BrokerRegistrationChange 1 epoch 3 fenced Some(true) shutdown false
+        heartbeat 1
+        16 BrokerRegistrationChange 1 epoch 3 fenced Some(false) shutdown false
+        17 PartitionChange 2slI-0 leader 1 isr [1] elr [] last-known []
+        => caught up true fenced false may end false
+    "#]]);
+}
+
+#[test]
+fn an_old_incarnation_is_told_that_its_epoch_is_stale() {
+    let mut harness = Harness::new();
+    let old = harness.join(1);
+    harness.wait(10);
+    harness.register(1, 2, None);
+    harness.text.clear();
+    harness.heartbeat(1, old, false);
+    harness.ask(Request::AllocateProducerIds { broker: BrokerId::new(1), broker_epoch: old });
+    harness.expect(&expect![[r#"
+        heartbeat 1
+        => STALE_BROKER_EPOCH: broker 1 spoke with epoch 3, its epoch is 6
+        => STALE_BROKER_EPOCH: broker 1 spoke with epoch 3, its epoch is 6
+    "#]]);
+    // And a record that speaks of it changes nothing.
+    let before = harness.ledger.image().clone();
+    let zombie =
+        crate::metadata::records::BrokerIncarnation { broker: BrokerId::new(1), broker_epoch: old };
+    harness.replay(vec![Record::UnfenceBroker(zombie), Record::UnregisterBroker(zombie)]);
+    assert_eq!(harness.ledger.image().broker(BrokerId::new(1)), before.broker(BrokerId::new(1)));
+}
+
+#[test]
+fn a_broker_that_leaves_in_good_order_gives_up_its_leaderships_first() {
+    let mut harness = Harness::new();
+    let epochs = [harness.join(1), harness.join(2)];
+    harness.create(vec![manual("t", &[(0, &[1, 2]), (1, &[2, 1])])], false);
+    harness.text.clear();
+    harness.heartbeat(1, epochs[0], true);
+    harness.note("broker 2 has not heard of it yet");
+    let behind = harness.ledger.image().end_offset;
+    harness.replay(vec![Record::NoOp]);
+    harness.ask(Request::BrokerHeartbeat(BrokerHeartbeatRequest {
+        broker: BrokerId::new(2),
+        broker_epoch: epochs[1],
+        metadata_end_offset: Offset::new(behind.value() - 3),
+        want_fence: false,
+        want_shutdown: false,
+        offline_log_dirs: vec![],
+    }));
+    harness.heartbeat(1, epochs[0], true);
+    harness.heartbeat(2, epochs[1], false);
+    harness.heartbeat(1, epochs[0], true);
+    harness.note("it cannot change its mind");
+    harness.heartbeat(1, epochs[0], false);
+    harness.expect(&expect![[r#"
+        heartbeat 1 wants to shut down
+        10 BrokerRegistrationChange 1 epoch 3 fenced None shutdown true
+        11 PartitionChange YRgw-0 leader 2 isr [2]
+        12 PartitionChange YRgw-1 isr [2]
+        => caught up true fenced false may end false
+        -- broker 2 has not heard of it yet
+        => caught up true fenced false may end false
+        heartbeat 1 wants to shut down
+        => caught up true fenced false may end false
+        heartbeat 2
+        => caught up true fenced false may end false
+        heartbeat 1 wants to shut down
+        14 BrokerRegistrationChange 1 epoch 3 fenced Some(true) shutdown false
+        => caught up true fenced true may end true
+        -- it cannot change its mind
+        heartbeat 1
+        => caught up true fenced true may end false
+    "#]]);
+}
+
+#[test]
+fn a_failed_directory_takes_its_partitions_and_no_others() {
+    let mut harness = Harness::new();
+    let other = Uuid::from_bytes([0xee; 16]);
+    let mut request = registration(1, 11, None);
+    request.log_dirs.push(other);
+    harness.ask(Request::RegisterBroker(request));
+    let epoch = harness.ledger.image().broker(BrokerId::new(1)).unwrap().broker_epoch;
+    harness.heartbeat(1, epoch, false);
+    harness.join(2);
+    harness
+        .create(vec![manual("t", &[(0, &[1, 2]), (1, &[1, 2])]), manual("u", &[(0, &[1])])], false);
+    // The broker told where it put them.
+    for (topic, index, directory) in [("t", 0, other), ("t", 1, directory(1)), ("u", 0, other)] {
+        let name = harness.name(topic, index);
+        let mut change =
+            crate::metadata::records::PartitionChange::new(name.topic_id, name.partition);
+        let replicas = &harness.ledger.image().partition(name).unwrap().replicas;
+        let directory_of =
+            |id: &BrokerId| if id.value() == 1 { directory } else { super::directory(2) };
+        change.directories = Some(replicas.iter().map(directory_of).collect());
+        harness.replay(vec![Record::PartitionChange(change)]);
+    }
+    harness.text.clear();
+    for _ in 0..2 {
+        harness.ask(Request::BrokerHeartbeat(BrokerHeartbeatRequest {
+            broker: BrokerId::new(1),
+            broker_epoch: epoch,
+            metadata_end_offset: harness.next_offset,
+            want_fence: false,
+            want_shutdown: false,
+            offline_log_dirs: vec![other],
+        }));
+    }
+    harness.expect(&expect![[r#"
+        15 PartitionChange YRgw-0 leader 2 isr [2]
+        16 PartitionChange 2slI-0 leader none isr [] last-known [1]
+        17 BrokerRegistrationChange 1 epoch 3 fenced None shutdown false directories 1
+        => caught up true fenced false may end false
+        => caught up true fenced false may end false
+    "#]]);
+}
+
+#[test]
+fn an_unregistered_broker_is_neither_in_sync_nor_eligible() {
+    let mut harness = Harness::new();
+    harness.join(1);
+    harness.join(2);
+    harness.create(vec![manual("t", &[(0, &[1, 2])]), manual("u", &[(0, &[2])])], false);
+    harness.min_isr("t", 2);
+    harness.heartbeat_shutdown(2);
+    harness.text.clear();
+    harness.ask(Request::UnregisterBroker(BrokerId::new(2)));
+    harness.ask(Request::UnregisterBroker(BrokerId::new(2)));
+    harness.expect(&expect![[r#"
+        15 PartitionChange YRgw-0 elr []
+        16 PartitionChange 2slI-0 elr []
+        17 UnregisterBroker(BrokerIncarnation { broker: BrokerId(2), broker_epoch: BrokerEpoch(5) })
+        => ok
+        => BROKER_ID_NOT_REGISTERED: broker 2 is not registered
+    "#]]);
+}
+
+#[test]
+fn who_stopped_uncleanly_is_eligible_no_longer_when_it_returns() {
+    let mut harness = Harness::new();
+    for broker in [1, 2] {
+        harness.join(broker);
+    }
+    harness.create(vec![manual("t", &[(0, &[1, 2])])], false);
+    harness.min_isr("t", 2);
+    harness.wait(5);
+    harness.heartbeat_all(&[1]);
+    harness.wait(5);
+    harness.text.clear();
+    harness.note("broker 2 lost its power, and was fenced: it is eligible until it says that it stopped uncleanly");
+    harness.register(2, 50, None);
+    harness.expect(&expect![[r#"
+        -- broker 2 lost its power, and was fenced: it is eligible until it says that it stopped uncleanly
+        register 2 incarnation 50
+        12 PartitionChange YRgw-0 elr []
+        13 RegisterBroker 2 epoch 13 fenced true
+        => epoch 13
+    "#]]);
+}
