@@ -520,12 +520,23 @@ impl LocalLog {
         let active = self.active_mut();
         assert_eq!(active.base_offset, segment, "a cut is in a segment that is there");
         active.size = position;
+        if position == 0 {
+            active.first_timestamp = None;
+        }
         let index = active.index.as_mut().expect("a segment that is cut has its indexes in memory");
         index.truncate_to(to);
         active.after_truncation();
         self.log_end_offset = to;
         self.log_start_offset = self.log_start_offset.min(to);
         gone
+    }
+
+    /// The active segment has a batch with this timestamp, which its indexes do not tell: a cut left it behind their last
+    /// entries.
+    pub fn note_timestamp(&mut self, max: TimestampOffset) {
+        if let Some(index) = &mut self.active_mut().index {
+            index.note_timestamp(max);
+        }
     }
 
     /// Moves the log's start up to `to`; returns the segments that hold nothing from there on: their files go.

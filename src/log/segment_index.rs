@@ -106,6 +106,11 @@ impl SegmentIndex {
         }
     }
 
+    /// A batch behind the last entry has this timestamp.
+    pub fn note_timestamp(&mut self, max: TimestampOffset) {
+        self.on_timestamp(Some(max.timestamp), max.offset);
+    }
+
     /// The entry for the segment's largest timestamp, which a roll and a clean stop append to `.timeindex`. `None` where it
     /// is there already.
     pub fn on_close(&mut self) -> Option<[u8; TIME_INDEX_ENTRY_BYTES]> {

@@ -1,19 +1,22 @@
 //! The machine against goldens: `testdata/*.txt`. Lines with `>` are events, what follows them is what the machine did.
 //! `UPDATE_EXPECT=1 cargo test` writes the answers anew; the reviewer reads the difference.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::*;
-use crate::log::validator::{ValidationRules, validate_produced};
-use crate::log::{IndexSizes, LogConfig, SegmentLimits};
+use crate::log::{EpochEndOffset, ValidatedBatch};
 use crate::protocol::compression::Compression;
-use crate::protocol::record_batch::{BatchBuilder, BatchProducer};
-use crate::types::{PartitionIndex, ProducerEpoch, Sequence, Uuid};
-
-struct Golden {
-    machine: Partition,
-    now: Now,
-}
+use crate::protocol::record_batch::{BatchBuilder, BatchProducer, RawBatch};
+use crate::replica::test_replica::{TestReplica, limits, node_config, produced};
+use crate::replica::{
+    Append, CutAt, FollowedBatches, FollowerFetch, FollowerFetched, IsrCommitted, IsrProposal,
+    Retention, TruncateTo, Truncation,
+};
+use crate::types::{Acks, BrokerEpoch, BrokerId, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
 /// The words of an event line: `name key=value …`.
 struct Words<'a>(Vec<&'a str>);
@@ -34,35 +37,59 @@ impl<'a> Words<'a> {
     fn waiter(&self) -> WaiterId {
         WaiterId(self.number("waiter").unwrap_or(0).try_into().unwrap())
     }
+
+    fn epoch(&self, key: &str) -> Option<LeaderEpoch> {
+        self.number(key).map(|epoch| LeaderEpoch::new(epoch.try_into().unwrap()))
+    }
+
+    fn version(&self) -> PartitionEpoch {
+        PartitionEpoch::new(self.number("version").unwrap_or(0).try_into().unwrap())
+    }
+
+    fn broker(&self, key: &str) -> Option<BrokerId> {
+        self.number(key).map(|id| BrokerId::new(id.try_into().unwrap()))
+    }
+
+    /// `key=1,2,3`.
+    fn brokers(&self, key: &str) -> Option<Vec<BrokerId>> {
+        let ids = self.text(key)?.split(',').filter(|id| !id.is_empty());
+        Some(ids.map(|id| BrokerId::new(id.parse().unwrap())).collect())
+    }
+
+    /// `brokers=1@10,2@20`: broker and epoch.
+    fn broker_epochs(&self) -> BTreeMap<BrokerId, BrokerEpoch> {
+        let pairs = self.text("brokers").unwrap_or("").split(',').filter(|pair| !pair.is_empty());
+        let pair = |pair: &str| {
+            let (id, epoch) = pair.split_once('@').unwrap();
+            (BrokerId::new(id.parse().unwrap()), BrokerEpoch::new(epoch.parse().unwrap()))
+        };
+        pairs.map(pair).collect()
+    }
 }
 
-/// `open` makes the machine: `flush=` messages, `segment=` bytes, `end=` and `durable=` offsets of an opened log.
+struct Golden {
+    replica: TestReplica,
+    proposal: Option<IsrProposal>,
+}
+
+/// `open` makes the machine: `node=`, `flush=` messages, `segment=` bytes, `end=` offset of an opened log, `min-isr=`, `lag-ms=`.
 fn open(words: &Words<'_>) -> Golden {
-    let limits = SegmentLimits {
-        segment_bytes: words.number("segment").unwrap_or(1_000).try_into().unwrap(),
-        segment_ms: 1_000_000,
-        index: IndexSizes { interval_bytes: 100, index_bytes_max: 1_000 },
-    };
     let end = Offset::new(words.number("end").unwrap_or(0));
-    let log = LocalLog::empty(limits, end, Timestamp::from_millis(0));
-    let config = PartitionConfig {
+    let segment_bytes = words.number("segment").unwrap_or(1_000).try_into().unwrap();
+    let replica = TestReplica::empty(config(words), segment_bytes, end);
+    Golden { replica, proposal: None }
+}
+
+fn config(words: &Words<'_>) -> PartitionConfig {
+    let millis = |key| words.number(key).map(|ms| Duration::from_millis(ms.try_into().unwrap()));
+    let usual = node_config(words.number("node").unwrap_or(1).try_into().unwrap());
+    PartitionConfig {
         flush_messages: words.number("flush").map(|flush| flush.try_into().unwrap()),
-        flush_interval: words
-            .number("flush-ms")
-            .map(|millis| Duration::from_millis(millis.try_into().unwrap())),
-        producer_expiration: Duration::from_secs(60),
-        log_dir: 0,
-    };
-    let opened = OpenedState {
-        log,
-        producers: ProducerState::new(end),
-        epochs: LeaderEpochCache::new(),
-        high_watermark: end,
-        durable_end_offset: end,
-    };
-    let id =
-        TopicIdPartition { topic_id: Uuid::from_bytes([0; 16]), partition: PartitionIndex::new(0) };
-    Golden { machine: Partition::new(id, config, opened), now: Now::default() }
+        flush_interval: millis("flush-ms"),
+        min_insync_replicas: words.number("min-isr").unwrap_or(1).try_into().unwrap(),
+        lag_time_max: millis("lag-ms").unwrap_or(usual.lag_time_max),
+        ..usual
+    }
 }
 
 /// A batch of `records=` records that has `bytes=` bytes in all; of a producer with `pid=` and `seq=`.
@@ -72,27 +99,100 @@ fn batch(words: &Words<'_>) -> ValidatedBatch {
         epoch: ProducerEpoch::new(words.number("epoch").unwrap_or(0).try_into().unwrap()),
         base_sequence: words.number("seq").map(|s| Sequence::new(s.try_into().unwrap())),
     });
-    let mut builder = BatchBuilder::new(Compression::NONE);
-    if let Some(producer) = producer {
-        builder.set_producer(producer);
-    }
-    let records = words.number("records").unwrap_or(1);
-    for _ in 0..records {
-        let value = vec![7; words.number("value").unwrap_or(10).try_into().unwrap()];
-        builder.append(Timestamp::from_millis(1), None, Some(&value), &[]);
-    }
-    let config = LogConfig::default();
-    validate_produced(&builder.build(), ValidationRules::new(&config, Timestamp::from_millis(1)))
-        .unwrap()
+    let records = words.number("records").unwrap_or(1).try_into().unwrap();
+    let value = vec![7; words.number("value").unwrap_or(10).try_into().unwrap()];
+    produced(records, &value, producer)
 }
 
-fn event(name: &str, words: &Words<'_>) -> Event {
+/// `batches=4:2,5:1` from `at=` on: two records of epoch 4, one of epoch 5.
+fn fetched_batches(words: &Words<'_>) -> Vec<RawBatch> {
+    let mut base_offset = words.offset("at");
+    let mut batches = Vec::new();
+    for pair in words.text("batches").unwrap_or("").split(',').filter(|pair| !pair.is_empty()) {
+        let (epoch, records) = pair.split_once(':').unwrap();
+        let mut builder = BatchBuilder::new(Compression::NONE);
+        for _ in 0..records.parse::<u32>().unwrap() {
+            builder.append(Timestamp::from_millis(1), None, Some(&[7; 10]), &[]);
+        }
+        let whole = RawBatch::parse(&builder.build()).unwrap();
+        let stamped = whole.stamp(base_offset, LeaderEpoch::new(epoch.parse().unwrap()));
+        let batch = RawBatch::parse(&Bytes::from(stamped.concat())).unwrap();
+        base_offset = batch.header.end_offset();
+        batches.push(batch);
+    }
+    batches
+}
+
+fn truncate_to(words: &Words<'_>) -> TruncateTo {
+    if let Some(epoch) = words.epoch("epoch") {
+        return TruncateTo::EpochEnd(EpochEndOffset { epoch, end_offset: words.offset("end") });
+    }
+    if words.text("start").is_some() {
+        return TruncateTo::FullyAndStartAt(words.offset("start"));
+    }
+    TruncateTo::Offset(words.offset("to"))
+}
+
+/// The event of a line, or what the machine says to it before there is one.
+fn event(name: &str, words: &Words<'_>, golden: &Golden) -> Result<Event, String> {
     let generation = words.number("generation").unwrap_or(0).try_into().unwrap();
-    match name {
-        "lead" => Event::BecomeLeader {
-            epoch: LeaderEpoch::new(words.number("epoch").unwrap().try_into().unwrap()),
-        },
+    let machine = &golden.replica.machine;
+    Ok(match name {
+        "lead" => {
+            let mut state = LeaderState::alone(machine.config.node, words.epoch("epoch").unwrap());
+            state.partition_epoch = words.version();
+            state.replicas = words.brokers("replicas").unwrap_or(state.replicas);
+            state.isr = words.brokers("isr").unwrap_or(state.isr);
+            state.broker_epochs = words.broker_epochs();
+            Event::BecomeLeader(state)
+        }
+        "follow" => Event::BecomeFollower(FollowerState {
+            leader: words.broker("leader"),
+            leader_epoch: words.epoch("epoch").unwrap(),
+            partition_epoch: words.version(),
+        }),
         "resign" => Event::Resign,
+        "fetch" => return follower_fetch(words, machine),
+        "brokers" => Event::BrokerEpochs(words.broker_epochs()),
+        "isr-answer" => {
+            let proposal = golden.proposal.clone().unwrap();
+            let answer = match words.brokers("isr") {
+                Some(isr) => Ok(IsrCommitted {
+                    leader_epoch: words.epoch("epoch").unwrap_or(proposal.leader_epoch),
+                    partition_epoch: words.version(),
+                    isr,
+                    is_recovering: false,
+                }),
+                None => {
+                    let named = |code: &&ErrorCode| Some(code.name()) == words.text("error");
+                    Err(*ErrorCode::ALL.iter().find(named).unwrap())
+                }
+            };
+            Event::IsrAnswered { proposal, answer }
+        }
+        "fetched" => {
+            let batches = fetched_batches(words);
+            let epoch = words.epoch("epoch").unwrap();
+            let from = machine.fetched_from(epoch, words.offset("at"));
+            let checked = from.and_then(|_| machine.check_follower_append(epoch, &batches));
+            checked.map_err(|error| format!("refused {error}"))?;
+            Event::AppendAsFollower(FollowedBatches {
+                batches,
+                leader_high_watermark: words.number("hw").map(Offset::new),
+                leader_log_start_offset: words.number("start").map(Offset::new),
+            })
+        }
+        "truncate" => {
+            let epoch = words.epoch("term").unwrap();
+            machine.check_follower(epoch).map_err(|error| format!("refused {error}"))?;
+            let truncation = golden.replica.truncation(truncate_to(words));
+            if let CutAt::Offset(to) = machine.cut_at(truncate_to(words)) {
+                let Truncation::At { to: end, .. } = &truncation else { unreachable!() };
+                assert!(*end <= to);
+            }
+            Event::Truncate(truncation)
+        }
+        "configure" => Event::Configure { config: config(words), limits: limits(1_000) },
         "append" => Event::Append(Append {
             waiter: words.waiter(),
             acks: match words.text("acks") {
@@ -115,6 +215,9 @@ fn event(name: &str, words: &Words<'_>) -> Event {
         "dir-failed" => Event::DirFailed,
         "flush" => Event::Flush,
         "watch" => Event::Watch { waiter: words.waiter(), seen_end_offset: words.offset("seen") },
+        "watch-end" => {
+            Event::WatchLogEnd { waiter: words.waiter(), seen_end_offset: words.offset("seen") }
+        }
         "forget" => Event::Forget { waiter: words.waiter() },
         "delete-records" => Event::MoveLogStart { to: words.offset("to") },
         "retain" => Event::Retain(Retention {
@@ -125,6 +228,32 @@ fn event(name: &str, words: &Words<'_>) -> Event {
         }),
         "tick" => Event::Tick,
         other => panic!("nobody knows the event {other}"),
+    })
+}
+
+/// `fetch replica=2 at=10 term=5 last=4 broker=20`.
+fn follower_fetch(words: &Words<'_>, machine: &Partition) -> Result<Event, String> {
+    let fetch = FollowerFetch {
+        replica: words.broker("replica").unwrap(),
+        broker_epoch: words.number("broker").map(BrokerEpoch::new),
+        current_leader_epoch: words.epoch("term"),
+        fetch_offset: words.offset("at"),
+        last_fetched_epoch: words.epoch("last"),
+        log_start_offset: Offset::ZERO,
+        max_bytes: 1_000,
+        first_batch_whole: true,
+        is_repeated: false,
+    };
+    match machine.check_follower_fetch(&fetch) {
+        Err(error) => Err(format!("refused {error}")),
+        Ok(Some(end)) => Err(format!("diverging: epoch {} ends at {}", end.epoch, end.end_offset)),
+        Ok(None) => Ok(Event::FollowerFetched(FollowerFetched {
+            replica: fetch.replica,
+            broker_epoch: fetch.broker_epoch,
+            current_leader_epoch: fetch.current_leader_epoch,
+            fetch_offset: fetch.fetch_offset,
+            log_start_offset: fetch.log_start_offset,
+        })),
     }
 }
 
@@ -156,6 +285,37 @@ fn describe(effect: &Effect) -> String {
             let segments: Vec<i64> = segments.iter().map(|offset| offset.value()).collect();
             format!("remove segments={segments:?} start={log_start_offset}")
         }
+        Effect::SaveEpochs { epochs, version } => {
+            let entries = epochs.entries().iter();
+            let entries: Vec<String> =
+                entries.map(|entry| format!("{}@{}", entry.epoch, entry.start_offset)).collect();
+            format!("save epochs [{}] version={version}", entries.join(" "))
+        }
+        Effect::Truncate {
+            segment, position, later, end_offset, lowers_recovery_point, ..
+        } => {
+            let later: Vec<i64> = later.iter().map(|offset| offset.value()).collect();
+            let lowers = if *lowers_recovery_point { ", recovery point first" } else { "" };
+            format!(
+                "truncate to {end_offset} segment={segment} position={position} remove={later:?}{lowers}"
+            )
+        }
+        Effect::Restart { segments, start_offset, .. } => {
+            let segments: Vec<i64> = segments.iter().map(|offset| offset.value()).collect();
+            format!("begin anew at {start_offset} remove={segments:?}")
+        }
+        Effect::ProposeIsr(proposal) => {
+            let epoch = |epoch: Option<BrokerEpoch>| {
+                epoch.map_or_else(|| "?".to_owned(), |epoch| epoch.to_string())
+            };
+            let isr = proposal.isr.iter().map(|(id, at)| format!("{id}@{}", epoch(*at)));
+            format!(
+                "propose ISR [{}] term={} version={}",
+                isr.collect::<Vec<_>>().join(" "),
+                proposal.leader_epoch,
+                proposal.partition_epoch
+            )
+        }
         Effect::FailDir => "take the directory offline".to_owned(),
         Effect::Answer { waiter, result: Ok(answer) } => {
             format!("answer {} {}..{}", waiter.0, answer.base_offset, answer.end_offset)
@@ -172,10 +332,28 @@ fn describe(effect: &Effect) -> String {
 }
 
 fn state(machine: &Partition) -> String {
-    let role = match machine.role {
-        Role::Unassigned => "unassigned".to_owned(),
-        Role::Leader { epoch, .. } => format!("leader({epoch})"),
-        Role::Offline => "offline".to_owned(),
+    let role = match &machine.state {
+        State::Unassigned => "unassigned".to_owned(),
+        State::Leader(leading) if leading.replicas.len() == 1 => {
+            format!("leader({})", leading.epoch)
+        }
+        State::Leader(leading) => {
+            let ids = |ids: Vec<BrokerId>| {
+                ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+            };
+            let (committed, maximal) = machine.in_sync_replicas().unwrap();
+            let pending = if leading.isr.is_committed() {
+                String::new()
+            } else {
+                format!("?{}", ids(maximal))
+            };
+            format!("leader({}) isr={}{pending}", leading.epoch, ids(committed))
+        }
+        State::Follower(following) => {
+            let leader = following.leader.map_or_else(|| "none".to_owned(), |id| id.to_string());
+            format!("follower({} of {leader})", following.epoch)
+        }
+        State::Offline => "offline".to_owned(),
     };
     format!(
         "{role} start={} high_watermark={} synced={} written={} assigned={} generation={}",
@@ -203,18 +381,24 @@ fn replay(text: &str) -> String {
             let golden = golden.as_mut().expect("`> open` is the first event");
             if name == "time" {
                 let millis = words.number("ms").unwrap();
-                golden.now.wall = Timestamp::from_millis(millis);
+                golden.replica.now.wall = Timestamp::from_millis(millis);
                 let nanos = u64::try_from(millis).unwrap() * 1_000_000;
-                golden.now.monotonic = Monotonic::from_nanos(nanos);
+                golden.replica.now.monotonic = Monotonic::from_nanos(nanos);
                 continue;
             }
-            let mut effects = Vec::new();
-            golden.machine.handle(golden.now, event(name, &words), &mut effects);
-            for effect in &effects {
-                writeln!(out, "  {}", describe(effect)).unwrap();
+            match event(name, &words, golden) {
+                Err(said) => writeln!(out, "  {said}").unwrap(),
+                Ok(event) => {
+                    for effect in &golden.replica.handle(event) {
+                        if let Effect::ProposeIsr(proposal) = effect {
+                            golden.proposal = Some(proposal.clone());
+                        }
+                        writeln!(out, "  {}", describe(effect)).unwrap();
+                    }
+                }
             }
         }
-        writeln!(out, "  = {}", state(&golden.as_ref().unwrap().machine)).unwrap();
+        writeln!(out, "  = {}", state(&golden.as_ref().unwrap().replica.machine)).unwrap();
     }
     out
 }

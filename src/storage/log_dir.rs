@@ -240,6 +240,23 @@ impl LogDir {
         self.jobs_changed.notify_one();
     }
 
+    /// Writes recovery points and log starts, and waits for it: before what they vouched for is written anew. Before the files,
+    /// the values must be what they are to say.
+    ///
+    /// # Errors
+    /// `Io`; `Offline`.
+    pub async fn write_checkpoints_now(self: &Arc<Self>) -> Result<(), StorageError> {
+        let (sender, done) = tokio::sync::oneshot::channel();
+        let this = self.clone();
+        self.submit(Box::pin(async move {
+            // The one who waits passes the error on; if it is gone, so is its log.
+            let _ = sender.send(this.write_checkpoints().await);
+            Ok(())
+        }));
+        let path = || self.path.clone();
+        done.await.unwrap_or_else(|_| Err(StorageError::Offline { path: path() }))
+    }
+
     /// Has the high watermarks written (`replica.high.watermark.checkpoint.interval.ms`).
     pub fn want_high_watermarks(&self) {
         self.lock().high_watermarks_due = true;

@@ -256,6 +256,30 @@ impl LogFiles {
         Ok((of(Suffix::Snapshot), of(Suffix::Log)))
     }
 
+    /// The offsets of the producer snapshots, rising.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn snapshots(&self) -> Result<Vec<Offset>, StorageError> {
+        Ok(self.list().await?.0)
+    }
+
+    /// Removes all segments and snapshots, and begins an empty segment at `start`, durably. From the last one on, so that a crash
+    /// between two steps leaves no hole.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn restart(&self, segments: &[Offset], start: Offset) -> Result<(), StorageError> {
+        for snapshot in self.snapshots().await? {
+            self.remove(snapshot, Suffix::Snapshot).await?;
+        }
+        for segment in segments.iter().rev() {
+            self.remove_segment(*segment).await?;
+        }
+        self.sync_dir().await?;
+        self.create_segment(start).await
+    }
+
     async fn remove_old_snapshots(&self) -> Result<(), StorageError> {
         let (snapshots, segments) = self.list().await?;
         let Some((_, older)) = snapshots.split_last() else { return Ok(()) };

@@ -15,6 +15,7 @@ mod log_manager;
 mod reader;
 mod recovery;
 mod meta_properties;
+mod truncation;
 mod unified_log;
 
 #[cfg(test)]
@@ -32,4 +33,5 @@ pub use log_manager::{LogManager, LogManagerOptions, OpenedPartition};
 pub use meta_properties::{META_PROPERTIES, MetaProperties};
 pub use reader::{BatchesRead, ReadError, SegmentRead, read_batches};
 pub use recovery::{OpenOptions, OpenedLog, load_index, open_log};
+pub use truncation::{CutPoint, find_cut, producers_at};
 pub use unified_log::{AppendInfo, OpenLog, UnifiedLog};

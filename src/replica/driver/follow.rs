@@ -1,16 +1,22 @@
 //! What a leader does for its followers, and what a follower does with what it fetched.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{FetchWatch, PartitionHandle, Watching};
-use crate::replica::{
-    FetchState, FollowerAppend, FollowerFetch, FollowerRead, FollowerState, IsrAnswer, IsrProposal,
-    TruncateTo,
+use super::{
+    FetchWatch, Inner, PartitionHandle, ReadAnswer, ReadRequest, ReadUpTo, TruncateFiles, Watching,
 };
+use crate::log::{Lookup, ReplicatedError, validate_replicated};
+use crate::replica::{
+    CutAt, Event, FetchState, FollowedBatches, FollowerAppend, FollowerFetch, FollowerFetched,
+    FollowerRead, FollowerState, IsrAnswer, IsrProposal, TruncateTo, Truncation,
+};
+use crate::storage::{StorageError, find_cut, producers_at};
 use crate::types::{BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, Offset, TopicIdPartition};
 
-use std::collections::BTreeMap;
+/// A cut is prepared again at most this often, when the log changed meanwhile.
+const ATTEMPTS_MAX: usize = 8;
 
 /// Who hears of the ISR changes that leaders want (the sender of AlterPartition).
 ///
@@ -32,8 +38,7 @@ impl IsrChanges {
         Self::new(|_, _| {})
     }
 
-    /// Tells it.
-    pub fn tell(&self, partition: TopicIdPartition, proposal: IsrProposal) {
+    pub(super) fn tell(&self, partition: TopicIdPartition, proposal: IsrProposal) {
         (self.0)(partition, proposal);
     }
 }
@@ -46,8 +51,10 @@ impl fmt::Debug for IsrChanges {
 
 impl PartitionHandle {
     /// Follows. Whatever was led or followed before ends: who waits is told so. A term or version older than known is ignored.
-    pub fn become_follower(self: &Arc<Self>, _state: FollowerState) {
-        self.resign();
+    ///
+    /// Neither truncates nor fetches: whoever owns the fetching begins with [`PartitionHandle::ready_to_fetch`].
+    pub fn become_follower(self: &Arc<Self>, state: FollowerState) {
+        self.handle(Event::BecomeFollower(state));
     }
 
     /// Takes note of a follower's progress, which may move the high watermark and propose to take the follower into the ISR,
@@ -60,15 +67,69 @@ impl PartitionHandle {
     /// Kafka: `Partition.fetchRecords`, `updateFollowerFetchState`.
     pub async fn fetch_as_follower(
         self: &Arc<Self>,
-        _fetch: FollowerFetch,
+        fetch: FollowerFetch,
     ) -> Result<FollowerRead, ErrorCode> {
-        Err(ErrorCode::NotLeaderOrFollower)
+        if let Some(diverging) = self.note_fetch(&fetch)? {
+            return Ok(diverging);
+        }
+        let request = ReadRequest {
+            offset: fetch.fetch_offset,
+            max_bytes: fetch.max_bytes,
+            first_batch_whole: fetch.first_batch_whole,
+            up_to: ReadUpTo::LogEnd,
+            leader_epoch: fetch.current_leader_epoch,
+        };
+        let (answer, _) = self.read_unobserved(request).await?;
+        let ReadAnswer { records, high_watermark, log_start_offset, log_end_offset, .. } = answer;
+        Ok(FollowerRead {
+            records,
+            high_watermark,
+            log_start_offset,
+            log_end_offset,
+            diverging: None,
+        })
     }
 
-    /// Has `watch` told when the log is longer than the follower has seen.
+    /// Takes note of a follower's progress; the answer, where its log went another way.
+    fn note_fetch(
+        self: &Arc<Self>,
+        fetch: &FollowerFetch,
+    ) -> Result<Option<FollowerRead>, ErrorCode> {
+        let inner = self.lock();
+        let diverging = inner.machine.check_follower_fetch(fetch)?;
+        if diverging.is_some() {
+            let ReadAnswer { records, high_watermark, log_start_offset, log_end_offset, .. } =
+                inner.empty_answer();
+            return Ok(Some(FollowerRead {
+                records,
+                high_watermark,
+                log_start_offset,
+                log_end_offset,
+                diverging,
+            }));
+        }
+        if !fetch.is_repeated {
+            let fetched = FollowerFetched {
+                replica: fetch.replica,
+                broker_epoch: fetch.broker_epoch,
+                current_leader_epoch: fetch.current_leader_epoch,
+                fetch_offset: fetch.fetch_offset,
+                log_start_offset: fetch.log_start_offset,
+            };
+            self.run(inner, self.env.clock.now(), Some(Event::FollowerFetched(fetched)));
+        }
+        Ok(None)
+    }
+
+    /// Has `watch` told when the log is longer than the follower has seen: than [`FollowerRead::log_end_offset`] said.
     #[must_use]
     pub fn watch_log_end(self: &Arc<Self>, seen: Offset, watch: &Arc<FetchWatch>) -> Watching {
-        self.watch(seen, watch)
+        let mut inner = self.lock();
+        let waiter = inner.next_waiter();
+        inner.watches.insert(waiter, watch.clone());
+        let event = Event::WatchLogEnd { waiter, seen_end_offset: seen };
+        self.run(inner, self.env.clock.now(), Some(event));
+        Watching { handle: self.clone(), waiter }
     }
 
     /// From where on this replica fetches from its leader.
@@ -77,7 +138,7 @@ impl PartitionHandle {
     /// KAFKA_STORAGE_ERROR; NOT_LEADER_OR_FOLLOWER where it does not follow; REPLICA_NOT_AVAILABLE while the end of its log is not
     /// written (or durable, where nothing less counts): ask again, or wait for [`PartitionHandle::ready_to_fetch`].
     pub fn fetch_state(&self) -> Result<FetchState, ErrorCode> {
-        Err(ErrorCode::NotLeaderOrFollower)
+        self.lock().machine.fetch_state()
     }
 
     /// [`PartitionHandle::fetch_state`], as soon as the end of the log is written.
@@ -85,7 +146,11 @@ impl PartitionHandle {
     /// # Errors
     /// KAFKA_STORAGE_ERROR; NOT_LEADER_OR_FOLLOWER where it does not follow.
     pub async fn ready_to_fetch(&self) -> Result<FetchState, ErrorCode> {
-        self.fetch_state()
+        let ready = self.until(|inner| match inner.machine.fetch_state() {
+            Err(ErrorCode::ReplicaNotAvailable) => None,
+            state => Some(state),
+        });
+        ready.await.map_err(storage_error)?
     }
 
     /// Appends what was fetched from the leader, and learns its high watermark and log start. Returns the end of the log when
@@ -96,12 +161,53 @@ impl PartitionHandle {
     /// log, or another fetch offset than its end; so too. FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH, NOT_LEADER_OR_FOLLOWER: the role
     /// changed since it was asked for. KAFKA_STORAGE_ERROR: no space, or the directory is offline.
     ///
-    /// Kafka: `ReplicaFetcherThread.processPartitionData`.
+    /// Kafka: `ReplicaFetcherThread.processPartitionData`, `Partition.appendRecordsToFollowerOrFutureReplica`.
     pub async fn append_as_follower(
         self: &Arc<Self>,
-        _append: FollowerAppend,
+        append: FollowerAppend,
     ) -> Result<Offset, ErrorCode> {
-        Err(ErrorCode::NotLeaderOrFollower)
+        let FollowerAppend { leader_epoch, fetch_offset, records, .. } = append;
+        let from = self.lock().machine.fetched_from(leader_epoch, fetch_offset)?;
+        let batches = validate_replicated(&records, from).map_err(|error| match error {
+            ReplicatedError::Batch(_) => ErrorCode::CorruptMessage,
+            ReplicatedError::OffsetBack { .. } => ErrorCode::InvalidRecord,
+        })?;
+        let first = batches.first().map(|batch| batch.header);
+        if let Some(first) = first.filter(|first| first.base_offset < fetch_offset) {
+            if first.end_offset() <= fetch_offset {
+                return Err(ErrorCode::InvalidRecord);
+            }
+            crate::mark!("a leader's log starts within a batch");
+            self.truncate(leader_epoch, TruncateTo::FullyAndStartAt(first.base_offset)).await?;
+        }
+        let end_offset = {
+            let inner = self.lock();
+            inner.machine.check_follower_append(leader_epoch, &batches)?;
+            let end_offset = batches
+                .last()
+                .map_or(inner.machine.log().log_end_offset(), |last| last.header.end_offset());
+            let fetched = FollowedBatches {
+                batches,
+                leader_high_watermark: append.leader_high_watermark,
+                leader_log_start_offset: append.leader_log_start_offset,
+            };
+            self.run(inner, self.env.clock.now(), Some(Event::AppendAsFollower(fetched)));
+            end_offset
+        };
+        self.until_claimed(end_offset).await
+    }
+
+    /// Waits until this replica may claim its log up to `end_offset`.
+    async fn until_claimed(&self, end_offset: Offset) -> Result<Offset, ErrorCode> {
+        let claimed = self.until(|inner| {
+            let machine = &inner.machine;
+            // There was no space, or another role cut it.
+            if machine.log().log_end_offset() < end_offset {
+                return Some(Err(ErrorCode::KafkaStorageError));
+            }
+            (machine.replica_end_offset() >= end_offset).then_some(Ok(end_offset))
+        });
+        claimed.await.map_err(storage_error)?
     }
 
     /// Cuts a follower's log; returns its end when the cut is durable.
@@ -112,23 +218,165 @@ impl PartitionHandle {
     /// Kafka: `AbstractFetcherThread.getOffsetTruncationState`, `Partition.truncateTo`, `truncateFullyAndStartAt`.
     pub async fn truncate(
         self: &Arc<Self>,
-        _leader_epoch: LeaderEpoch,
-        _to: TruncateTo,
+        leader_epoch: LeaderEpoch,
+        to: TruncateTo,
     ) -> Result<Offset, ErrorCode> {
-        Err(ErrorCode::NotLeaderOrFollower)
+        for _ in 0..ATTEMPTS_MAX {
+            self.until_settled().await.map_err(storage_error)?;
+            let cut = {
+                let inner = self.lock();
+                inner.machine.check_follower(leader_epoch)?;
+                Cut::new(&inner, inner.machine.cut_at(to))
+            };
+            let truncation = self.prepare_cut(&cut).await.map_err(|error| self.failed(&error))?;
+            if let Some(truncation) = truncation
+                && self.cut(leader_epoch, to, &cut, truncation)?
+            {
+                return self.until_truncated().await;
+            }
+        }
+        // Something is under way all the time: the fetcher may try again.
+        Err(ErrorCode::ReplicaNotAvailable)
+    }
+
+    /// Cuts the log, unless it is another one meanwhile: `false`.
+    fn cut(
+        self: &Arc<Self>,
+        leader_epoch: LeaderEpoch,
+        to: TruncateTo,
+        cut: &Cut,
+        truncation: Truncation,
+    ) -> Result<bool, ErrorCode> {
+        let inner = self.lock();
+        inner.machine.check_follower(leader_epoch)?;
+        let is_same = Cut::new(&inner, inner.machine.cut_at(to)) == *cut && inner.is_settled();
+        if is_same {
+            self.run(inner, self.env.clock.now(), Some(Event::Truncate(truncation)));
+        }
+        Ok(is_same)
+    }
+
+    async fn until_truncated(&self) -> Result<Offset, ErrorCode> {
+        let (truncations, epochs) = {
+            let inner = self.lock();
+            (inner.machine.truncations(), inner.machine.epochs_version())
+        };
+        let done = self.until(|inner| {
+            let is_done = inner.truncations >= truncations && inner.epochs_version >= epochs;
+            is_done.then(|| inner.machine.log().log_end_offset())
+        });
+        done.await.map_err(storage_error)
+    }
+
+    /// Reads what the machine must know to cut its log. `None`: the log is another one meanwhile.
+    async fn prepare_cut(&self, cut: &Cut) -> Result<Option<Truncation>, StorageError> {
+        let to = match cut.at {
+            CutAt::Nowhere => return Ok(Some(Truncation::EpochsOnly)),
+            CutAt::Everything(start) => return Ok(Some(Truncation::FullyAndStartAt(start))),
+            CutAt::Offset(to) => to,
+        };
+        // Looked up is the record before: an index entry for `to` itself may point at a batch that reaches beyond.
+        let before = Offset::from_wire(to.value() - 1).unwrap_or(Offset::ZERO);
+        let lookup = self.lock().machine.lookup(before);
+        let (segment, size, position) = match lookup {
+            Lookup::At { segment, position, size, .. } => (segment, size, position),
+            Lookup::NeedsIndex { .. } => {
+                self.load_indexes().await?;
+                return Ok(None);
+            }
+        };
+        let point = find_cut(&self.files, segment, size, position, to).await?;
+        let end_offset = point.end_offset.unwrap_or(segment).max(cut.log_start_offset);
+        let producers = producers_at(&self.files, &cut.segments, end_offset).await?;
+        Ok(Some(Truncation::At {
+            to: end_offset,
+            segment,
+            position: point.position,
+            max_timestamp: point.max_timestamp,
+            producers,
+        }))
+    }
+
+    /// Performs a cut. In this order: first nothing may be left that vouches for what goes, since what is written next will
+    /// stand in its place.
+    pub(super) async fn truncate_files(&self, cut: &TruncateFiles) -> Result<(), StorageError> {
+        if cut.lowers_recovery_point {
+            self.dir.write_checkpoints_now().await?;
+        }
+        self.files.remove_snapshots_above(cut.end_offset).await?;
+        self.files.cut(cut.segment, cut.position, &cut.later).await?;
+        self.files.sync(&[cut.segment]).await
+    }
+
+    pub(super) async fn restart_files(
+        &self,
+        segments: &[Offset],
+        start_offset: Offset,
+    ) -> Result<(), StorageError> {
+        self.files.restart(segments, start_offset).await?;
+        self.dir.write_checkpoints_now().await
+    }
+
+    pub(super) fn truncated(&self, number: u64, done: Result<(), StorageError>) -> Option<Event> {
+        self.lock().truncations = number;
+        done.err().map(|error| self.failed_for_good(error))
     }
 
     /// The controller answered a proposal; ignored where it is no longer the one that is pending.
     ///
     /// Kafka: `Partition.handleAlterPartitionUpdate`, `handleAlterPartitionError`.
-    pub fn isr_answered(self: &Arc<Self>, _proposal: &IsrProposal, _answer: IsrAnswer) {}
+    pub fn isr_answered(self: &Arc<Self>, proposal: &IsrProposal, answer: IsrAnswer) {
+        self.handle(Event::IsrAnswered { proposal: proposal.clone(), answer });
+    }
 
     /// The incarnations of the brokers that may join the ISR changed: registered, neither fenced nor in controlled shutdown.
-    pub fn broker_epochs_changed(self: &Arc<Self>, _epochs: &BTreeMap<BrokerId, BrokerEpoch>) {}
+    pub fn broker_epochs_changed(self: &Arc<Self>, epochs: &BTreeMap<BrokerId, BrokerEpoch>) {
+        self.handle(Event::BrokerEpochs(epochs.clone()));
+    }
 
-    /// The in-sync replicas of a leader: what is committed, and with what is proposed to be added.
+    /// The in-sync replicas of a leader, rising: those committed, and those with what is proposed to be added.
     #[must_use]
     pub fn in_sync_replicas(&self) -> Option<(Vec<BrokerId>, Vec<BrokerId>)> {
-        None
+        self.lock().machine.in_sync_replicas()
     }
+
+    /// The smallest log start among the replicas that are alive, as far as a leader knows: what a DeleteRecords request waits
+    /// for.
+    #[must_use]
+    pub fn low_watermark(&self) -> Offset {
+        self.lock().machine.low_watermark()
+    }
+
+    fn failed(&self, error: &StorageError) -> ErrorCode {
+        tracing::warn!(partition = %self.partition, %error, "a log cannot be read to be cut");
+        ErrorCode::KafkaStorageError
+    }
+}
+
+/// Where a log is to be cut, and what it is: as long as this does not change, what was read before the cut holds.
+#[derive(Debug, PartialEq, Eq)]
+struct Cut {
+    at: CutAt,
+    generation: u64,
+    log_start_offset: Offset,
+    log_end_offset: Offset,
+    /// With their sizes, rising.
+    segments: Vec<(Offset, u64)>,
+}
+
+impl Cut {
+    fn new(inner: &Inner, at: CutAt) -> Self {
+        let log = inner.machine.log();
+        Self {
+            at,
+            generation: inner.machine.generation(),
+            log_start_offset: log.log_start_offset(),
+            log_end_offset: log.log_end_offset(),
+            segments: log.segments().iter().map(|one| (one.base_offset, one.size)).collect(),
+        }
+    }
+}
+
+fn storage_error(_: StorageError) -> ErrorCode {
+    ErrorCode::KafkaStorageError
 }

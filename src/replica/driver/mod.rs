@@ -20,10 +20,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    AppendAnswer, Checkpoint, Effect, Event, LeaderState, OpenedState, Partition, PartitionConfig,
-    Retention, Role, WaiterId,
+    AppendAnswer, Checkpoint, Effect, Event, IsrProposal, LeaderState, OpenedState, Partition,
+    PartitionConfig, Retention, Role, WaiterId,
 };
-use crate::log::{EpochEndOffset, IndexSizes, LogConfig, SegmentLimits};
+use crate::log::{EpochEndOffset, IndexSizes, LeaderEpochCache, LogConfig, SegmentLimits};
 use crate::runtime::{BoxFuture, Env, File, Io, SyncDone};
 use crate::storage::{
     LogDir, LogFiles, LogProgress, OfflineListener, OpenedPartition, StorageError, Suffix,
@@ -100,6 +100,10 @@ struct Inner {
     watches: BTreeMap<WaiterId, Arc<FetchWatch>>,
     tail: TailCache,
     cursors: ReadCursors,
+    /// The last [`Effect::SaveEpochs`] that was tried.
+    epochs_version: u64,
+    /// The last [`Effect::Truncate`] or [`Effect::Restart`] that is done.
+    truncations: u64,
     /// Who looks again after each event.
     waiting_for_condition: Vec<Waker>,
     after: After,
@@ -132,11 +136,31 @@ enum Work {
         segments: Vec<Offset>,
         log_start_offset: Offset,
     },
+    SaveEpochs {
+        epochs: LeaderEpochCache,
+        version: u64,
+    },
+    Truncate(TruncateFiles),
+    Restart {
+        segments: Vec<Offset>,
+        start_offset: Offset,
+        number: u64,
+    },
     Sync {
         segments: Vec<Offset>,
         end_offset: Offset,
         generation: u64,
     },
+}
+
+/// A cut of the log's files that must be durable before anything is appended.
+struct TruncateFiles {
+    segment: Offset,
+    position: u64,
+    later: Vec<Offset>,
+    end_offset: Offset,
+    lowers_recovery_point: bool,
+    number: u64,
 }
 
 /// What is done as soon as the lock is free: waking may run others' code.
@@ -145,6 +169,7 @@ struct After {
     wakers: Vec<Waker>,
     readable: Vec<(Arc<FetchWatch>, u64)>,
     checkpoint: Option<Checkpoint>,
+    proposals: Vec<IsrProposal>,
     dir_failed: bool,
 }
 
@@ -207,6 +232,8 @@ impl PartitionHandle {
                 watches: BTreeMap::new(),
                 tail,
                 cursors: ReadCursors::default(),
+                epochs_version: 0,
+                truncations: 0,
                 waiting_for_condition: Vec::new(),
                 after: After::default(),
             }),
@@ -247,11 +274,12 @@ impl PartitionHandle {
     }
 
     /// Uses another configuration from now on.
-    pub fn set_log_config(&self, config: Arc<LogConfig>) {
+    pub fn set_log_config(self: &Arc<Self>, log_config: Arc<LogConfig>) {
         let mut inner = self.lock();
-        let values = partition_config(&config, &self.options, &self.dir);
-        inner.machine.set_config(values, segment_limits(&config));
-        inner.config = config;
+        let config = partition_config(&log_config, &self.options, &self.dir);
+        let limits = segment_limits(&log_config);
+        inner.config = log_config;
+        self.run(inner, self.env.clock.now(), Some(Event::Configure { config, limits }));
     }
 
     /// Everything below is committed.
@@ -309,40 +337,31 @@ impl PartitionHandle {
         Ok(inner.machine.end_offset_for(epoch))
     }
 
-    /// Leads, or learns of a new version of its term. A term or version older than known is ignored. The epoch and where it begins are durable before anything is appended in it.
+    /// Leads, or learns of a new version of its term. A term or version older than known is ignored.
+    ///
+    /// The epoch and where it begins are durable when it returns, and before anything is written in it. Only where the disk has no
+    /// space they are not yet: then nothing can be written.
     ///
     /// # Errors
-    /// `Io`: the directory is offline.
+    /// `Offline`.
     pub async fn become_leader(self: &Arc<Self>, state: LeaderState) -> Result<(), StorageError> {
-        let epoch = state.leader_epoch;
-        let mut epochs = {
-            let inner = self.lock();
-            let mut epochs = inner.machine.epochs().clone();
-            let news = epochs.assign(epoch, inner.machine.log().log_end_offset());
-            news.then_some(epochs)
-        };
-        if let Some(epochs) = epochs.take()
-            && let Err(error) =
-                write_leader_epochs(self.files.disk(), self.files.dir(), &epochs).await
-        {
-            self.dir.fail(&error);
-            return Err(error);
-        }
-        self.handle(Event::BecomeLeader { epoch });
-        Ok(())
+        self.handle(Event::BecomeLeader(state));
+        let version = self.lock().machine.epochs_version();
+        self.until(|inner| (inner.epochs_version >= version).then_some(())).await
     }
 
-    /// Leads no longer: who waits is told so.
+    /// Neither leads nor follows any longer: who waits is told so.
     pub fn resign(self: &Arc<Self>) {
         self.handle(Event::Resign);
     }
 
-    /// Does what time asks for: syncs by age, forgets idle producers.
+    /// Does what time asks for: syncs by age, forgets idle producers, looks for followers that fell behind.
     pub fn tick(self: &Arc<Self>) {
         self.handle(Event::Tick);
     }
 
-    /// When [`PartitionHandle::tick`] is wanted next for a sync by age (`flush.ms`).
+    /// When [`PartitionHandle::tick`] is wanted next: for a sync by age (`flush.ms`), or for followers that may have fallen
+    /// behind (every half of `replica.lag.time.max.ms`).
     #[must_use]
     pub fn deadline(&self) -> Option<Monotonic> {
         self.lock().machine.deadline()
@@ -355,7 +374,8 @@ impl PartitionHandle {
     pub async fn flush(self: &Arc<Self>) -> Result<(), StorageError> {
         let end_offset = self.lock().machine.log().log_end_offset();
         self.handle(Event::Flush);
-        self.until(|inner| inner.machine.synced_end_offset() >= end_offset).await
+        let is_durable = |inner: &Inner| inner.machine.synced_end_offset() >= end_offset;
+        self.until(|inner| is_durable(inner).then_some(())).await
     }
 
     /// Removes what is older or more than the topic's configuration keeps (`retention.ms`, `retention.bytes`).
@@ -407,7 +427,7 @@ impl PartitionHandle {
     pub async fn close(self: &Arc<Self>) -> Result<(), StorageError> {
         self.handle(Event::Resign);
         self.flush().await?;
-        self.until(Inner::is_settled).await?;
+        self.until_settled().await?;
         let checkpoint = self.lock().machine.closing_checkpoint();
         let Checkpoint { end_offset, snapshot, indexes } = checkpoint;
         if let Err(error) = self.files.save_checkpoint(end_offset, &indexes, snapshot).await {
@@ -419,16 +439,24 @@ impl PartitionHandle {
         Ok(())
     }
 
-    /// Waits until the condition holds; it is asked again after each event.
-    async fn until(&self, condition: impl Fn(&Inner) -> bool) -> Result<(), StorageError> {
+    /// Waits until nothing is under way for the log.
+    async fn until_settled(&self) -> Result<(), StorageError> {
+        self.until(|inner| inner.is_settled().then_some(())).await
+    }
+
+    /// Waits until there is an answer; it is asked again after each event and each piece of work.
+    ///
+    /// # Errors
+    /// `Offline`.
+    async fn until<T>(&self, answer: impl Fn(&Inner) -> Option<T>) -> Result<T, StorageError> {
         std::future::poll_fn(|cx| {
             let mut inner = self.lock();
             if inner.machine.role() == Role::Offline {
                 let path = self.dir.path().to_owned();
                 return Poll::Ready(Err(StorageError::Offline { path }));
             }
-            if condition(&inner) {
-                return Poll::Ready(Ok(()));
+            if let Some(answer) = answer(&inner) {
+                return Poll::Ready(Ok(answer));
             }
             inner.waiting_for_condition.push(cx.waker().clone());
             Poll::Pending
@@ -440,7 +468,7 @@ impl PartitionHandle {
     pub async fn stop_for_deletion(self: &Arc<Self>) {
         self.handle(Event::Resign);
         // Offline is as good: nothing is written then either.
-        let _ = self.until(Inner::is_settled).await;
+        let _ = self.until_settled().await;
     }
 
     /// Reads the indexes of closed segments that were not read yet.
@@ -526,8 +554,7 @@ impl PartitionHandle {
                     end_offset,
                     generation,
                 } => {
-                    inner.tail.push(base_offset, end_offset, slices.clone());
-                    let slices = slices.to_vec();
+                    let slices = inner.remember(base_offset, end_offset, slices);
                     inner.queue.push_back(Work::Write {
                         segment,
                         position,
@@ -536,6 +563,28 @@ impl PartitionHandle {
                         generation,
                     });
                 }
+                Effect::SaveEpochs { epochs, version } => {
+                    inner.queue.push_back(Work::SaveEpochs { epochs, version });
+                }
+                Effect::Truncate {
+                    segment,
+                    position,
+                    later,
+                    end_offset,
+                    lowers_recovery_point,
+                    number,
+                } => inner.queue.push_back(Work::Truncate(TruncateFiles {
+                    segment,
+                    position,
+                    later,
+                    end_offset,
+                    lowers_recovery_point,
+                    number,
+                })),
+                Effect::Restart { segments, start_offset, number } => {
+                    inner.queue.push_back(Work::Restart { segments, start_offset, number });
+                }
+                Effect::ProposeIsr(proposal) => inner.after.proposals.push(proposal),
                 Effect::Roll { segment } => inner.queue.push_back(Work::Roll { segment }),
                 Effect::Cut { segment, position, later } => {
                     inner.tail.truncate(inner.machine.log().log_end_offset());
@@ -559,6 +608,9 @@ impl PartitionHandle {
             }
         }
         inner.effects = effects;
+        if !matches!(inner.machine.role(), Role::Leader { .. }) {
+            inner.tail.clear();
+        }
         let machine = &inner.machine;
         self.progress.store(
             machine.log().log_start_offset(),
@@ -569,7 +621,10 @@ impl PartitionHandle {
 
     /// Performs what waits for the lock to be free.
     fn perform_after(self: &Arc<Self>, after: After) {
-        let After { wakers, readable, checkpoint, dir_failed } = after;
+        let After { wakers, readable, checkpoint, proposals, dir_failed } = after;
+        for proposal in proposals {
+            self.options.isr_changes.tell(self.id, proposal);
+        }
         wakers.into_iter().for_each(Waker::wake);
         for (watch, bytes) in readable {
             watch.add(bytes);
@@ -656,6 +711,24 @@ impl PartitionHandle {
                     failed.map(|error| this.failed_for_good(error))
                 }))
             }
+            Work::SaveEpochs { epochs, version } => {
+                let this = self.clone();
+                start_future(Box::pin(async move { this.save_epochs(epochs, version).await }))
+            }
+            Work::Truncate(cut) => {
+                let this = self.clone();
+                start_future(Box::pin(async move {
+                    let done = this.truncate_files(&cut).await;
+                    this.truncated(cut.number, done)
+                }))
+            }
+            Work::Restart { segments, start_offset, number } => {
+                let this = self.clone();
+                start_future(Box::pin(async move {
+                    let done = this.restart_files(&segments, start_offset).await;
+                    this.truncated(number, done)
+                }))
+            }
             Work::Remove { segments, log_start_offset } => {
                 let this = self.clone();
                 start_future(Box::pin(async move {
@@ -699,6 +772,13 @@ impl PartitionHandle {
         }
         self.dir.want_checkpoints();
         Ok(())
+    }
+
+    /// Saves the leader epochs. For want of space they are saved before the next write.
+    async fn save_epochs(&self, epochs: LeaderEpochCache, version: u64) -> Option<Event> {
+        let saved = write_leader_epochs(self.files.disk(), self.files.dir(), &epochs).await;
+        self.lock().epochs_version = version;
+        saved.err().map(|error| self.write_failed(error))
     }
 
     fn append_error(&self, segment: Offset, error: std::io::Error) -> StorageError {
@@ -769,14 +849,35 @@ impl Inner {
         }
     }
 
+    /// Keeps what is appended in memory for readers, where it came alone: what a follower fetched would keep the answer to a
+    /// whole fetch in memory, and nobody reads it here. The slices to write.
+    fn remember(&mut self, base: Offset, end: Offset, slices: [Bytes; 2]) -> Vec<Bytes> {
+        if matches!(self.machine.role(), Role::Leader { .. }) {
+            self.tail.push(base, end, slices.clone());
+        }
+        slices.into_iter().filter(|slice| !slice.is_empty()).collect()
+    }
+
     fn is_settled(&self) -> bool {
         self.machine.is_settled() && self.queue.is_empty() && !self.draining
     }
 
-    /// A write failed: what was queued behind it is void, but for removals. Whether a sync was among it.
+    /// A write failed: what was queued behind it is void, but for removals and cuts. Whether a sync was among it.
     fn drop_queued(&mut self) -> bool {
-        let sync = self.queue.iter().any(|work| matches!(work, Work::Sync { .. }));
-        self.queue.retain(|work| matches!(work, Work::Remove { .. }));
+        let (mut sync, mut epochs_version) = (false, self.epochs_version);
+        self.queue.retain(|work| match work {
+            Work::Write { .. } | Work::Roll { .. } | Work::Cut { .. } => false,
+            Work::Remove { .. } | Work::Truncate(_) | Work::Restart { .. } => true,
+            Work::Sync { .. } => {
+                sync = true;
+                false
+            }
+            Work::SaveEpochs { version, .. } => {
+                epochs_version = *version;
+                false
+            }
+        });
+        self.epochs_version = epochs_version;
         sync
     }
 
@@ -819,6 +920,9 @@ fn partition_config(config: &LogConfig, options: &ReplicaOptions, dir: &LogDir) 
         flush_interval: config.flush_interval,
         producer_expiration: options.producer_expiration,
         log_dir: dir.index(),
+        node: options.node,
+        min_insync_replicas: config.min_insync_replicas,
+        lag_time_max: options.lag_time_max,
     }
 }
 

@@ -109,7 +109,7 @@ impl PartitionHandle {
         result.map(|(answer, _)| answer)
     }
 
-    async fn read_unobserved(
+    pub(super) async fn read_unobserved(
         &self,
         request: ReadRequest,
     ) -> Result<(ReadAnswer, Option<Offset>), ErrorCode> {
@@ -208,14 +208,25 @@ impl PartitionHandle {
     /// Finds an offset for ListOffsets; `None` where no record fits.
     ///
     /// # Errors
-    /// As [`PartitionHandle::read`].
+    /// As [`PartitionHandle::read`]; OFFSET_NOT_AVAILABLE while a new leader does not know what is committed.
     pub async fn offset_for(
         &self,
         spec: OffsetSpec,
         leader_epoch: Option<LeaderEpoch>,
     ) -> Result<Option<TimestampedOffset>, ErrorCode> {
         self.check_leader(leader_epoch)?;
+        // Below the start of the term there may be more that is committed than is known yet (KIP-207).
+        let is_behind = self.lock().machine.is_high_watermark_behind();
+        let or_unavailable = |found: Option<TimestampedOffset>| match found {
+            None if is_behind => Err(ErrorCode::OffsetNotAvailable),
+            found => Ok(found),
+        };
         match spec {
+            OffsetSpec::Latest(ReadUpTo::HighWatermark | ReadUpTo::LastStableOffset)
+                if is_behind =>
+            {
+                Err(ErrorCode::OffsetNotAvailable)
+            }
             OffsetSpec::Earliest => {
                 Ok(Some(self.lock().at_boundary(|answer| answer.log_start_offset)))
             }
@@ -225,14 +236,14 @@ impl PartitionHandle {
             OffsetSpec::MaxTimestamp => {
                 self.load_indexes().await.map_err(|_| ErrorCode::KafkaStorageError)?;
                 let max = self.lock().max_timestamp();
-                let Some(max) = max else { return Ok(None) };
-                self.search(max.offset, max.timestamp).await
+                let Some(max) = max else { return or_unavailable(None) };
+                or_unavailable(self.search(max.offset, max.timestamp).await?)
             }
             OffsetSpec::At(timestamp) => {
                 self.load_indexes().await.map_err(|_| ErrorCode::KafkaStorageError)?;
                 let from = self.lock().search_from(timestamp);
-                let Some(from) = from else { return Ok(None) };
-                self.search(from, timestamp).await
+                let Some(from) = from else { return or_unavailable(None) };
+                or_unavailable(self.search(from, timestamp).await?)
             }
         }
     }
@@ -311,7 +322,7 @@ impl ReadAnswer {
 }
 
 impl Inner {
-    fn empty_answer(&self) -> ReadAnswer {
+    pub(super) fn empty_answer(&self) -> ReadAnswer {
         ReadAnswer {
             records: Records::new(),
             high_watermark: self.machine.high_watermark(),
