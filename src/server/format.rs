@@ -20,7 +20,8 @@ use crate::types::Uuid;
 /// What to format as.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FormatOptions {
-    /// The cluster's id; that of the directories that are formatted already where `None`, else a random one.
+    /// The cluster's id; that of the directories that are formatted already where `None`, else a random one where the node is
+    /// all of its quorum.
     pub cluster_id: Option<Uuid>,
     /// Leave directories alone that are formatted already (`-g`).
     pub ignore_formatted: bool,
@@ -61,6 +62,15 @@ pub enum FormatError {
         "a feature level is refused\n  where: -f\n  why:   {0}\n  next:  leave it out for the default"
     )]
     Feature(String),
+    /// Nodes of one cluster that are formatted apart must be told the cluster's id.
+    #[error(
+        "the cluster's id is not given\n  where: -t\n  why:   this node is one of several: if each drew an id, each would \
+         belong to a cluster of its own\n  next:  ottla format -t {drawn}, on every node of the cluster"
+    )]
+    ClusterIdMissing {
+        /// One that nobody has.
+        drawn: String,
+    },
     /// The disk, or a directory of somebody else.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -72,7 +82,8 @@ pub enum FormatError {
 /// Formats the log directories of `config` that are not formatted yet.
 ///
 /// # Errors
-/// `AlreadyFormatted` where one is and `ignore_formatted` is not set; what the disk says; what is wrong with the options.
+/// `AlreadyFormatted` where one is and `ignore_formatted` is not set; `ClusterIdMissing` where the node is one of several; what
+/// the disk says; what is wrong with the options.
 /// Nothing is written where a directory is refused.
 pub async fn format(
     config: &Config,
@@ -101,21 +112,36 @@ pub async fn format(
             }
         }
     }
-    let cluster_id =
-        cluster_id.unwrap_or_else(|| Uuid::random(&mut env.rng("cluster id")).to_string());
+    let is_alone = is_alone(config);
+    let cluster_id = match cluster_id {
+        Some(cluster_id) => cluster_id,
+        None => {
+            let drawn = Uuid::random(&mut env.rng("cluster id")).to_string();
+            if !is_alone {
+                return Err(FormatError::ClusterIdMissing { drawn });
+            }
+            drawn
+        }
+    };
     for dir in &to_format {
         create(env, dir).await?;
         let directory_id = directory_id(env, dir);
         if *dir == config.metadata_log_dir {
-            let voter = Voter::new(config.node_id, directory_id);
+            // Voters that are several are named by the configuration, without their directories.
+            let voter = is_alone.then(|| Voter::new(config.node_id, directory_id));
             let now = env.clock.now().wall;
-            format_metadata(env.disk.as_ref(), dir, Some(voter), &bootstrap, now).await?;
+            format_metadata(env.disk.as_ref(), dir, voter, &bootstrap, now).await?;
         }
         let (cluster_id, node_id) = (cluster_id.clone(), config.node_id);
         let meta = MetaProperties { cluster_id, node_id, directory_id };
         meta.write(env.disk.as_ref(), dir).await?;
     }
     Ok(Formatted { cluster_id, formatted: to_format, skipped })
+}
+
+/// Whether the node is a whole cluster, or all of its quorum.
+fn is_alone(config: &Config) -> bool {
+    config.roles.has_controller() && config.quorum.voters.len() == 1
 }
 
 /// The log directories and the metadata directory, each once, in order.

@@ -19,7 +19,7 @@ use ottla::server::{Config, FormatOptions, Node, NodeEnd, StartError, format};
 use ottla::types::Observation;
 
 /// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Keeps what it hears.
 #[derive(Default)]
@@ -86,6 +86,16 @@ impl Server {
         config: Config,
         change: impl FnOnce(Env) -> Env + Send + 'static,
     ) -> Result<Self, StartError> {
+        let options = FormatOptions { ignore_formatted: true, ..FormatOptions::default() };
+        Self::start_as(config, options, change)
+    }
+
+    /// The same, formatted in a certain way.
+    pub(crate) fn start_as(
+        config: Config,
+        options: FormatOptions,
+        change: impl FnOnce(Env) -> Env + Send + 'static,
+    ) -> Result<Self, StartError> {
         let heard = Arc::new(Heard::default());
         let env = env(heard.clone());
         let (started, result) = mpsc::channel();
@@ -93,12 +103,12 @@ impl Server {
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let thread = std::thread::spawn(move || {
             run(async move {
-                let options = FormatOptions { ignore_formatted: true, ..FormatOptions::default() };
                 format(&config, options, &env).await.unwrap_or_else(|error| panic!("{error}"));
                 let env = change(env);
                 match Node::start(config, env).await {
                     Ok(node) => {
-                        started.send(Ok(node.listeners()[0].1)).unwrap();
+                        let listeners = [node.listeners(), node.controller_listeners()].concat();
+                        started.send(Ok(listeners[0].1)).unwrap();
                         let stopped = tokio::select! {
                             stopped = stopped => stopped,
                             end = node.ended() => {

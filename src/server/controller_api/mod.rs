@@ -128,11 +128,13 @@ struct Answered {
 
 impl Answered {
     fn new<M: Message>(head: &Head, response: &M) -> Self {
-        let elsewhere = [ErrorCode::NotController, ErrorCode::NotLeaderOrFollower];
-        Self {
-            answer: head.answer(response),
-            is_not_controller: elsewhere.iter().any(|error| response.has_error(*error)),
-        }
+        // The quorum says it in its own way.
+        let elsewhere = if head.api == ApiKey::DescribeQuorum {
+            ErrorCode::NotLeaderOrFollower
+        } else {
+            ErrorCode::NotController
+        };
+        Self { answer: head.answer(response), is_not_controller: response.has_error(elsewhere) }
     }
 }
 

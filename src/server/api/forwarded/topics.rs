@@ -1,14 +1,12 @@
-//! What is passed on to the controller: for each API, the answer where there is no controller, and when this broker has heard
-//! of the outcome.
+//! Topics made, removed, and grown.
 
-use super::forward::Forwarded;
-use crate::controller::request::ApiError;
-use crate::metadata::MetadataImage;
+use super::{ApiError, Forwarded, MetadataImage};
+use crate::protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use crate::protocol::messages::create_topics_response::CreatableTopicResult;
 use crate::protocol::messages::delete_topics_response::DeletableTopicResult;
 use crate::protocol::messages::{
-    CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
-    DescribeQuorumRequest, DescribeQuorumResponse,
+    CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
+    DeleteTopicsRequest, DeleteTopicsResponse,
 };
 use crate::types::Uuid;
 
@@ -63,20 +61,27 @@ impl Forwarded for DeleteTopicsRequest {
     }
 }
 
-impl Forwarded for DescribeQuorumRequest {
+impl Forwarded for CreatePartitionsRequest {
     fn timeout_ms(&self) -> Option<i32> {
-        None
+        Some(self.timeout_ms)
     }
 
-    fn refused(&self, _version: i16, error: &ApiError) -> DescribeQuorumResponse {
-        DescribeQuorumResponse {
+    fn refused(&self, _version: i16, error: &ApiError) -> CreatePartitionsResponse {
+        let results = self.topics.iter().map(|topic| CreatePartitionsTopicResult {
+            name: topic.name.clone(),
             error_code: error.error,
             error_message: error.message.clone(),
-            ..Default::default()
-        }
+        });
+        CreatePartitionsResponse { results: results.collect(), ..Default::default() }
     }
 
-    fn is_seen(&self, _response: &DescribeQuorumResponse, _image: &MetadataImage) -> bool {
-        true
+    fn is_seen(&self, response: &CreatePartitionsResponse, image: &MetadataImage) -> bool {
+        let is_grown = |name: &str| {
+            let asked = self.topics.iter().find(|topic| topic.name == name);
+            let count = asked.and_then(|topic| usize::try_from(topic.count).ok()).unwrap_or(0);
+            image.topic(name).is_some_and(|topic| topic.partitions.len() >= count)
+        };
+        let mut grown = response.results.iter().filter(|topic| topic.error_code.is_none());
+        self.validate_only || grown.all(|topic| is_grown(&topic.name))
     }
 }

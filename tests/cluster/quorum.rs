@@ -1,0 +1,104 @@
+//! The controllers among themselves.
+
+use ottla::types::{BrokerId, ErrorCode};
+
+use crate::setup::{Cluster, create, eventually, leader, view};
+
+const COMBINED: &str = "broker,controller";
+
+fn brokers(ids: &[i32]) -> Vec<BrokerId> {
+    ids.iter().copied().map(BrokerId::new).collect()
+}
+
+#[test]
+fn three_nodes_form_a_cluster_and_any_of_them_creates_topics() {
+    let mut cluster = Cluster::start(&[COMBINED, COMBINED, COMBINED]);
+    for id in 1..=3 {
+        let mut client = cluster.connect(id);
+        assert_eq!(create(&mut client, &format!("by-{id}")), ErrorCode::None);
+        // Who created a topic knows it at once.
+        assert!(view(&mut client).1.contains(&format!("by-{id}")));
+        assert_eq!(create(&mut client, "by-1"), ErrorCode::TopicAlreadyExists);
+    }
+    let leaders: Vec<i32> = (1..=3).map(|id| cluster.leader(id)).collect();
+    assert!(leaders.iter().all(|leader| *leader == leaders[0]), "{leaders:?}");
+    for id in 1..=3 {
+        let mut client = cluster.connect(id);
+        eventually("all nodes see the same", || {
+            let seen = view(&mut client);
+            (seen == (brokers(&[1, 2, 3]), ["by-1", "by-2", "by-3"].map(str::to_owned).to_vec()))
+                .then_some(())
+        });
+    }
+    for id in 1..=3 {
+        cluster.stop(id);
+    }
+}
+
+#[test]
+fn another_controller_takes_over_when_the_active_one_is_killed() {
+    let mut cluster = Cluster::start(&[COMBINED, COMBINED, COMBINED]);
+    let first = cluster.leader(1);
+    assert_eq!(create(&mut cluster.connect(1), "before"), ErrorCode::None);
+    cluster.kill(first);
+    let rest: Vec<i32> = cluster.running.keys().copied().collect();
+    let mut client = cluster.connect(rest[0]);
+    assert_eq!(create(&mut client, "during"), ErrorCode::None);
+    let second = leader(&mut client).unwrap();
+    assert_ne!(second, first);
+    let topics = view(&mut client).1;
+    assert!(topics.contains(&"before".to_owned()) && topics.contains(&"during".to_owned()));
+
+    cluster.start_nodes(&[first]);
+    let mut client = cluster.connect(first);
+    eventually("the one that was killed catches up", || {
+        let (alive, topics) = view(&mut client);
+        (alive == brokers(&[1, 2, 3]) && topics.len() == 2).then_some(())
+    });
+    assert_eq!(create(&mut client, "after"), ErrorCode::None);
+}
+
+#[test]
+fn nothing_is_decided_without_a_majority_and_all_goes_on_with_one() {
+    let mut cluster = Cluster::start(&[COMBINED, COMBINED, COMBINED]);
+    assert_eq!(create(&mut cluster.connect(1), "first"), ErrorCode::None);
+    cluster.kill(2);
+    cluster.kill(3);
+    let mut client = cluster.connect(1);
+    let request = ottla::protocol::messages::CreateTopicsRequest {
+        topics: vec![ottla::protocol::messages::create_topics_request::CreatableTopic {
+            name: "alone".to_owned(),
+            num_partitions: 1,
+            replication_factor: 1,
+            ..Default::default()
+        }],
+        timeout_ms: 3_000,
+        validate_only: false,
+    };
+    assert_eq!(client.ask(7, &request).topics[0].error_code, ErrorCode::RequestTimedOut);
+    cluster.start_nodes(&[2]);
+    eventually("two of three decide", || {
+        let error = create(&mut client, "two");
+        (error.is_none() || error == ErrorCode::TopicAlreadyExists).then_some(())
+    });
+}
+
+#[test]
+fn controllers_and_brokers_apart() {
+    let mut cluster =
+        Cluster::start(&["controller", "controller", "controller", "broker", "broker"]);
+    let mut client = cluster.connect(4);
+    assert_eq!(create(&mut client, "apart"), ErrorCode::None);
+    let active = leader(&mut client).unwrap();
+    assert!((1..=3).contains(&active));
+    eventually("both brokers are known", || {
+        (view(&mut client).0 == brokers(&[4, 5])).then_some(())
+    });
+    cluster.stop(active);
+    assert_eq!(create(&mut client, "again"), ErrorCode::None);
+    assert_ne!(leader(&mut client).unwrap(), active);
+    cluster.stop(5);
+    eventually("a broker that left is not told of", || {
+        (view(&mut client).0 == brokers(&[4])).then_some(())
+    });
+}
