@@ -544,7 +544,12 @@ impl Raft {
         };
         let count = candidates.len();
         let position = candidates.iter().position(is_this).unwrap_or(count);
-        let patience = self.config.succession_backoff(position, count);
+        let patience = if candidates.is_empty() {
+            // Who was restarted names nobody. Kafka lets all stand at once then, and they split the votes.
+            self.config.draw_election_backoff(&mut self.rng)
+        } else {
+            self.config.succession_backoff(position, count)
+        };
         follower.fetch_deadline = now.monotonic + patience;
         // The leader said itself that it is gone: others may be voted for.
         follower.has_fetched = false;

@@ -1,1 +1,0 @@
-//! Goldens and properties follow.

@@ -1,0 +1,4 @@
+mod goldens;
+mod oracle;
+mod properties;
+mod world;
