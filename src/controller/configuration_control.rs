@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::Controller;
 use super::partition_change::ElectionRules;
-use super::request::{ApiError, ConfigChange, ConfigOperation};
+use super::request::{ApiError, ConfigChange, ConfigOperation, ConfigResults};
 use crate::mark;
 use crate::metadata::records::{Config, PartitionChange};
 use crate::metadata::{ConfigResource, Record, ResourceType, TopicImage};
@@ -15,15 +15,12 @@ use crate::types::{BrokerId, ErrorCode};
 const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 pub(super) const UNCLEAN_LEADER_ELECTION: &str = "unclean.leader.election.enable";
 
-/// One result a resource, in the order of the request.
-type Results = Vec<(ConfigResource, Result<(), ApiError>)>;
-
 impl Controller {
     pub(super) fn alter_configs(
         &self,
         changes: Vec<ConfigChange>,
         validate_only: bool,
-    ) -> (Vec<Record>, Results) {
+    ) -> (Vec<Record>, ConfigResults) {
         let mut records = Vec::new();
         let mut results = Vec::with_capacity(changes.len());
         for ConfigChange { resource, changes } in changes {
@@ -47,7 +44,7 @@ impl Controller {
         &self,
         resources: Vec<(ConfigResource, BTreeMap<String, String>)>,
         validate_only: bool,
-    ) -> (Vec<Record>, Results) {
+    ) -> (Vec<Record>, ConfigResults) {
         let mut records = Vec::new();
         let mut results = Vec::with_capacity(resources.len());
         for (resource, configs) in resources {

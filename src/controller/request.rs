@@ -268,6 +268,9 @@ pub struct IsrChangeResult {
 /// A partition as clients name it in administrative requests. The number may be anything: the client said so.
 pub type NamedPartition = (String, i32);
 
+/// One result a resource.
+pub type ConfigResults = Vec<(ConfigResource, Result<(), ApiError>)>;
+
 /// One result a partition.
 pub type PartitionResults = Vec<(NamedPartition, Result<(), ApiError>)>;
 
@@ -420,7 +423,7 @@ pub enum Reply {
     /// The block.
     AllocateProducerIds(Result<ProducerIdBlock, ApiError>),
     /// One result a resource, in the order of the request. Answers `ReplaceConfigs` too.
-    AlterConfigs(Vec<(ConfigResource, Result<(), ApiError>)>),
+    AlterConfigs(ConfigResults),
     /// One result a partition, in the order of the request.
     AlterPartition(Result<Vec<IsrChangeResult>, ApiError>),
     /// One result a partition, in the order of the request.

@@ -225,9 +225,12 @@ impl MetadataDelta {
     }
 }
 
-/// Whether the new leader was neither in sync nor eligible.
+/// Whether the new leader was neither in sync nor eligible. Such a one has to recover; one that joined the in-sync replicas in the
+/// same change (the end of a reassignment), or between the two images, has not.
 fn is_unclean(before: &PartitionImage, now: &PartitionImage) -> bool {
     let Some(leader) = now.leader else { return false };
     let qualified = [&before.isr, &before.eligible_leader_replicas];
-    before.leader != Some(leader) && !qualified.iter().any(|list| list.contains(&leader))
+    before.leader != Some(leader)
+        && now.leader_recovery_state == LeaderRecoveryState::Recovering
+        && !qualified.iter().any(|list| list.contains(&leader))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::ControllerHandle;
 use crate::controller::request::{
     AlterPartitionRequest, AlterReassignmentsRequest, ApiError, BrokerHeartbeatRequest,
-    BrokerHeartbeatResponse, ConfigChange, CreateTopicResult, CreateTopicsRequest,
+    BrokerHeartbeatResponse, ConfigChange, ConfigResults, CreateTopicResult, CreateTopicsRequest,
     DeleteTopicResult, ElectLeadersRequest, FeatureUpdate, IsrChangeResult, NamedPartition,
     NewPartitions, OngoingReassignment, PartitionResults, ProducerIdBlock, RegisterBrokerRequest,
     Reply, Request, TopicSelector,
@@ -128,7 +128,7 @@ impl ControllerHandle {
         &self,
         changes: Vec<ConfigChange>,
         validate_only: bool,
-    ) -> Result<Vec<(ConfigResource, Result<(), ApiError>)>, ApiError> {
+    ) -> Result<ConfigResults, ApiError> {
         let Reply::AlterConfigs(results) =
             self.ask(Request::AlterConfigs { changes, validate_only }).await?
         else {
@@ -145,7 +145,7 @@ impl ControllerHandle {
         &self,
         resources: Vec<(ConfigResource, BTreeMap<String, String>)>,
         validate_only: bool,
-    ) -> Result<Vec<(ConfigResource, Result<(), ApiError>)>, ApiError> {
+    ) -> Result<ConfigResults, ApiError> {
         let Reply::AlterConfigs(results) =
             self.ask(Request::ReplaceConfigs { resources, validate_only }).await?
         else {

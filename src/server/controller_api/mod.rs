@@ -6,13 +6,24 @@
 //! Kafka: `ControllerApis`.
 
 mod allocate_producer_ids;
+mod alter_configs;
+mod alter_partition;
+mod alter_partition_reassignments;
 mod api_versions;
 mod broker_heartbeat;
 mod broker_registration;
+mod create_partitions;
 mod create_topics;
 mod delete_topics;
+mod elect_leaders;
 mod envelope;
+mod incremental_alter_configs;
+mod list_partition_reassignments;
 mod quorum;
+mod resource;
+mod results;
+mod unregister_broker;
+mod update_features;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,10 +37,13 @@ use crate::controller::request::ApiError;
 use crate::protocol::ApiKey;
 use crate::protocol::frame::decode_request;
 use crate::protocol::messages::{
-    AllocateProducerIdsRequest, ApiVersionsRequest, BeginQuorumEpochRequest,
-    BrokerHeartbeatRequest, BrokerRegistrationRequest, CreateTopicsRequest, DeleteTopicsRequest,
-    DescribeQuorumRequest, EndQuorumEpochRequest, EnvelopeRequest, FetchRequest,
-    FetchSnapshotRequest, Message, Request, VoteRequest,
+    AllocateProducerIdsRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest,
+    AlterPartitionRequest, ApiVersionsRequest, BeginQuorumEpochRequest, BrokerHeartbeatRequest,
+    BrokerRegistrationRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
+    DescribeQuorumRequest, ElectLeadersRequest, EndQuorumEpochRequest, EnvelopeRequest,
+    FetchRequest, FetchSnapshotRequest, IncrementalAlterConfigsRequest,
+    ListPartitionReassignmentsRequest, Message, Request, UnregisterBrokerRequest,
+    UpdateFeaturesRequest, VoteRequest,
 };
 use crate::protocol::wire::Reader;
 use crate::runtime::Env;
@@ -42,14 +56,23 @@ pub(super) const SERVED: Served = &[
     (ApiKey::ApiVersions, ApiVersionsRequest::VERSIONS),
     (ApiKey::CreateTopics, CreateTopicsRequest::VERSIONS),
     (ApiKey::DeleteTopics, DeleteTopicsRequest::VERSIONS),
+    (ApiKey::AlterConfigs, AlterConfigsRequest::VERSIONS),
+    (ApiKey::CreatePartitions, CreatePartitionsRequest::VERSIONS),
+    (ApiKey::ElectLeaders, ElectLeadersRequest::VERSIONS),
+    (ApiKey::IncrementalAlterConfigs, IncrementalAlterConfigsRequest::VERSIONS),
+    (ApiKey::AlterPartitionReassignments, AlterPartitionReassignmentsRequest::VERSIONS),
+    (ApiKey::ListPartitionReassignments, ListPartitionReassignmentsRequest::VERSIONS),
     (ApiKey::Vote, VoteRequest::VERSIONS),
     (ApiKey::BeginQuorumEpoch, BeginQuorumEpochRequest::VERSIONS),
     (ApiKey::EndQuorumEpoch, EndQuorumEpochRequest::VERSIONS),
     (ApiKey::DescribeQuorum, DescribeQuorumRequest::VERSIONS),
+    (ApiKey::AlterPartition, AlterPartitionRequest::VERSIONS),
+    (ApiKey::UpdateFeatures, UpdateFeaturesRequest::VERSIONS),
     (ApiKey::Envelope, EnvelopeRequest::VERSIONS),
     (ApiKey::FetchSnapshot, FetchSnapshotRequest::VERSIONS),
     (ApiKey::BrokerRegistration, BrokerRegistrationRequest::VERSIONS),
     (ApiKey::BrokerHeartbeat, BrokerHeartbeatRequest::VERSIONS),
+    (ApiKey::UnregisterBroker, UnregisterBrokerRequest::VERSIONS),
     (ApiKey::AllocateProducerIds, AllocateProducerIdsRequest::VERSIONS),
 ];
 
@@ -177,6 +200,9 @@ async fn dispatch(call: Call<'_>, mut input: Reader) -> Answer {
         ApiKey::AllocateProducerIds => {
             serve!(call, input, AllocateProducerIdsRequest, allocate_producer_ids::handle)
         }
+        ApiKey::AlterPartition => {
+            serve!(call, input, AlterPartitionRequest, alter_partition::handle)
+        }
         ApiKey::Envelope => serve!(call, input, EnvelopeRequest, envelope::handle),
         _ => dispatch_forwardable(call, input).await,
     };
@@ -185,7 +211,20 @@ async fn dispatch(call: Call<'_>, mut input: Reader) -> Answer {
 
 /// Whether a broker may pass the API on for a client (Kafka: `ApiKeys.forwardable`).
 fn is_forwardable(api: ApiKey) -> bool {
-    matches!(api, ApiKey::CreateTopics | ApiKey::DeleteTopics | ApiKey::DescribeQuorum)
+    matches!(
+        api,
+        ApiKey::CreateTopics
+            | ApiKey::DeleteTopics
+            | ApiKey::AlterConfigs
+            | ApiKey::CreatePartitions
+            | ApiKey::ElectLeaders
+            | ApiKey::IncrementalAlterConfigs
+            | ApiKey::AlterPartitionReassignments
+            | ApiKey::ListPartitionReassignments
+            | ApiKey::DescribeQuorum
+            | ApiKey::UpdateFeatures
+            | ApiKey::UnregisterBroker
+    )
 }
 
 /// What clients ask, by way of a broker or (tools) straight here.
@@ -198,6 +237,32 @@ async fn dispatch_forwardable(call: Call<'_>, mut input: Reader) -> Answered {
         ApiKey::CreateTopics => serve!(call, input, CreateTopicsRequest, create_topics::handle),
         ApiKey::DeleteTopics => serve!(call, input, DeleteTopicsRequest, delete_topics::handle),
         ApiKey::DescribeQuorum => serve!(call, input, DescribeQuorumRequest, quorum::describe),
+        ApiKey::AlterConfigs => serve!(call, input, AlterConfigsRequest, alter_configs::handle),
+        ApiKey::CreatePartitions => {
+            serve!(call, input, CreatePartitionsRequest, create_partitions::handle)
+        }
+        ApiKey::ElectLeaders => serve!(call, input, ElectLeadersRequest, elect_leaders::handle),
+        ApiKey::IncrementalAlterConfigs => {
+            serve!(call, input, IncrementalAlterConfigsRequest, incremental_alter_configs::handle)
+        }
+        ApiKey::AlterPartitionReassignments => serve!(
+            call,
+            input,
+            AlterPartitionReassignmentsRequest,
+            alter_partition_reassignments::handle
+        ),
+        ApiKey::ListPartitionReassignments => serve!(
+            call,
+            input,
+            ListPartitionReassignmentsRequest,
+            list_partition_reassignments::handle
+        ),
+        ApiKey::UpdateFeatures => {
+            serve!(call, input, UpdateFeaturesRequest, update_features::handle)
+        }
+        ApiKey::UnregisterBroker => {
+            serve!(call, input, UnregisterBrokerRequest, unregister_broker::handle)
+        }
         other => unreachable!("{} stands in SERVED and is not dispatched", other.name()),
     }
 }
