@@ -4,7 +4,7 @@
 //! timer, the caller's futures). What all three share: the property tables ([`config`]), what they know of the cluster
 //! (`cluster_view.rs`), and the connections (`crate::rpc`).
 //!
-//! Deliberately absent so far: groups, transactions, interceptors, `wakeup`, fetch sessions, fetching from followers.
+//! Deliberately absent so far: groups, transactions, interceptors, `wakeup`, fetch sessions.
 
 pub mod admin;
 mod cluster_view;
@@ -15,8 +15,10 @@ mod error;
 pub mod producer;
 
 pub use admin::{
-    Admin, AdminConfig, ClusterDescription, ConfigEntry, EpochEnd, ListedOffset, NewTopic,
-    NodeDescription, PartitionDescription, ServedApi, TopicDescription,
+    Admin, AdminConfig, ClusterDescription, ConfigChange, ConfigEntry, ConfigOperation,
+    ConfigResource, ElectionType, EpochEnd, FeatureUpdate, ListedOffset, NewPartitions, NewTopic,
+    NodeDescription, PartitionDescription, PartitionReassignment, QuorumDescription, QuorumReplica,
+    ServedApi, TopicDescription, UpgradeType,
 };
 pub use config::ConfigError;
 pub use consumer::{Consumer, ConsumerConfig, ConsumerRecord};

@@ -5,10 +5,12 @@ use ottla::protocol::messages::create_topics_request::{
 };
 use ottla::protocol::messages::delete_topics_request::DeleteTopicState;
 use ottla::protocol::messages::describe_configs_request::DescribeConfigsResource;
+use ottla::protocol::messages::describe_topic_partitions_request::{Cursor, TopicRequest};
 use ottla::protocol::messages::metadata_request::MetadataRequestTopic;
 use ottla::protocol::messages::{
     ApiVersionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest,
-    DescribeConfigsRequest, InitProducerIdRequest, Message, MetadataRequest,
+    DescribeConfigsRequest, DescribeTopicPartitionsRequest, InitProducerIdRequest, Message,
+    MetadataRequest,
 };
 use ottla::types::{BrokerId, ErrorCode, PartitionIndex, ProducerEpoch, ProducerId, Uuid};
 
@@ -74,6 +76,7 @@ fn api_versions_tells_what_is_served_and_nothing_else() {
             (32, 1, 4),
             (55, 0, 2),
             (60, 0, 2),
+            (75, 0, 0),
         ];
         assert_eq!(ranges, expected);
         let has_min_0 = answer.supported_features.iter().any(|feature| feature.min_version == 0);
@@ -358,4 +361,62 @@ fn producer_ids_are_never_given_twice_also_after_a_restart() {
         ..InitProducerIdRequest::default()
     };
     assert_eq!(client.ask(4, &transactional).error_code, ErrorCode::UnsupportedVersion);
+}
+
+#[test]
+fn describe_topic_partitions_pages_through_the_topics() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), &[]);
+    let mut client = server.connect();
+    create(&mut client, 7, vec![topic("a", 3), topic("b", 2)]);
+    let mut ask = |topics: &[&str], limit, from: Option<(&str, i32)>| {
+        let request = DescribeTopicPartitionsRequest {
+            topics: topics.iter().map(|name| TopicRequest { name: (*name).to_owned() }).collect(),
+            response_partition_limit: limit,
+            cursor: from.map(|(topic, partition_index)| Cursor {
+                topic_name: topic.to_owned(),
+                partition_index,
+            }),
+        };
+        let answer = client.ask(0, &request);
+        let topics: Vec<String> = answer
+            .topics
+            .iter()
+            .map(|topic| {
+                let indexes: Vec<i32> =
+                    topic.partitions.iter().map(|one| one.partition_index.value()).collect();
+                let name = topic.name.as_deref().unwrap();
+                format!("{name}{indexes:?} {}", topic.error_code)
+            })
+            .collect();
+        let next =
+            answer.next_cursor.map(|next| format!("{}-{}", next.topic_name, next.partition_index));
+        (topics.join(" "), next)
+    };
+    let page = |topics: &str, next: Option<&str>| (topics.to_owned(), next.map(str::to_owned));
+    assert_eq!(ask(&[], 2000, None), page("a[0, 1, 2] NONE b[0, 1] NONE", None));
+    assert_eq!(ask(&[], 2, None), page("a[0, 1] NONE", Some("a-2")));
+    assert_eq!(ask(&[], 2, Some(("a", 2))), page("a[2] NONE b[0] NONE", Some("b-1")));
+    assert_eq!(ask(&[], 3, None), page("a[0, 1, 2] NONE", Some("b-0")));
+    assert_eq!(ask(&["b"], 0, Some(("b", 1))), page("b[1] NONE", None));
+    assert_eq!(ask(&["b"], -1, Some(("b", 9))), page("b[] NONE", None));
+    assert_eq!(
+        ask(&["nobody", "b", ".."], 5, None),
+        page("..[] INVALID_TOPIC_EXCEPTION b[0, 1] NONE nobody[] UNKNOWN_TOPIC_OR_PARTITION", None)
+    );
+    assert_eq!(ask(&["b"], 5, Some(("a", 0))), page("b[] INVALID_REQUEST", None));
+    assert_eq!(ask(&["b"], 5, Some(("b", -1))), page("b[] INVALID_REQUEST", None));
+
+    let one = client
+        .ask(0, &DescribeTopicPartitionsRequest::default())
+        .topics
+        .remove(0)
+        .partitions
+        .remove(0);
+    assert_eq!(one.leader_id, Some(BrokerId::new(1)));
+    assert_eq!(
+        (one.replica_nodes, one.isr_nodes),
+        (vec![BrokerId::new(1)], vec![BrokerId::new(1)])
+    );
+    assert_eq!((one.eligible_leader_replicas, one.offline_replicas), (Some(vec![]), vec![]));
 }

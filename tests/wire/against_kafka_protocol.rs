@@ -72,6 +72,7 @@ proptest! {
             CreateTopicsRequest CreateTopicsResponse DeleteTopicsRequest DeleteTopicsResponse
             DescribeConfigsRequest DescribeConfigsResponse
             DescribeClusterRequest DescribeClusterResponse
+            DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse
             AlterConfigsRequest AlterConfigsResponse
             CreatePartitionsRequest CreatePartitionsResponse
             ElectLeadersRequest ElectLeadersResponse

@@ -5,6 +5,8 @@ mod types;
 
 pub use driver::Admin;
 pub use types::{
-    AdminConfig, ClusterDescription, ConfigEntry, EpochEnd, ListedOffset, NewTopic,
-    NodeDescription, PartitionDescription, ServedApi, TopicDescription,
+    AdminConfig, ClusterDescription, ConfigChange, ConfigEntry, ConfigOperation, ConfigResource,
+    ElectionType, EpochEnd, FeatureUpdate, ListedOffset, NewPartitions, NewTopic, NodeDescription,
+    PartitionDescription, PartitionReassignment, QuorumDescription, QuorumReplica, ServedApi,
+    TopicDescription, UpgradeType,
 };

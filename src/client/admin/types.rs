@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::client::config::{CommonConfig, ConfigError, Names, Reader, common_names, property_map};
 use crate::protocol::VersionRange;
-use crate::types::{BrokerId, LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId};
+use crate::types::{
+    BrokerId, LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId, TopicPartition, Uuid,
+};
 
 /// What an [`super::Admin`] is told once, parsed from Kafka's property names.
 ///
@@ -103,7 +105,25 @@ impl NewTopic {
     }
 }
 
-/// A topic as Metadata describes it.
+/// A topic that is to have more partitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewPartitions {
+    /// The topic.
+    pub topic: String,
+    /// How many partitions it shall have in all.
+    pub total: u32,
+    /// Who shall hold each new one, the preferred leader first; `None` lets the controller choose.
+    pub assignments: Option<Vec<Vec<BrokerId>>>,
+}
+
+impl NewPartitions {
+    /// So many in all, placed by the controller.
+    pub fn new(topic: impl Into<String>, total: u32) -> Self {
+        Self { topic: topic.into(), total, assignments: None }
+    }
+}
+
+/// A topic as its brokers describe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicDescription {
     /// Its name.
@@ -116,7 +136,7 @@ pub struct TopicDescription {
     pub partitions: Vec<PartitionDescription>,
 }
 
-/// A partition as Metadata describes it.
+/// A partition as its brokers describe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionDescription {
     /// Its number.
@@ -131,6 +151,10 @@ pub struct PartitionDescription {
     pub in_sync_replicas: Vec<BrokerId>,
     /// Those whose broker or log directory is away.
     pub offline_replicas: Vec<BrokerId>,
+    /// Those that are not in sync and still hold all that is committed (KIP-966); `None` where the broker does not tell.
+    pub eligible_leader_replicas: Option<Vec<BrokerId>>,
+    /// The last leader of a partition whose in-sync and eligible replicas are all gone; `None` where the broker does not tell.
+    pub last_known_leader_replicas: Option<Vec<BrokerId>>,
 }
 
 /// The cluster as DescribeCluster describes it.
@@ -155,6 +179,143 @@ pub struct NodeDescription {
     pub port: u16,
     /// `broker.rack`.
     pub rack: Option<String>,
+}
+
+/// What has a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ConfigResource {
+    /// A topic.
+    Topic(String),
+    /// A broker; `None` for the dynamic defaults of all brokers.
+    Broker(Option<BrokerId>),
+}
+
+impl ConfigResource {
+    /// Kafka: `ConfigResource.Type`, and the name.
+    pub(super) fn on_the_wire(&self) -> (i8, String) {
+        match self {
+            Self::Topic(name) => (2, name.clone()),
+            Self::Broker(id) => (4, id.map_or_else(String::new, |id| id.to_string())),
+        }
+    }
+}
+
+/// A change of one configuration value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigChange {
+    /// Kafka's name.
+    pub name: String,
+    /// What becomes of it.
+    pub operation: ConfigOperation,
+}
+
+/// What becomes of a configuration value (KIP-339).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigOperation {
+    /// It is this.
+    Set(String),
+    /// It is the default again.
+    Delete,
+    /// This is added to the list that it is.
+    Append(String),
+    /// This is taken from the list that it is.
+    Subtract(String),
+}
+
+impl ConfigOperation {
+    /// Kafka: `AlterConfigOp.OpType`, and the value.
+    pub(super) fn on_the_wire(&self) -> (i8, Option<String>) {
+        match self {
+            Self::Set(value) => (0, Some(value.clone())),
+            Self::Delete => (1, None),
+            Self::Append(value) => (2, Some(value.clone())),
+            Self::Subtract(value) => (3, Some(value.clone())),
+        }
+    }
+}
+
+/// Whom to elect (KIP-460).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ElectionType {
+    /// The first replica of the assignment, where it is in sync.
+    Preferred,
+    /// Any replica that lives, where nobody leads; records may be lost.
+    Unclean,
+}
+
+impl ElectionType {
+    /// Kafka: `ElectionType`.
+    pub(super) const fn on_the_wire(self) -> i8 {
+        match self {
+            Self::Preferred => 0,
+            Self::Unclean => 1,
+        }
+    }
+}
+
+/// A move of a partition that is under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionReassignment {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// All who hold it now, those that come and those that go too.
+    pub replicas: Vec<BrokerId>,
+    /// Those that come.
+    pub adding: Vec<BrokerId>,
+    /// Those that go.
+    pub removing: Vec<BrokerId>,
+}
+
+/// The metadata quorum as its leader sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuorumDescription {
+    /// The active controller.
+    pub leader: Option<BrokerId>,
+    /// Its term.
+    pub leader_epoch: Option<LeaderEpoch>,
+    /// Up to where the metadata log is committed. Exclusive.
+    pub high_watermark: Option<Offset>,
+    /// Those that vote.
+    pub voters: Vec<QuorumReplica>,
+    /// Those that only follow: brokers.
+    pub observers: Vec<QuorumReplica>,
+}
+
+/// A replica of the metadata log as the quorum's leader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuorumReplica {
+    /// The node.
+    pub id: BrokerId,
+    /// Its metadata directory; zero where it is not told.
+    pub directory_id: Uuid,
+    /// The end of its log. Exclusive.
+    pub log_end_offset: Option<Offset>,
+    /// When it asked last.
+    pub last_fetch: Option<Timestamp>,
+    /// When it had all that the leader had.
+    pub last_caught_up: Option<Timestamp>,
+}
+
+/// A feature that is to have another level.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeatureUpdate {
+    /// Its name, as in `metadata.version`.
+    pub feature: String,
+    /// The level; 0 turns it off.
+    pub level: i16,
+    /// Which way it may go.
+    pub upgrade_type: UpgradeType,
+}
+
+/// Which way a feature's level may go (KIP-584).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpgradeType {
+    /// Only up.
+    Upgrade,
+    /// Down, as long as nothing is lost.
+    SafeDowngrade,
+    /// Down, whatever is lost.
+    UnsafeDowngrade,
 }
 
 /// One configuration value of a topic or broker.

@@ -149,7 +149,7 @@ fn existing(
 }
 
 /// Kafka: `Topic.isInternal`.
-fn is_internal(name: &str) -> bool {
+pub(super) fn is_internal(name: &str) -> bool {
     matches!(name, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
 }
 

@@ -6,6 +6,7 @@
 mod api_versions;
 mod describe_cluster;
 mod describe_configs;
+mod describe_topic_partitions;
 mod fetch;
 mod forward;
 mod forwarded;
@@ -25,9 +26,9 @@ use crate::protocol::ApiKey;
 use crate::protocol::frame::decode_request;
 use crate::protocol::messages::{
     ApiVersionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest,
-    DescribeConfigsRequest, DescribeQuorumRequest, FetchRequest, InitProducerIdRequest,
-    ListOffsetsRequest, Message, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest,
-    Request,
+    DescribeConfigsRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest, FetchRequest,
+    InitProducerIdRequest, ListOffsetsRequest, Message, MetadataRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, Request,
 };
 use crate::protocol::wire::Reader;
 use crate::runtime::Env;
@@ -49,6 +50,7 @@ pub(super) const SERVED: Served = &[
     (ApiKey::DescribeConfigs, DescribeConfigsRequest::VERSIONS),
     (ApiKey::DescribeQuorum, DescribeQuorumRequest::VERSIONS),
     (ApiKey::DescribeCluster, DescribeClusterRequest::VERSIONS),
+    (ApiKey::DescribeTopicPartitions, DescribeTopicPartitionsRequest::VERSIONS),
 ];
 
 impl Service for Broker {
@@ -134,6 +136,9 @@ async fn dispatch(call: Call<'_>, mut input: Reader) -> Answer {
         }
         ApiKey::DescribeCluster => {
             serve!(call, input, DescribeClusterRequest, describe_cluster::handle)
+        }
+        ApiKey::DescribeTopicPartitions => {
+            serve!(call, input, DescribeTopicPartitionsRequest, describe_topic_partitions::handle)
         }
         ApiKey::InitProducerId => {
             serve!(call, input, InitProducerIdRequest, init_producer_id::handle)

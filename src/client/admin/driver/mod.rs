@@ -1,46 +1,35 @@
-//! The admin client's calls.
+//! The admin client: how it asks. What it asks stands in the files below: `topics.rs`, `cluster.rs`.
+
+mod cluster;
+mod topics;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rand::rngs::StdRng;
 
-use super::{
-    AdminConfig, ClusterDescription, ConfigEntry, EpochEnd, ListedOffset, NewTopic,
-    NodeDescription, PartitionDescription, ServedApi, TopicDescription,
-};
+use super::{AdminConfig, EpochEnd, ListedOffset};
 use crate::client::cluster_view::{ClusterView, NodeKey, Target};
 use crate::client::driver::Nodes;
 use crate::client::error::ClientError;
-use crate::protocol::messages::api_versions_response::ApiVersion;
-use crate::protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
-use crate::protocol::messages::delete_topics_request::DeleteTopicState;
-use crate::protocol::messages::describe_cluster_response::DescribeClusterBroker;
-use crate::protocol::messages::describe_configs_request::DescribeConfigsResource;
-use crate::protocol::messages::describe_configs_response::DescribeConfigsResourceResult;
 use crate::protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use crate::protocol::messages::metadata_request::MetadataRequestTopic;
-use crate::protocol::messages::metadata_response::MetadataResponseTopic;
 use crate::protocol::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
 use crate::protocol::messages::{
-    ApiVersionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest,
-    DescribeConfigsRequest, ListOffsetsRequest, Message, MetadataRequest, MetadataResponse,
-    OffsetForLeaderEpochRequest, Request,
+    ListOffsetsRequest, Message, MetadataRequest, MetadataResponse, OffsetForLeaderEpochRequest,
+    Request,
 };
 use crate::protocol::{OffsetSpec, VersionRange};
 use crate::rpc::driver::CallOptions;
 use crate::rpc::network_client::RpcError;
 use crate::runtime::Env;
 use crate::runtime::clock::sleep;
-use crate::types::{ErrorCode, LeaderEpoch, Monotonic, TopicId, TopicPartition, Uuid};
+use crate::types::{ErrorCode, LeaderEpoch, Monotonic, TopicPartition, Uuid};
 
 /// The longest answer that is taken, in bytes: Metadata of a hundred thousand partitions has 10 MB.
 const RESPONSE_BYTES_MAX: usize = 100 << 20;
-
-/// Kafka's number for topics in DescribeConfigs (Kafka: `ConfigResource.Type`).
-const RESOURCE_TOPIC: i8 = 2;
 
 /// Asks a cluster about itself and changes it. Calls may run side by side; clones share connections.
 ///
@@ -86,6 +75,16 @@ enum Attempt<T> {
     Again(String),
 }
 
+impl<T> Attempt<T> {
+    /// Done, unless the broker reached no controller: another attempt may find the new one.
+    fn unless_controller_moved(error: ErrorCode, response: T) -> Self {
+        if error == ErrorCode::NotController {
+            return Self::Again(error.to_string());
+        }
+        Self::Done(response)
+    }
+}
+
 impl Admin {
     /// An admin client; connects with its first call.
     #[must_use]
@@ -101,145 +100,6 @@ impl Admin {
             rng: env.rng(&format!("{client_id}/retry")),
         };
         Self { shared: Arc::new(Shared { env, config, state: Mutex::new(state) }) }
-    }
-
-    /// Makes topics. The answers come in the order of the questions.
-    ///
-    /// A request that was cut off is sent again, so a topic that it made may be answered TOPIC_ALREADY_EXISTS, as in Kafka.
-    ///
-    /// Errors: outer, the request as a whole; inner, the topic (TOPIC_ALREADY_EXISTS, INVALID_REPLICATION_FACTOR, …).
-    pub async fn create_topics(
-        &self,
-        topics: &[NewTopic],
-    ) -> Result<Vec<Result<TopicId, ClientError>>, ClientError> {
-        let request = CreateTopicsRequest {
-            topics: topics.iter().map(creatable).collect(),
-            timeout_ms: self.timeout_ms(),
-            validate_only: false,
-        };
-        let is_elsewhere = |error: ErrorCode| error == ErrorCode::NotController;
-        let response = self
-            .ask(request, |response| {
-                match response.topics.iter().find(|topic| is_elsewhere(topic.error_code)) {
-                    Some(topic) => Attempt::Again(topic.error_code.to_string()),
-                    None => Attempt::Done(response),
-                }
-            })
-            .await?;
-        let answer = |wanted: &NewTopic| {
-            let answer = response.topics.iter().find(|topic| topic.name == wanted.name);
-            let answer = answer.ok_or_else(|| lacks(&wanted.name))?;
-            succeeded(answer.error_code, answer.error_message.clone())?;
-            Ok(answer.topic_id)
-        };
-        Ok(topics.iter().map(answer).collect())
-    }
-
-    /// Removes topics by name. The answers come in the order of the questions.
-    ///
-    /// Errors: outer, the request as a whole; inner, the topic.
-    pub async fn delete_topics(
-        &self,
-        topics: &[&str],
-    ) -> Result<Vec<Result<(), ClientError>>, ClientError> {
-        let state =
-            |name: &&str| DeleteTopicState { name: Some((*name).to_owned()), topic_id: Uuid::ZERO };
-        let request = DeleteTopicsRequest {
-            topics: topics.iter().map(state).collect(),
-            topic_names: Vec::new(),
-            timeout_ms: self.timeout_ms(),
-        };
-        // Versions before 6 have another list; every broker since Kafka 2.8 knows this one.
-        let versions = VersionRange::new(6, DeleteTopicsRequest::VERSIONS.max);
-        let response = self
-            .ask_in_versions(request, versions, |response| {
-                let moved =
-                    response.responses.iter().find(|t| t.error_code == ErrorCode::NotController);
-                match moved {
-                    Some(topic) => Attempt::Again(topic.error_code.to_string()),
-                    None => Attempt::Done(response),
-                }
-            })
-            .await?;
-        let answer = |wanted: &&str| {
-            let answer = response.responses.iter().find(|t| t.name.as_deref() == Some(*wanted));
-            let answer = answer.ok_or_else(|| lacks(wanted))?;
-            succeeded(answer.error_code, answer.error_message.clone())
-        };
-        Ok(topics.iter().map(answer).collect())
-    }
-
-    /// The names of all topics, sorted, internal ones included.
-    pub async fn list_topics(&self) -> Result<Vec<String>, ClientError> {
-        let response = self.metadata(None).await?;
-        let mut names: Vec<String> =
-            response.topics.into_iter().filter_map(|topic| topic.name).collect();
-        names.sort_unstable();
-        Ok(names)
-    }
-
-    /// Describes topics, without making any. The answers come in the order of the questions.
-    ///
-    /// Errors: outer, the request as a whole; inner, the topic.
-    pub async fn describe_topics(
-        &self,
-        topics: &[&str],
-    ) -> Result<Vec<Result<TopicDescription, ClientError>>, ClientError> {
-        let response = self.metadata(Some(topics)).await?;
-        let answer = |wanted: &&str| {
-            let answer = response.topics.iter().find(|t| t.name.as_deref() == Some(*wanted));
-            let answer = answer.ok_or_else(|| lacks(wanted))?;
-            succeeded(answer.error_code, None)?;
-            Ok(describe(wanted, answer))
-        };
-        Ok(topics.iter().map(answer).collect())
-    }
-
-    /// The configuration of a topic, sorted by name.
-    pub async fn describe_topic_configs(
-        &self,
-        topic: &str,
-    ) -> Result<Vec<ConfigEntry>, ClientError> {
-        let request = DescribeConfigsRequest {
-            resources: vec![DescribeConfigsResource {
-                resource_type: RESOURCE_TOPIC,
-                resource_name: topic.to_owned(),
-                configuration_keys: None,
-            }],
-            ..DescribeConfigsRequest::default()
-        };
-        let mut response = self.ask(request, Attempt::Done).await?;
-        let result = response.results.pop().ok_or_else(|| lacks(topic))?;
-        succeeded(result.error_code, result.error_message)?;
-        let entry = |config: DescribeConfigsResourceResult| ConfigEntry {
-            name: config.name,
-            value: config.value,
-            source: config.config_source,
-            read_only: config.read_only,
-            is_sensitive: config.is_sensitive,
-        };
-        let mut entries: Vec<ConfigEntry> = result.configs.into_iter().map(entry).collect();
-        entries.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(entries)
-    }
-
-    /// The cluster's brokers and controller.
-    pub async fn describe_cluster(&self) -> Result<ClusterDescription, ClientError> {
-        let response = self.ask(DescribeClusterRequest::default(), Attempt::Done).await?;
-        succeeded(response.error_code, response.error_message)?;
-        let node = |broker: DescribeClusterBroker| {
-            let port = u16::try_from(broker.port).ok()?;
-            let (id, host, rack) = (broker.broker_id, broker.host, broker.rack);
-            Some(NodeDescription { id, host, port, rack })
-        };
-        let mut nodes: Vec<NodeDescription> =
-            response.brokers.into_iter().filter_map(node).collect();
-        nodes.sort_by_key(|node| node.id);
-        Ok(ClusterDescription {
-            cluster_id: response.cluster_id,
-            controller: response.controller_id,
-            nodes,
-        })
     }
 
     /// Offsets of partitions, asked of their leaders, in the order of the questions. The end of a log is its high watermark
@@ -325,23 +185,6 @@ impl Admin {
         .await
     }
 
-    /// What the broker that answers first serves, sorted by API number.
-    pub async fn api_versions(&self) -> Result<Vec<ServedApi>, ClientError> {
-        let request = ApiVersionsRequest {
-            client_software_name: "ottla".to_owned(),
-            client_software_version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
-        let response = self.ask(request, Attempt::Done).await?;
-        succeeded(response.error_code, None)?;
-        let served = |range: &ApiVersion| {
-            let versions = VersionRange::new(range.min_version, range.max_version);
-            ServedApi { api_key: range.api_key, versions }
-        };
-        let mut apis: Vec<ServedApi> = response.api_keys.iter().map(served).collect();
-        apis.sort_by_key(|api| api.api_key);
-        Ok(apis)
-    }
-
     // ---- asking ----
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -367,14 +210,18 @@ impl Admin {
             allow_auto_topic_creation: false,
             ..MetadataRequest::default()
         };
-        self.ask(request, |response| {
-            if response.error_code.is_none() {
-                Attempt::Done(response)
-            } else {
-                Attempt::Again(response.error_code.to_string())
-            }
-        })
-        .await
+        let response = self
+            .ask(request, |response| {
+                if response.error_code.is_none() {
+                    Attempt::Done(response)
+                } else {
+                    Attempt::Again(response.error_code.to_string())
+                }
+            })
+            .await?;
+        // The brokers are good to know, whatever was asked.
+        self.state().view.on_response(self.shared.env.clock.now(), response.clone());
+        Ok(response)
     }
 
     /// Asks any broker, in any version.
@@ -405,10 +252,13 @@ impl Admin {
         loop {
             let target = self.state().view.anybody();
             match self.call(&target, request.clone(), versions, &tries).await {
-                Ok(response) => match judge(response) {
-                    Attempt::Done(value) => return Ok(value),
-                    Attempt::Again(reason) => tries.failed(self, reason).await?,
-                },
+                Ok(response) => {
+                    self.state().view.on_node_answered(target.node);
+                    match judge(response) {
+                        Attempt::Done(value) => return Ok(value),
+                        Attempt::Again(reason) => tries.failed(self, reason).await?,
+                    }
+                }
                 Err(error) => tries.broken(self, target.node, error).await?,
             }
         }
@@ -458,15 +308,12 @@ impl Admin {
 
     /// Takes in what Metadata says of the partition's topic.
     async fn learn_topic(&self, partition: &TopicPartition) -> Result<(), ClientError> {
+        self.state().view.want(&partition.topic);
         let response = self.metadata(Some(&[&partition.topic])).await?;
         if let Some(topic) = response.topics.first() {
             succeeded(topic.error_code, Some(format!("topic {}", partition.topic)))?;
         }
-        let now = self.shared.env.clock.now();
-        let mut state = self.state();
-        state.view.want(&partition.topic);
-        state.view.on_response(now, response);
-        match state.view.topic(&partition.topic).map(|topic| topic.partitions.len()) {
+        match self.state().view.topic(&partition.topic).map(|topic| topic.partitions.len()) {
             Some(count) if partition.partition.value().unsigned_abs() as usize >= count => {
                 Err(ClientError::InvalidPartition {
                     topic: partition.topic.to_string(),
@@ -541,45 +388,6 @@ impl Tries {
         }
         sleep(admin.shared.env.clock.as_ref(), pause).await;
         Ok(())
-    }
-}
-
-fn creatable(topic: &NewTopic) -> CreatableTopic {
-    // −1 is Kafka's word for the broker's default.
-    let partitions = topic.partitions.map(|count| i32::try_from(count).unwrap_or(i32::MAX));
-    let replicas = topic.replication_factor.map(|count| i16::try_from(count).unwrap_or(i16::MAX));
-    let config = |(name, value): (&String, &String)| CreatableTopicConfig {
-        name: name.clone(),
-        value: Some(value.clone()),
-    };
-    CreatableTopic {
-        name: topic.name.clone(),
-        num_partitions: partitions.unwrap_or(-1),
-        replication_factor: replicas.unwrap_or(-1),
-        assignments: Vec::new(),
-        configs: topic.configs.iter().map(config).collect(),
-    }
-}
-
-fn describe(name: &str, topic: &MetadataResponseTopic) -> TopicDescription {
-    let mut partitions: Vec<PartitionDescription> = topic
-        .partitions
-        .iter()
-        .map(|partition| PartitionDescription {
-            partition: partition.partition_index,
-            leader: partition.leader_id,
-            leader_epoch: partition.leader_epoch,
-            replicas: partition.replica_nodes.clone(),
-            in_sync_replicas: partition.isr_nodes.clone(),
-            offline_replicas: partition.offline_replicas.clone(),
-        })
-        .collect();
-    partitions.sort_by_key(|partition| partition.partition);
-    TopicDescription {
-        name: name.to_owned(),
-        topic_id: Some(topic.topic_id).filter(|id| *id != Uuid::ZERO),
-        is_internal: topic.is_internal,
-        partitions,
     }
 }
 
