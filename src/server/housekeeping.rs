@@ -1,4 +1,5 @@
-//! What a node does from time to time: syncs that are due by age, checkpoints, retention, forgetting idle producers.
+//! What a node does from time to time: syncs that are due by age, a look at followers that lag, checkpoints, retention,
+//! forgetting idle producers.
 //!
 //! One task and one timer for all of it.
 
@@ -47,15 +48,22 @@ pub(super) async fn run(replicas: Arc<ReplicaManager>, config: Config, env: Env)
     let mut log_starts = Every::new(start, config.log_start_checkpoint_interval);
     let mut retention = Every::new(start, config.retention_check_interval);
     let mut producers = Every::new(start, config.producer_expiration_check_interval);
+    // Kafka: `ReplicaManager.startup`, the schedule of `isr-expiration`.
+    let mut lags = Every::new(start, config.replication.lag_time_max / 2);
     let mut retries = Every::new(start, RETRY_SPAN);
     loop {
         let now = env.clock.now().monotonic;
         let flush = next_flush(now, &applied.borrow_and_update());
-        let next =
-            [&high_watermarks, &recovery_points, &log_starts, &retention, &producers, &retries]
-                .into_iter()
-                .map(|every| every.due)
-                .fold(flush, Monotonic::min);
+        let all = [
+            &high_watermarks,
+            &recovery_points,
+            &log_starts,
+            &retention,
+            &producers,
+            &lags,
+            &retries,
+        ];
+        let next = all.into_iter().map(|every| every.due).fold(flush, Monotonic::min);
         tokio::select! {
             biased;
             () = wait_until(timer.as_mut(), Some(next)) => {}
@@ -68,6 +76,8 @@ pub(super) async fn run(replicas: Arc<ReplicaManager>, config: Config, env: Env)
         }
         let now = env.clock.now().monotonic;
         let current = replicas.applied();
+        // Each partition knows when it is due: this look only came for it.
+        lags.is_due(now);
         tick_due(now, &current, producers.is_due(now));
         if high_watermarks.is_due(now) {
             replicas.logs().checkpoint_high_watermarks();

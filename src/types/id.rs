@@ -119,6 +119,13 @@ impl Uuid {
     /// The topic id of `__cluster_metadata` (Kafka: `Uuid.METADATA_TOPIC_ID`).
     pub const METADATA_TOPIC: Uuid = Uuid([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
+    /// Whether this, as the id of a log directory, says that the directory is not known, not yet or not any more: the first
+    /// hundred ids (Kafka: `DirectoryId.reserved`).
+    #[must_use]
+    pub fn is_reserved_directory(&self) -> bool {
+        u128::from_be_bytes(self.0) < 100
+    }
+
     /// The id with these bytes, most significant first.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {

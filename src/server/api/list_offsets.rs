@@ -14,6 +14,8 @@ use crate::types::{ErrorCode, PartitionIndex, TopicIdPartition};
 
 /// Answers tell the leader epoch from this version on (KIP-320).
 const VERSION_OF_LEADER_EPOCHS: i16 = 4;
+/// That a new leader does not know yet what is committed is known to clients from this version on (KIP-207).
+const VERSION_OF_UNAVAILABLE_OFFSETS: i16 = 5;
 
 pub(super) async fn handle(call: &Call<'_>, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let mut count: BTreeMap<(String, PartitionIndex), usize> = BTreeMap::new();
@@ -22,6 +24,12 @@ pub(super) async fn handle(call: &Call<'_>, request: ListOffsetsRequest) -> List
             *count.entry((topic.name.clone(), one.partition_index)).or_default() += 1;
         }
     }
+    let up_to = match (request.replica_id, request.isolation_level) {
+        // Followers see what is not committed.
+        (Some(_), _) => ReadUpTo::LogEnd,
+        (None, IsolationLevel::ReadUncommitted) => ReadUpTo::HighWatermark,
+        (None, IsolationLevel::ReadCommitted) => ReadUpTo::LastStableOffset,
+    };
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -30,7 +38,7 @@ pub(super) async fn handle(call: &Call<'_>, request: ListOffsetsRequest) -> List
             let found = if is_twice {
                 Err(ErrorCode::InvalidRequest)
             } else {
-                find(call, &topic.name, &one, request.isolation_level).await
+                find(call, &topic.name, &one, up_to).await
             };
             partitions.push(response(call.version(), one.partition_index, found));
         }
@@ -54,6 +62,9 @@ fn response(
         },
         // No record fits: that is no error.
         Ok(None) => none,
+        Err(ErrorCode::OffsetNotAvailable) if version < VERSION_OF_UNAVAILABLE_OFFSETS => {
+            ListOffsetsPartitionResponse { error_code: ErrorCode::LeaderNotAvailable, ..none }
+        }
         Err(error_code) => ListOffsetsPartitionResponse { error_code, ..none },
     }
 }
@@ -63,7 +74,7 @@ async fn find(
     call: &Call<'_>,
     topic: &str,
     asked: &ListOffsetsPartition,
-    isolation: IsolationLevel,
+    up_to: ReadUpTo,
 ) -> Result<Option<TimestampedOffset>, ErrorCode> {
     if call.version() < version_of(asked.timestamp) {
         return Err(ErrorCode::UnsupportedVersion);
@@ -73,10 +84,6 @@ async fn find(
     let id = TopicIdPartition { topic_id: topic.topic_id, partition: asked.partition_index };
     let handle = call.broker.replicas.hosted(id)?;
     let leader_epoch = handle.check_leader(asked.current_leader_epoch)?;
-    let up_to = match isolation {
-        IsolationLevel::ReadUncommitted => ReadUpTo::HighWatermark,
-        IsolationLevel::ReadCommitted => ReadUpTo::LastStableOffset,
-    };
     let spec = match asked.timestamp {
         OffsetSpec::Latest => LogOffsetSpec::Latest(up_to),
         OffsetSpec::Earliest | OffsetSpec::EarliestLocal => LogOffsetSpec::Earliest,

@@ -177,8 +177,10 @@ fn partition(
     let keep = |brokers: &[BrokerId]| -> Vec<BrokerId> {
         brokers.iter().copied().filter(|broker| version > 0 || serves(*broker)).collect()
     };
-    let replica_nodes = keep(&partition.replicas);
-    let error_code = if error_code.is_none() && replica_nodes.len() < partition.replicas.len() {
+    let (replica_nodes, isr_nodes) = (keep(&partition.replicas), keep(&partition.isr));
+    let is_any_left_out =
+        replica_nodes.len() < partition.replicas.len() || isr_nodes.len() < partition.isr.len();
+    let error_code = if error_code.is_none() && is_any_left_out {
         ErrorCode::ReplicaNotAvailable
     } else {
         error_code
@@ -189,9 +191,27 @@ fn partition(
         leader_id: leader,
         leader_epoch: Some(partition.leader_epoch),
         replica_nodes,
-        isr_nodes: keep(&partition.isr),
-        offline_replicas: partition.replicas.iter().copied().filter(|one| !serves(*one)).collect(),
+        isr_nodes,
+        offline_replicas: offline_replicas(image, partition, serves),
     }
+}
+
+/// The replicas whose broker does not serve, or whose directory failed (KIP-112, KIP-858).
+///
+/// Kafka: `KRaftMetadataCache.getOfflineReplicas`.
+fn offline_replicas(
+    image: &MetadataImage,
+    partition: &PartitionImage,
+    serves: impl Fn(BrokerId) -> bool,
+) -> Vec<BrokerId> {
+    let has_disk = |broker: BrokerId| match (image.broker(broker), partition.directory(broker)) {
+        (Some(registered), Some(directory)) if !directory.is_reserved_directory() => {
+            registered.log_dirs.contains(&directory)
+        }
+        (Some(_) | None, Some(_) | None) => true,
+    };
+    let replicas = partition.replicas.iter().copied();
+    replicas.filter(|broker| !serves(*broker) || !has_disk(*broker)).collect()
 }
 
 fn alive_brokers(call: &Call<'_>, image: &MetadataImage) -> Vec<MetadataResponseBroker> {

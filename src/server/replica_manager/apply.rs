@@ -13,7 +13,7 @@ use crate::replica::driver::{PartitionHandle, segment_limits};
 use crate::replica::{FollowerState, LeaderState};
 use crate::server::replica_fetchers::Assignment;
 use crate::storage::{OpenedPartition, StorageError};
-use crate::types::{BrokerEpoch, BrokerId, Offset, TopicIdPartition, TopicPartition, Uuid};
+use crate::types::{BrokerEpoch, BrokerId, Offset, TopicIdPartition, TopicPartition};
 
 /// New metadata on its way to the partitions.
 struct Applying<'a> {
@@ -165,7 +165,7 @@ impl ReplicaManager {
     ///
     /// Kafka: `LogManager.getOrCreateLog`, KIP-858.
     fn check_may_create(&self, state: &PartitionImage) -> Result<(), StorageError> {
-        let Some(directory) = state.directory(self.node).filter(|id| !is_reserved(*id)) else {
+        let Some(directory) = state.directory(self.node).filter(|id| !id.is_reserved_directory()) else {
             return Ok(());
         };
         match self.logs.dirs().iter().find(|dir| dir.directory_id() == directory) {
@@ -239,12 +239,6 @@ impl ReplicaManager {
         tracing::warn!(partition = %stray.partition, topic_id = %stray.id.topic_id, "stray log set aside");
         self.logs.set_aside(&stray.dir, &stray.partition, stray.id.topic_id).await
     }
-}
-
-/// Whether an id says that the directory is not known, not yet or not any more (Kafka: `DirectoryId.reserved`).
-fn is_reserved(directory: Uuid) -> bool {
-    let (last, rest) = directory.as_bytes().split_last().expect("16 bytes");
-    rest.iter().all(|byte| *byte == 0) && *last < 100
 }
 
 /// What the metadata says to the leader of a partition.
