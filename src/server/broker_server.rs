@@ -61,9 +61,9 @@ impl BrokerServer {
         let (replicas, config) = (&broker.replicas, &broker.config);
         let ask = ask_alter_partition(config, &controller);
         let tasks = Tasks(vec![
+            replicas.start_replication(config, lifecycle.epochs(), ask),
             task::spawn(follow_metadata(broker.clone(), images)),
             replicas.start_housekeeping(config),
-            replicas.start_replication(config, lifecycle.epochs(), ask).await,
         ]);
         lifecycle.ready().await?;
         let broker_epoch = lifecycle.epoch().expect("a broker that is ready is registered");

@@ -15,7 +15,7 @@ use super::alter_partition::{self, AskController, Proposals};
 use super::fetch_sessions::FetchSessions;
 use super::housekeeping;
 use super::identity::Identity;
-use super::replica_fetchers::ReplicaFetchers;
+use super::replica_fetchers::{self, ReplicaFetchers};
 use crate::log::{ConfigMap, LogConfig};
 use crate::metadata::MetadataImage;
 use crate::replica::driver::{PartitionHandle, ReplicaOptions, TailBudget, segment_limits};
@@ -35,6 +35,12 @@ pub(super) struct Applied {
     pub(super) hosted: BTreeMap<TopicIdPartition, Arc<PartitionHandle>>,
 }
 
+/// What replication needs beside the partitions.
+struct Replication {
+    fetchers: ReplicaFetchers,
+    epoch: watch::Receiver<Option<BrokerEpoch>>,
+}
+
 /// The partitions of this node.
 pub(super) struct ReplicaManager {
     node: BrokerId,
@@ -49,7 +55,7 @@ pub(super) struct ReplicaManager {
     applying: tokio::sync::Mutex<()>,
     fetch_sessions: Arc<FetchSessions>,
     /// Once this broker is being registered.
-    fetchers: OnceLock<ReplicaFetchers>,
+    replication: OnceLock<Replication>,
     proposals: Arc<Proposals>,
     /// Whether a directory could not even be entered at the start: nobody knows what is in it.
     has_unknown_dir: bool,
@@ -105,7 +111,7 @@ impl ReplicaManager {
                 config.fetch_sessions_max,
                 env.rng("fetch sessions"),
             ),
-            fetchers: OnceLock::new(),
+            replication: OnceLock::new(),
             proposals,
         };
         Ok((manager, identity))
@@ -157,21 +163,16 @@ impl ReplicaManager {
     }
 
     /// Begins to follow the leaders of this broker's partitions, under the epoch in which it is registered, and to carry what
-    /// its own leaders propose to the controller. The task runs until it is aborted.
-    pub(super) async fn start_replication(
+    /// its own leaders propose to the controller; before metadata is applied. The task runs until it is aborted.
+    pub(super) fn start_replication(
         self: &Arc<Self>,
         config: &Config,
         epoch: watch::Receiver<Option<BrokerEpoch>>,
         ask: AskController,
     ) -> task::Task<()> {
-        let _alone = self.applying.lock().await;
         let fetchers = ReplicaFetchers::new(config, &self.env, epoch.clone());
-        let applied = self.applied();
-        let assign = |(id, handle): (&TopicIdPartition, &Arc<PartitionHandle>)| {
-            Some(self.assignment(handle, applied.image.partition(*id)?))
-        };
-        fetchers.apply(&applied.image, applied.hosted.iter().filter_map(assign).collect());
-        assert!(self.fetchers.set(fetchers).is_ok(), "replication is started once");
+        let replication = Replication { fetchers, epoch: epoch.clone() };
+        assert!(self.replication.set(replication).is_ok(), "replication is started once");
         let (env, replicas) = (self.env.clone(), Arc::downgrade(self));
         let proposals = self.proposals.clone();
         task::spawn(alter_partition::run(env, self.node, proposals, replicas, epoch, ask))
@@ -179,9 +180,16 @@ impl ReplicaManager {
 
     /// Ends following: nothing is fetched any more.
     pub(super) fn stop_replication(&self) {
-        if let Some(fetchers) = self.fetchers.get() {
-            fetchers.end();
+        if let Some(replication) = self.replication.get() {
+            replication.fetchers.end();
         }
+    }
+
+    /// The epoch of this broker, as soon as it has one; `None` where the node ended before.
+    async fn registered(&self) -> Option<BrokerEpoch> {
+        let replication = self.replication.get();
+        let mut epoch = replication.expect("replication is started first").epoch.clone();
+        replica_fetchers::registered(&mut epoch).await
     }
 
     /// Starts what has to be done from time to time.

@@ -25,8 +25,20 @@ struct Applying<'a> {
 }
 
 impl ReplicaManager {
-    /// Brings the partitions to what `image` says, then publishes both.
+    /// Brings the partitions to what `image` says, then publishes both. Waits until the broker is registered, and passes over
+    /// images from before.
+    ///
+    /// What metadata said earlier may be long over: a replica that led alone then, and followed later, would take for committed
+    /// what nobody else has; and logs of newer topics would look like strays. At the registration this broker leads nothing.
+    ///
+    /// Kafka: `MetadataLoader.stillNeedToCatchUp`, `BrokerServer.startup`.
     pub(in crate::server) async fn apply(&self, image: Arc<MetadataImage>) {
+        if self.image().end_offset == Offset::ZERO {
+            let epoch = self.registered().await;
+            if epoch.is_none_or(|epoch| image.end_offset.value() <= epoch.value()) {
+                return;
+            }
+        }
         let _alone = self.applying.lock().await;
         self.apply_alone(image).await;
     }
@@ -59,8 +71,8 @@ impl ReplicaManager {
         let is_first = before.image.end_offset == Offset::ZERO;
         let Applying { hosted, assignments, .. } = applying;
         self.applied.send_replace(Arc::new(Applied { image: image.clone(), hosted }));
-        if let Some(fetchers) = self.fetchers.get() {
-            fetchers.apply(&image, assignments);
+        if let Some(replication) = self.replication.get() {
+            replication.fetchers.apply(&image, assignments);
         }
         if is_first {
             self.set_strays_aside().await;
@@ -165,7 +177,8 @@ impl ReplicaManager {
     ///
     /// Kafka: `LogManager.getOrCreateLog`, KIP-858.
     fn check_may_create(&self, state: &PartitionImage) -> Result<(), StorageError> {
-        let Some(directory) = state.directory(self.node).filter(|id| !id.is_reserved_directory()) else {
+        let Some(directory) = state.directory(self.node).filter(|id| !id.is_reserved_directory())
+        else {
             return Ok(());
         };
         match self.logs.dirs().iter().find(|dir| dir.directory_id() == directory) {
