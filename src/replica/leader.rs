@@ -256,11 +256,15 @@ impl Partition {
         let State::Leader(leading) = &self.state else {
             unreachable!("it leads: just checked");
         };
+        // It may hear of its assignment before this leader does: it asks again.
+        let unknown = match fetch.current_leader_epoch {
+            Some(_) => ErrorCode::UnknownLeaderEpoch,
+            None => ErrorCode::NotLeaderOrFollower,
+        };
+        let progress = leading.followers.get(&fetch.replica).ok_or(unknown)?;
         if fetch.current_leader_epoch.is_none() {
             return Err(ErrorCode::FencedLeaderEpoch);
         }
-        let progress =
-            leading.followers.get(&fetch.replica).ok_or(ErrorCode::UnknownLeaderEpoch)?;
         let known = leading.broker_epochs.get(&fetch.replica).copied().max(progress.broker_epoch);
         if fetch.broker_epoch.is_some() && known > fetch.broker_epoch {
             crate::mark!("an earlier life of a follower fetches");
