@@ -10,7 +10,7 @@ use super::alter_partition::AskController;
 use super::broker::Broker;
 use super::controller_channel::ControllerChannel;
 use super::identity::Identity;
-use super::lifecycle::LifecycleHandle;
+use super::lifecycle::{LifecycleHandle, OfflineLogDirs};
 use super::listeners::{Bound, Listening};
 use super::replica_manager::ReplicaManager;
 use crate::metadata::{FEATURES, MetadataImage};
@@ -53,10 +53,11 @@ impl BrokerServer {
     pub(super) async fn start(parts: BrokerParts) -> Result<Self, ErrorCode> {
         let BrokerParts { config, env, identity, replicas, bound, images, controller } = parts;
         let registration = registration(&config, &env, &identity, &bound);
-        let lifecycle = LifecycleHandle::start(&config, &env, &controller, registration);
+        let replicas = Arc::new(replicas);
+        let offline = offline_log_dirs(&replicas);
+        let lifecycle = LifecycleHandle::start(&config, &env, &controller, registration, offline);
         let (node_id, span) = (config.node_id, config.request_timeout);
         let cluster_id = identity.cluster_id;
-        let replicas = Arc::new(replicas);
         let broker = Broker::new(config, env, cluster_id, &controller, lifecycle.clone(), replicas);
         let (replicas, config) = (&broker.replicas, &broker.config);
         let ask = ask_alter_partition(config, &controller);
@@ -142,6 +143,16 @@ async fn follow_metadata(broker: Arc<Broker>, mut images: watch::Receiver<Arc<Me
             return;
         }
     }
+}
+
+/// Looks at the log directories of `replicas`, which it does not keep alive.
+fn offline_log_dirs(replicas: &Arc<ReplicaManager>) -> OfflineLogDirs {
+    let replicas = Arc::downgrade(replicas);
+    Box::new(move || {
+        let Some(replicas) = replicas.upgrade() else { return Vec::new() };
+        let failed = replicas.logs().dirs().iter().filter(|dir| dir.is_offline());
+        failed.map(|dir| dir.directory_id()).collect()
+    })
 }
 
 fn registration(

@@ -225,3 +225,177 @@ impl Line {
         Arc::new(Self { purpose: purpose.to_owned(), state: Mutex::new(state) })
     }
 }
+
+#[cfg(test)]
+#[cfg(not(madsim))]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the controllers of these tests stand outside the node's world"
+)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::protocol::ApiKey;
+    use crate::protocol::frame::{decode_request_header, encode_response};
+    use crate::protocol::messages::api_versions_response::ApiVersion;
+    use crate::protocol::messages::{
+        ApiVersionsResponse, BrokerHeartbeatRequest, BrokerHeartbeatResponse,
+    };
+    use crate::protocol::wire::Reader;
+    use crate::runtime::{Observer, real_env};
+    use crate::types::{LeaderEpoch, Observation};
+
+    struct Deaf;
+
+    impl Observer for Deaf {
+        fn observe(&self, _: Observation) {}
+    }
+
+    /// What a controller does with a heartbeat.
+    #[derive(Clone, Copy)]
+    enum Behaviour {
+        Answer,
+        NotController,
+        Silent,
+        HangUpOnce,
+    }
+
+    /// A controller in threads of its own.
+    struct Fake {
+        endpoint: Endpoint,
+        asked: Arc<AtomicUsize>,
+    }
+
+    fn fake(behaviour: Behaviour) -> Fake {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let count = count.clone();
+                std::thread::spawn(move || serve(stream.unwrap(), behaviour, &count));
+            }
+        });
+        Fake { endpoint: Endpoint { host: "127.0.0.1".to_owned(), port }, asked }
+    }
+
+    fn serve(mut stream: TcpStream, behaviour: Behaviour, asked: &AtomicUsize) -> Option<()> {
+        loop {
+            let mut length = [0; 4];
+            stream.read_exact(&mut length).ok()?;
+            let mut frame = vec![0; usize::try_from(i32::from_be_bytes(length)).unwrap()];
+            stream.read_exact(&mut frame).ok()?;
+            let header = decode_request_header(&mut Reader::new(frame.into())).unwrap();
+            let api = header.api().unwrap();
+            let answer = if api == ApiKey::ApiVersions {
+                let heartbeat = ApiVersion { api_key: 63, min_version: 0, max_version: 1 };
+                let api_keys = vec![heartbeat];
+                let response = ApiVersionsResponse { api_keys, ..Default::default() };
+                encode_response(header.correlation_id, api, header.api_version, &response)
+            } else {
+                let error_code = match (behaviour, asked.fetch_add(1, Ordering::SeqCst)) {
+                    (Behaviour::HangUpOnce, 0) => return None,
+                    (Behaviour::Answer | Behaviour::HangUpOnce, _) => ErrorCode::None,
+                    (Behaviour::NotController, _) => ErrorCode::NotController,
+                    (Behaviour::Silent, _) => continue,
+                };
+                let response = BrokerHeartbeatResponse { error_code, ..Default::default() };
+                encode_response(header.correlation_id, api, header.api_version, &response)
+            };
+            for slice in answer.unwrap() {
+                stream.write_all(&slice).ok()?;
+            }
+        }
+    }
+
+    const MINIMAL: &str = "process.roles=broker\nnode.id=9\nlog.dirs=/d\n\
+                           listeners=PLAINTEXT://127.0.0.1:9092\ncontroller.listener.names=C\n\
+                           controller.quorum.voters=1@127.0.0.1:9093\n";
+
+    fn leader(epoch: i32, id: Option<i32>) -> QuorumLeader {
+        QuorumLeader { epoch: LeaderEpoch::new(epoch), leader: id.map(BrokerId::new) }
+    }
+
+    /// Asks the controllers 1, 2, … for as long as `millis`; the leader is `first`, and `then` after a moment.
+    fn ask(
+        controllers: &[&Fake],
+        first: QuorumLeader,
+        then: Option<QuorumLeader>,
+        millis: u64,
+    ) -> Result<BrokerHeartbeatResponse, ApiError> {
+        let (config, _) = Config::parse(MINIMAL, &BTreeMap::new()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let env = real_env(Arc::new(Deaf), 1).unwrap();
+        let ids = (1..).map(BrokerId::new);
+        let voters = ids.zip(controllers.iter().map(|fake| fake.endpoint.clone()));
+        let voters: Vec<_> = voters.collect();
+        runtime.block_on(async {
+            let (sender, receiver) = watch::channel(first);
+            let channel = ControllerChannel::new(&config, &env, &voters, receiver, "test");
+            let request =
+                BrokerHeartbeatRequest { broker_id: BrokerId::new(9), ..Default::default() };
+            let call = channel.call(request, Duration::from_millis(millis));
+            let change = async {
+                crate::runtime::clock::sleep(env.clock.as_ref(), Duration::from_millis(100)).await;
+                if let Some(then) = then {
+                    sender.send_replace(then);
+                }
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                biased;
+                answer = call => answer,
+                () = change => unreachable!("it is pending"),
+            }
+        })
+    }
+
+    #[test]
+    fn a_request_waits_until_a_leader_is_known() {
+        let one = fake(Behaviour::Answer);
+        let answer = ask(&[&one], leader(0, None), Some(leader(1, Some(1))), 30_000);
+        assert!(answer.unwrap().error_code.is_none());
+        let error = ask(&[&one], leader(0, None), None, 300).unwrap_err();
+        assert_eq!(error.error, ErrorCode::RequestTimedOut);
+        let message = error.message.unwrap();
+        assert!(message.ends_with("within 300 ms: no leader of the quorum is known"), "{message}");
+    }
+
+    #[test]
+    fn a_request_follows_the_leadership() {
+        let (one, two) = (fake(Behaviour::NotController), fake(Behaviour::Answer));
+        let then = Some(leader(2, Some(2)));
+        let answer = ask(&[&one, &two], leader(1, Some(1)), then, 30_000).unwrap();
+        assert!(answer.error_code.is_none());
+        assert!(one.asked.load(Ordering::SeqCst) >= 1);
+        assert_eq!(two.asked.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn a_silent_leader_is_left_for_the_next() {
+        let (one, two) = (fake(Behaviour::Silent), fake(Behaviour::Answer));
+        let then = Some(leader(2, Some(2)));
+        assert!(ask(&[&one, &two], leader(1, Some(1)), then, 30_000).is_ok());
+        let error = ask(&[&one, &two], leader(1, Some(1)), None, 300).unwrap_err();
+        assert_eq!(error.error, ErrorCode::RequestTimedOut);
+    }
+
+    #[test]
+    fn a_lost_connection_is_made_again() {
+        let one = fake(Behaviour::HangUpOnce);
+        assert!(ask(&[&one], leader(1, Some(1)), None, 30_000).is_ok());
+        assert_eq!(one.asked.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn a_leader_that_nobody_named_is_not_asked() {
+        let one = fake(Behaviour::Answer);
+        let error = ask(&[&one], leader(1, Some(7)), None, 300).unwrap_err();
+        assert!(error.message.unwrap().contains("not in controller.quorum.voters"));
+    }
+}

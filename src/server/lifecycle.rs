@@ -12,12 +12,15 @@ use crate::broker::{Effect, Event, HeartbeatAnswer, Lifecycle, LifecycleConfig};
 use crate::protocol::messages::{BrokerHeartbeatRequest, BrokerRegistrationRequest};
 use crate::runtime::clock::wait_until;
 use crate::runtime::{BoxFuture, Env, task};
-use crate::types::{BrokerEpoch, ErrorCode, Offset};
+use crate::types::{BrokerEpoch, ErrorCode, Offset, Uuid};
 
 /// Notices of applied metadata that may wait: a further one waits to be let in.
 const EVENTS_MAX: usize = 16;
 /// How long one registration may wait for a controller before the log says so and it is tried again.
 const REGISTRATION_ATTEMPT: Duration = Duration::from_secs(5);
+
+/// The ids of the log directories that have failed since the start.
+pub(super) type OfflineLogDirs = Box<dyn Fn() -> Vec<Uuid> + Send + Sync>;
 
 /// How far the broker's life has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,12 +44,13 @@ pub(super) struct LifecycleHandle {
 }
 
 impl LifecycleHandle {
-    /// Begins to register the broker described by `registration`.
+    /// Begins to register the broker described by `registration`. Each heartbeat tells which log directories have failed.
     pub(super) fn start(
         config: &Config,
         env: &Env,
         controller: &ControllerChannel,
         registration: BrokerRegistrationRequest,
+        offline_log_dirs: OfflineLogDirs,
     ) -> Self {
         let (events, inbox) = mpsc::channel(EVENTS_MAX);
         let (stage, stage_receiver) = watch::channel(Stage::Starting);
@@ -62,6 +66,7 @@ impl LifecycleHandle {
             asker: Arc::new(Asker {
                 controller: controller.another("heartbeat"),
                 registration,
+                offline_log_dirs,
                 registration_timeout: config.registration_timeout.min(REGISTRATION_ATTEMPT),
                 // Kafka: half a session (KAFKA-14392), so that a lost heartbeat is not the end of it.
                 heartbeat_timeout: config.session_timeout / 2,
@@ -184,6 +189,7 @@ impl Driver {
 struct Asker {
     controller: ControllerChannel,
     registration: BrokerRegistrationRequest,
+    offline_log_dirs: OfflineLogDirs,
     registration_timeout: Duration,
     heartbeat_timeout: Duration,
 }
@@ -223,7 +229,7 @@ impl Asker {
                 current_metadata_offset: Offset::from_wire(metadata_end_offset.value() - 1),
                 want_fence: false,
                 want_shut_down,
-                offline_log_dirs: Vec::new(),
+                offline_log_dirs: (self.offline_log_dirs)(),
                 cordoned_log_dirs: None,
             };
             let asked = self.controller.call(request, self.heartbeat_timeout);

@@ -25,10 +25,13 @@ use super::answer::{Head, Served, Service};
 use crate::protocol::ApiKey;
 use crate::protocol::frame::decode_request;
 use crate::protocol::messages::{
-    ApiVersionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest,
-    DescribeConfigsRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest, FetchRequest,
-    InitProducerIdRequest, ListOffsetsRequest, Message, MetadataRequest,
-    OffsetForLeaderEpochRequest, ProduceRequest, Request,
+    AlterConfigsRequest, AlterPartitionReassignmentsRequest, ApiVersionsRequest,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest,
+    DescribeConfigsRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
+    ElectLeadersRequest, FetchRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
+    ListOffsetsRequest, ListPartitionReassignmentsRequest, Message, MetadataRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, Request, UnregisterBrokerRequest,
+    UpdateFeaturesRequest,
 };
 use crate::protocol::wire::Reader;
 use crate::runtime::Env;
@@ -48,8 +51,16 @@ pub(super) const SERVED: Served = &[
     (ApiKey::InitProducerId, InitProducerIdRequest::VERSIONS),
     (ApiKey::OffsetForLeaderEpoch, OffsetForLeaderEpochRequest::VERSIONS),
     (ApiKey::DescribeConfigs, DescribeConfigsRequest::VERSIONS),
+    (ApiKey::AlterConfigs, AlterConfigsRequest::VERSIONS),
+    (ApiKey::CreatePartitions, CreatePartitionsRequest::VERSIONS),
+    (ApiKey::ElectLeaders, ElectLeadersRequest::VERSIONS),
+    (ApiKey::IncrementalAlterConfigs, IncrementalAlterConfigsRequest::VERSIONS),
+    (ApiKey::AlterPartitionReassignments, AlterPartitionReassignmentsRequest::VERSIONS),
+    (ApiKey::ListPartitionReassignments, ListPartitionReassignmentsRequest::VERSIONS),
     (ApiKey::DescribeQuorum, DescribeQuorumRequest::VERSIONS),
+    (ApiKey::UpdateFeatures, UpdateFeaturesRequest::VERSIONS),
     (ApiKey::DescribeCluster, DescribeClusterRequest::VERSIONS),
+    (ApiKey::UnregisterBroker, UnregisterBrokerRequest::VERSIONS),
     (ApiKey::DescribeTopicPartitions, DescribeTopicPartitionsRequest::VERSIONS),
 ];
 
@@ -130,7 +141,21 @@ async fn dispatch(call: Call<'_>, mut input: Reader) -> Answer {
         }
         ApiKey::CreateTopics => forward::handle::<CreateTopicsRequest>(&call, input).await,
         ApiKey::DeleteTopics => forward::handle::<DeleteTopicsRequest>(&call, input).await,
+        ApiKey::AlterConfigs => forward::handle::<AlterConfigsRequest>(&call, input).await,
+        ApiKey::CreatePartitions => forward::handle::<CreatePartitionsRequest>(&call, input).await,
+        ApiKey::ElectLeaders => forward::handle::<ElectLeadersRequest>(&call, input).await,
+        ApiKey::IncrementalAlterConfigs => {
+            forward::handle::<IncrementalAlterConfigsRequest>(&call, input).await
+        }
+        ApiKey::AlterPartitionReassignments => {
+            forward::handle::<AlterPartitionReassignmentsRequest>(&call, input).await
+        }
+        ApiKey::ListPartitionReassignments => {
+            forward::handle::<ListPartitionReassignmentsRequest>(&call, input).await
+        }
         ApiKey::DescribeQuorum => forward::handle::<DescribeQuorumRequest>(&call, input).await,
+        ApiKey::UpdateFeatures => forward::handle::<UpdateFeaturesRequest>(&call, input).await,
+        ApiKey::UnregisterBroker => forward::handle::<UnregisterBrokerRequest>(&call, input).await,
         ApiKey::DescribeConfigs => {
             serve!(call, input, DescribeConfigsRequest, describe_configs::handle)
         }
@@ -173,4 +198,19 @@ mod operations {
 pub fn apis_served() -> Vec<(&'static str, i16, std::ops::RangeInclusive<i16>)> {
     let rows = SERVED.iter();
     rows.map(|(api, versions)| (api.name(), api.key(), versions.min..=versions.max)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::controller_api;
+
+    #[test]
+    fn what_is_passed_on_is_served_by_the_controller_in_the_same_versions() {
+        let forwarded = SERVED.iter().filter(|(api, _)| controller_api::is_forwardable(*api));
+        assert!(forwarded.clone().count() > 10);
+        for row in forwarded {
+            assert!(controller_api::SERVED.contains(row), "{}", row.0);
+        }
+    }
 }

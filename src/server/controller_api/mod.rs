@@ -210,7 +210,7 @@ async fn dispatch(call: Call<'_>, mut input: Reader) -> Answer {
 }
 
 /// Whether a broker may pass the API on for a client (Kafka: `ApiKeys.forwardable`).
-fn is_forwardable(api: ApiKey) -> bool {
+pub(super) fn is_forwardable(api: ApiKey) -> bool {
     matches!(
         api,
         ApiKey::CreateTopics
