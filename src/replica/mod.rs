@@ -18,6 +18,8 @@ mod log_writes;
 mod partition;
 mod retention;
 #[cfg(test)]
+mod cluster_tests;
+#[cfg(test)]
 mod test_replica;
 
 pub use assignment::{

@@ -88,7 +88,6 @@ impl TestReplica {
     }
 
     /// Started again with what of its file survived: the first `kept` batches.
-    #[expect(dead_code, reason = "the property test comes next")]
     pub(super) fn reopened(&self, kept: usize, high_watermark: Offset, durable: Offset) -> Self {
         let start = self.machine.log().log_start_offset();
         let limits = *self.machine.log().limits();
