@@ -52,8 +52,10 @@ enum Step {
         node: usize,
         which: usize,
     },
+    /// `often`: also a broker that hears little.
     Metadata {
         node: usize,
+        often: bool,
     },
     Alter {
         lose_answer: bool,
@@ -86,7 +88,7 @@ fn step() -> impl Strategy<Value = Step> {
         10 => node().prop_map(|node| Step::Deliver { node }),
         1 => node().prop_map(|node| Step::Drop { node }),
         1 => (node(), 0usize..8).prop_map(|(node, which)| Step::Again { node, which }),
-        8 => node().prop_map(|node| Step::Metadata { node }),
+        8 => (node(), 0u8..6).prop_map(|(node, n)| Step::Metadata { node, often: n == 0 }),
         5 => (0u8..5).prop_map(|n| Step::Alter { lose_answer: n == 0 }),
         1 => (0usize..3).prop_map(|which| Step::Elect { which }),
         1 => (node(), 0usize..4).prop_map(|(node, kept)| Step::Kill { node, kept }),
@@ -148,6 +150,8 @@ struct Cluster {
     /// What each follower told the leader of a term.
     claims: BTreeMap<(LeaderEpoch, BrokerId), Offset>,
     acked: u32,
+    /// Brokers that lag behind the metadata.
+    hears_little: [bool; NODES],
 }
 
 fn id(node: usize) -> BrokerId {
@@ -258,7 +262,7 @@ impl Controller {
 }
 
 impl Cluster {
-    fn new() -> Self {
+    fn new(hears_little: [bool; NODES]) -> Self {
         let config = |node| PartitionConfig {
             min_insync_replicas: u32::try_from(MIN_ISR).unwrap(),
             lag_time_max: std::time::Duration::from_millis(30),
@@ -294,6 +298,7 @@ impl Cluster {
             assigned: BTreeMap::new(),
             claims: BTreeMap::new(),
             acked: 0,
+            hears_little,
         }
     }
 
@@ -327,7 +332,11 @@ impl Cluster {
                     self.deliver(node, &fetch, answer);
                 }
             }
-            Step::Metadata { node } => self.hear(node),
+            Step::Metadata { node, often } => {
+                if often || !self.hears_little[node] {
+                    self.hear(node);
+                }
+            }
             Step::Alter { lose_answer } => self.alter(lose_answer),
             Step::Elect { which } => self.elect(which),
             Step::Kill { node, kept } => self.kill(node, kept),
@@ -719,8 +728,8 @@ impl Cluster {
     }
 }
 
-fn run(steps: &[Step]) -> u32 {
-    let mut cluster = Cluster::new();
+fn run(hears_little: [bool; NODES], steps: &[Step]) -> u32 {
+    let mut cluster = Cluster::new(hears_little);
     for node in 0..NODES {
         cluster.hear(node);
     }
@@ -748,7 +757,7 @@ impl Cluster {
         for _ in 0..150 {
             for node in 0..NODES {
                 self.step(Step::Start { node });
-                self.step(Step::Metadata { node });
+                self.step(Step::Metadata { node, often: true });
                 self.step(Step::Write { node });
                 self.step(Step::Send { node });
                 self.step(Step::Serve { node, batches: 100 });
@@ -777,7 +786,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_committed_stays_whatever_happens(steps in prop::collection::vec(step(), 1..250)) {
-        run(&steps);
+    fn what_is_committed_stays_whatever_happens(
+        hears_little in any::<[bool; NODES]>(),
+        steps in prop::collection::vec(step(), 1..250),
+    ) {
+        run(hears_little, &steps);
     }
 }

@@ -60,12 +60,11 @@ impl Partition {
         }
     }
 
-    /// With `acks=all`, a batch below the high watermark counts as stored only while enough replicas are in sync: the
-    /// watermark may have passed it before they left.
+    /// With `acks=all`, a batch below the high watermark counts as stored only while enough replicas are in sync. Since the
+    /// watermark stays where it is while they are not, a producer hardly ever hears of it here: it waits until its time is over.
     fn acknowledge(&self, waiting: Waiting, out: &mut Vec<Effect>) {
         let Waiting { waiter, acks, answer } = waiting;
         if acks == Acks::All && !self.is_maximal_isr_enough() {
-            crate::mark!("a batch is committed and too few replicas are in sync afterwards");
             return refuse(self.id, waiter, ErrorCode::NotEnoughReplicasAfterAppend, out);
         }
         out.push(Effect::Observe(Observation::ProduceAcked {

@@ -260,12 +260,16 @@ impl Partition {
     /// All goes; the log is empty and begins at `start`.
     fn restart_at(&mut self, now: Now, start: Offset, out: &mut Vec<Effect>) {
         crate::mark!("a follower's log begins anew");
-        let from = self.log.log_end_offset();
+        let (from, start_before) = (self.log.log_end_offset(), self.log.log_start_offset());
         let segments = self.log.segments().iter().map(|segment| segment.base_offset).collect();
         self.log = LocalLog::empty(*self.log.limits(), start, now.wall);
         self.producers = ProducerState::new(start);
         self.epochs.clear();
         self.after_truncation(from, start, out);
+        if start != start_before {
+            let (partition, from, to) = (self.id, start_before, start);
+            out.push(Effect::Observe(Observation::LogStartMoved { partition, from, to }));
+        }
         self.high_watermark = start;
         (self.written, self.synced, self.recovery_point) = (start, start, start);
         out.push(Effect::Restart { segments, start_offset: start, number: self.truncations });

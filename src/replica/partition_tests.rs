@@ -185,6 +185,9 @@ fn event(name: &str, words: &Words<'_>, golden: &Golden) -> Result<Event, String
         "truncate" => {
             let epoch = words.epoch("term").unwrap();
             machine.check_follower(epoch).map_err(|error| format!("refused {error}"))?;
+            if !machine.is_settled() {
+                return Err("not settled".to_owned());
+            }
             let truncation = golden.replica.truncation(truncate_to(words));
             if let CutAt::Offset(to) = machine.cut_at(truncate_to(words)) {
                 let Truncation::At { to: end, .. } = &truncation else { unreachable!() };
@@ -422,4 +425,11 @@ goldens! {
     segments_roll_and_checkpoints_follow: "roll.txt";
     old_segments_and_deleted_records_go: "retention.txt";
     readers_are_told_of_more: "watch.txt";
+    followers_join_and_leave: "isr.txt";
+    every_answer_to_a_proposal: "isr_answers.txt";
+    a_lagging_watermark_cuts_nothing: "kip101.txt";
+    logs_part_where_epochs_do: "kip279.txt";
+    other_terms_are_refused: "kip320.txt";
+    below_the_min_isr_nothing_is_committed: "kip966.txt";
+    a_follower_has_what_its_leader_has: "follower.txt";
 }

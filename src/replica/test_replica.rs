@@ -155,21 +155,18 @@ impl TestReplica {
             CutAt::Everything(start) => return Truncation::FullyAndStartAt(start),
             CutAt::Offset(to) => to,
         };
-        let first_gone = self.file.iter().find(|stored| stored.end_offset() > to).unwrap();
         let kept = self.file.iter().take_while(|stored| stored.end_offset() <= to);
         let start = self.machine.log().log_start_offset();
         let end = kept.clone().last().map_or(start, StoredBatch::end_offset).max(start);
-        let mut producers = ProducerState::new(self.machine.log().segments()[0].base_offset);
+        let first = self.machine.log().segments()[0].base_offset;
+        let (segment, position) = kept.clone().last().map_or((first, 0), |last| {
+            (last.segment, last.position + u64::from(last.batch.header.size_in_bytes))
+        });
+        let mut producers = ProducerState::new(first);
         for stored in kept {
             producers.on_batch(&stored.batch.header, None);
         }
         producers.on_log_start_moved(end);
-        Truncation::At {
-            to: end,
-            segment: first_gone.segment,
-            position: first_gone.position,
-            max_timestamp: None,
-            producers,
-        }
+        Truncation::At { to: end, segment, position, max_timestamp: None, producers }
     }
 }
