@@ -362,7 +362,8 @@ impl Cluster {
     }
 
     fn handle(&mut self, node: usize, event: Event) {
-        let before = self.nodes[node].replica.file.clone();
+        let is_cut = matches!(event, Event::Truncate(_));
+        let before = if is_cut { self.nodes[node].replica.file.clone() } else { Vec::new() };
         let role_before = self.nodes[node].replica.machine.role();
         let watermark_before = self.nodes[node].replica.machine.high_watermark();
         let effects = self.nodes[node].replica.handle(event);
@@ -423,6 +424,7 @@ impl Cluster {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what is not checked here is of no concern")]
     fn observe(&mut self, node: usize, observation: &Observation) {
         match *observation {
             Observation::ProduceAppended { leader_epoch, base_offset, crc, .. } => {

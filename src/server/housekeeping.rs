@@ -48,22 +48,15 @@ pub(super) async fn run(replicas: Arc<ReplicaManager>, config: Config, env: Env)
     let mut log_starts = Every::new(start, config.log_start_checkpoint_interval);
     let mut retention = Every::new(start, config.retention_check_interval);
     let mut producers = Every::new(start, config.producer_expiration_check_interval);
-    // Kafka: `ReplicaManager.startup`, the schedule of `isr-expiration`.
-    let mut lags = Every::new(start, config.replication.lag_time_max / 2);
     let mut retries = Every::new(start, RETRY_SPAN);
     loop {
         let now = env.clock.now().monotonic;
-        let flush = next_flush(now, &applied.borrow_and_update());
-        let all = [
-            &high_watermarks,
-            &recovery_points,
-            &log_starts,
-            &retention,
-            &producers,
-            &lags,
-            &retries,
-        ];
-        let next = all.into_iter().map(|every| every.due).fold(flush, Monotonic::min);
+        let tick = next_tick(now, &applied.borrow_and_update());
+        let next =
+            [&high_watermarks, &recovery_points, &log_starts, &retention, &producers, &retries]
+                .into_iter()
+                .map(|every| every.due)
+                .fold(tick, Monotonic::min);
         tokio::select! {
             biased;
             () = wait_until(timer.as_mut(), Some(next)) => {}
@@ -76,8 +69,6 @@ pub(super) async fn run(replicas: Arc<ReplicaManager>, config: Config, env: Env)
         }
         let now = env.clock.now().monotonic;
         let current = replicas.applied();
-        // Each partition knows when it is due: this look only came for it.
-        lags.is_due(now);
         tick_due(now, &current, producers.is_due(now));
         if high_watermarks.is_due(now) {
             replicas.logs().checkpoint_high_watermarks();
@@ -95,15 +86,16 @@ pub(super) async fn run(replicas: Arc<ReplicaManager>, config: Config, env: Env)
     }
 }
 
-/// When to look for syncs that are due by age (`flush.ms`).
+/// When to look for syncs that are due by age (`flush.ms`), and for followers that lag (every half of
+/// `replica.lag.time.max.ms`, from the leader's term on).
 ///
 /// A batch appended after this look is due its topic's interval later at the earliest: so none is overslept.
-fn next_flush(now: Monotonic, applied: &Applied) -> Monotonic {
+fn next_tick(now: Monotonic, applied: &Applied) -> Monotonic {
     let mut next = Monotonic::FAR_FUTURE;
     for handle in applied.hosted.values() {
+        next = next.min(handle.deadline().unwrap_or(Monotonic::FAR_FUTURE));
         if let Some(interval) = handle.log_config().flush_interval {
-            let soonest = now + interval.max(Duration::from_millis(1));
-            next = next.min(handle.deadline().map_or(soonest, |deadline| deadline.min(soonest)));
+            next = next.min(now + interval.max(Duration::from_millis(1)));
         }
     }
     next

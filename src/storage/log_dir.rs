@@ -353,6 +353,18 @@ impl LogDir {
         self.work()
     }
 
+    /// The tasks that wait to be started, for tests that have no runtime to start them on.
+    #[cfg(test)]
+    pub(crate) fn take_tasks(&self) -> VecDeque<BoxFuture<'static, ()>> {
+        std::mem::take(&mut self.lock().tasks)
+    }
+
+    /// The worker without the tasks, for those tests.
+    #[cfg(test)]
+    pub(crate) async fn do_jobs_for_test(self: Arc<Self>) {
+        self.do_jobs().await;
+    }
+
     /// No space for a checkpoint harms nothing: the old one stays true.
     fn fail_unless_full(&self, error: &StorageError) {
         if error.is_no_space() {

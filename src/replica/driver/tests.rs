@@ -38,7 +38,24 @@ struct Checkpoints {
     clean: bool,
 }
 
+/// Broker 1, which leads alone.
 fn start(disk: &TestDisk, config: &Arc<LogConfig>, tail: usize, known: Checkpoints) -> Broker {
+    let broker = open(disk, config, tail, known, (1, IsrChanges::none()));
+    let handle = &broker.handle;
+    let epoch = handle.lock().machine.epochs().latest().map_or(0, |last| last.epoch.value() + 1);
+    let alone = LeaderState::alone(BrokerId::new(1), LeaderEpoch::new(epoch));
+    run(handle.become_leader(alone)).unwrap();
+    broker
+}
+
+/// A broker that neither leads nor follows.
+fn open(
+    disk: &TestDisk,
+    config: &Arc<LogConfig>,
+    tail: usize,
+    known: Checkpoints,
+    (node, isr_changes): (i32, IsrChanges),
+) -> Broker {
     let (env, world) = test_env(disk);
     let partition = TopicPartition { topic: "orders".into(), partition: PartitionIndex::new(0) };
     let id =
@@ -73,14 +90,11 @@ fn start(disk: &TestDisk, config: &Arc<LogConfig>, tail: usize, known: Checkpoin
         fetch_verify: true,
         producer_expiration: Duration::from_secs(86_400),
         tail_budget: TailBudget::new(tail),
-        node: BrokerId::new(1),
+        node: BrokerId::new(node),
         lag_time_max: Duration::from_secs(30),
-        isr_changes: IsrChanges::none(),
+        isr_changes,
     };
     let handle = PartitionHandle::new(env, opened, config.clone(), options);
-    let epoch = handle.lock().machine.epochs().latest().map_or(0, |last| last.epoch.value() + 1);
-    let alone = LeaderState::alone(BrokerId::new(1), LeaderEpoch::new(epoch));
-    run(handle.become_leader(alone)).unwrap();
     Broker { disk: disk.clone(), world, dir: log_dir, handle, config: config.clone() }
 }
 
@@ -387,3 +401,5 @@ fn the_recovery_point_follows_and_bounds_what_is_scanned() {
 
 #[path = "crash_tests.rs"]
 mod crash_tests;
+#[path = "follow_tests.rs"]
+mod follow_tests;
