@@ -72,6 +72,9 @@ impl Controller {
                 &mut records,
             );
         }
+        if existing.is_none() && self.image().brokers().len() > 0 && self.is_elr_enabled() {
+            self.write_down_min_isr(&mut records);
+        }
         // The epoch is the offset of this very record, so it rises with each incarnation and needs no counter.
         let own_offset = next_offset + records.len() as u64;
         let broker_epoch = match amended {

@@ -171,6 +171,28 @@ impl Controller {
         }
     }
 
+    /// Writes down the cluster's minimum of in-sync replicas, and forgets those of single brokers: who is eligible is judged by it,
+    /// and the brokers' own files may say otherwise (KIP-966). While there is one broker nobody else can be eligible.
+    ///
+    /// Kafka: `ConfigurationControlManager.maybeGenerateElrSafetyRecords`.
+    pub(super) fn write_down_min_isr(&self, records: &mut Vec<Record>) {
+        let cluster = ConfigResource { resource_type: ResourceType::Broker, name: "".into() };
+        let name = || MIN_INSYNC_REPLICAS.to_owned();
+        for (resource, configs) in self.image().all_configs() {
+            let is_of_one_broker =
+                resource.resource_type == ResourceType::Broker && *resource != cluster;
+            if is_of_one_broker && configs.contains_key(MIN_INSYNC_REPLICAS) {
+                let (resource, name) = (resource.clone(), name());
+                records.push(Record::Config(Config { resource, name, value: None }));
+            }
+        }
+        let written = self.image().configs(&cluster);
+        if written.is_none_or(|configs| !configs.contains_key(MIN_INSYNC_REPLICAS)) {
+            let value = Some(self.config.min_insync_replicas_default.to_string());
+            records.push(Record::Config(Config { resource: cluster, name: name(), value }));
+        }
+    }
+
     fn config_records(
         &self,
         resource: &ConfigResource,

@@ -5,7 +5,9 @@
 use super::Controller;
 use super::request::{ApiError, FeatureUpdate, UpgradeType};
 use crate::metadata::records::{FeatureLevel, FeatureRange};
-use crate::metadata::{FEATURES, KRAFT_VERSION, METADATA_VERSION, Record};
+use crate::metadata::{
+    ELIGIBLE_LEADER_REPLICAS_VERSION, FEATURES, KRAFT_VERSION, METADATA_VERSION, Record,
+};
 use crate::types::ErrorCode;
 
 /// The records with which a new metadata log begins: a level for every feature, `metadata.version` first, because it says how
@@ -77,6 +79,9 @@ impl Controller {
             }
             let (name, level) = (update.feature.clone(), update.level);
             if self.image().feature_level(&name) != level {
+                if name == ELIGIBLE_LEADER_REPLICAS_VERSION && level > 0 {
+                    self.write_down_min_isr(&mut records);
+                }
                 records.push(Record::FeatureLevel(FeatureLevel { name, level }));
             }
         }

@@ -252,6 +252,10 @@ fn broker_compression(values: &Values<'_>) -> Result<BrokerCompression, ConfigEr
 pub enum ConfigSource {
     /// The topic's own.
     DynamicTopic,
+    /// Set for this broker in the metadata.
+    DynamicBroker,
+    /// Set for all brokers in the metadata.
+    DynamicDefaultBroker,
     /// The broker's `server.properties`.
     StaticBroker,
     /// Kafka's.
@@ -264,6 +268,8 @@ impl ConfigSource {
     pub const fn id(self) -> i8 {
         match self {
             Self::DynamicTopic => 1,
+            Self::DynamicBroker => 2,
+            Self::DynamicDefaultBroker => 3,
             Self::StaticBroker => 4,
             Self::Default => 5,
         }

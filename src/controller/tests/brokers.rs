@@ -166,23 +166,23 @@ fn a_silent_broker_is_fenced_and_others_lead() {
     harness.heartbeat(1, epochs[0], false);
     harness.expect(&expect![[r#"
         create t u
-        7 Topic t YRgw
-        8 Partition YRgw-0 replicas [1,2] isr [1,2] leader Some(1) epochs 0/0
-        9 Partition YRgw-1 replicas [2,1] isr [2,1] leader Some(2) epochs 0/0
-        10 Topic u 2slI
-        11 Partition 2slI-0 replicas [1] isr [1] leader Some(1) epochs 0/0
+        8 Topic t YRgw
+        9 Partition YRgw-0 replicas [1,2] isr [1,2] leader Some(1) epochs 0/0
+        10 Partition YRgw-1 replicas [2,1] isr [2,1] leader Some(2) epochs 0/0
+        11 Topic u 2slI
+        12 Partition 2slI-0 replicas [1] isr [1] leader Some(1) epochs 0/0
         => 2 partitions x2
         => 1 partitions x1
         heartbeat 2
         => caught up true fenced false may end false
         -- tick at 10s
-        12 PartitionChange YRgw-0 leader 2 isr [2]
-        13 PartitionChange YRgw-1 isr [2]
-        14 PartitionChange 2slI-0 leader none isr [] elr [1] last-known [1]
-        15 BrokerRegistrationChange 1 epoch 3 fenced Some(true) shutdown false
+        13 PartitionChange YRgw-0 leader 2 isr [2]
+        14 PartitionChange YRgw-1 isr [2]
+        15 PartitionChange 2slI-0 leader none isr [] elr [1] last-known [1]
+        16 BrokerRegistrationChange 1 epoch 3 fenced Some(true) shutdown false
         heartbeat 1
-        16 BrokerRegistrationChange 1 epoch 3 fenced Some(false) shutdown false
-        17 PartitionChange 2slI-0 leader 1 isr [1] elr [] last-known []
+        17 BrokerRegistrationChange 1 epoch 3 fenced Some(false) shutdown false
+        18 PartitionChange 2slI-0 leader 1 isr [1] elr [] last-known []
         => caught up true fenced false may end false
     "#]]);
 }
@@ -234,9 +234,9 @@ fn a_broker_that_leaves_in_good_order_gives_up_its_leaderships_first() {
     harness.heartbeat(1, epochs[0], false);
     harness.expect(&expect![[r#"
         heartbeat 1 wants to shut down
-        10 BrokerRegistrationChange 1 epoch 3 fenced None shutdown true
-        11 PartitionChange YRgw-0 leader 2 isr [2]
-        12 PartitionChange YRgw-1 isr [2]
+        11 BrokerRegistrationChange 1 epoch 3 fenced None shutdown true
+        12 PartitionChange YRgw-0 leader 2 isr [2]
+        13 PartitionChange YRgw-1 isr [2]
         => caught up true fenced false may end false
         -- broker 2 has not heard of it yet
         => caught up true fenced false may end false
@@ -245,7 +245,7 @@ fn a_broker_that_leaves_in_good_order_gives_up_its_leaderships_first() {
         heartbeat 2
         => caught up true fenced false may end false
         heartbeat 1 wants to shut down
-        14 BrokerRegistrationChange 1 epoch 3 fenced Some(true) shutdown false
+        15 BrokerRegistrationChange 1 epoch 3 fenced Some(true) shutdown false
         => caught up true fenced true may end true
         -- it cannot change its mind
         heartbeat 1
@@ -288,9 +288,9 @@ fn a_failed_directory_takes_its_partitions_and_no_others() {
         }));
     }
     harness.expect(&expect![[r#"
-        15 PartitionChange YRgw-0 leader 2 isr [2]
-        16 PartitionChange 2slI-0 leader none isr [] last-known [1]
-        17 BrokerRegistrationChange 1 epoch 3 fenced None shutdown false directories 1
+        16 PartitionChange YRgw-0 leader 2 isr [2]
+        17 PartitionChange 2slI-0 leader none isr [] last-known [1]
+        18 BrokerRegistrationChange 1 epoch 3 fenced None shutdown false directories 1
         => caught up true fenced false may end false
         => caught up true fenced false may end false
     "#]]);
@@ -308,9 +308,9 @@ fn an_unregistered_broker_is_neither_in_sync_nor_eligible() {
     harness.ask(Request::UnregisterBroker(BrokerId::new(2)));
     harness.ask(Request::UnregisterBroker(BrokerId::new(2)));
     harness.expect(&expect![[r#"
-        15 PartitionChange YRgw-0 elr []
-        16 PartitionChange 2slI-0 elr []
-        17 UnregisterBroker(BrokerIncarnation { broker: BrokerId(2), broker_epoch: BrokerEpoch(5) })
+        16 PartitionChange YRgw-0 elr []
+        17 PartitionChange 2slI-0 elr []
+        18 UnregisterBroker(BrokerIncarnation { broker: BrokerId(2), broker_epoch: BrokerEpoch(6) })
         => ok
         => BROKER_ID_NOT_REGISTERED: broker 2 is not registered
     "#]]);
@@ -333,8 +333,8 @@ fn who_stopped_uncleanly_is_eligible_no_longer_when_it_returns() {
     harness.expect(&expect![[r#"
         -- broker 2 lost its power, and was fenced: it is eligible until it says that it stopped uncleanly
         register 2 incarnation 50
-        12 PartitionChange YRgw-0 elr []
-        13 RegisterBroker 2 epoch 13 fenced true
-        => epoch 13
+        13 PartitionChange YRgw-0 elr []
+        14 RegisterBroker 2 epoch 14 fenced true
+        => epoch 14
     "#]]);
 }

@@ -155,8 +155,8 @@ fn another_minimum_forgets_who_is_eligible_where_somebody_is_in_sync() {
     harness.min_isr("t", 1);
     harness.expect(&expect![[r#"
         Topic 't' min.insync.replicas Set("1")
-        18 PartitionChange YRgw-0 elr []
-        19 Config t min.insync.replicas=Some("1")
+        19 PartitionChange YRgw-0 elr []
+        20 Config t min.insync.replicas=Some("1")
         => ok
     "#]]);
 }
@@ -217,7 +217,8 @@ fn features_go_up_and_down_together_or_not_at_all() {
         => INVALID_UPDATE_VERSION: metadata.version is at 25: 27 is not down
         -- metadata.version 27, eligible.leader.replicas.version 1
         7 FeatureLevel(FeatureLevel { name: "metadata.version", level: 27 })
-        8 FeatureLevel(FeatureLevel { name: "eligible.leader.replicas.version", level: 1 })
+        8 Config  min.insync.replicas=Some("1")
+        9 FeatureLevel(FeatureLevel { name: "eligible.leader.replicas.version", level: 1 })
         => ok
         -- metadata.version 27
         => ok

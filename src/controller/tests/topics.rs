@@ -15,18 +15,18 @@ fn topics_are_placed_by_count_or_by_hand() {
     harness.create(vec![automatic("only-asked", 2, 1)], true);
     harness.expect(&expect![[r#"
         create default wide
-        7 Topic default SmkN
-        8 Partition SmkN-0 replicas [2] isr [2] leader Some(2) epochs 0/0
-        9 Topic wide 4k0q
-        10 Partition 4k0q-0 replicas [1,2] isr [1,2] leader Some(1) epochs 0/0
-        11 Partition 4k0q-1 replicas [2,1] isr [2,1] leader Some(2) epochs 0/0
-        12 Partition 4k0q-2 replicas [1,2] isr [1,2] leader Some(1) epochs 0/0
+        8 Topic default SmkN
+        9 Partition SmkN-0 replicas [2] isr [2] leader Some(2) epochs 0/0
+        10 Topic wide 4k0q
+        11 Partition 4k0q-0 replicas [1,2] isr [1,2] leader Some(1) epochs 0/0
+        12 Partition 4k0q-1 replicas [2,1] isr [2,1] leader Some(2) epochs 0/0
+        13 Partition 4k0q-2 replicas [1,2] isr [1,2] leader Some(1) epochs 0/0
         => 1 partitions x1
         => 3 partitions x2
         create by-hand
-        13 Topic by-hand qM17
-        14 Partition qM17-0 replicas [1] isr [1] leader Some(1) epochs 0/0
-        15 Partition qM17-1 replicas [2] isr [2] leader Some(2) epochs 0/0
+        14 Topic by-hand qM17
+        15 Partition qM17-0 replicas [1] isr [1] leader Some(1) epochs 0/0
+        16 Partition qM17-1 replicas [2] isr [2] leader Some(2) epochs 0/0
         => 2 partitions x1
         create only-asked
         => 2 partitions x1

@@ -1,5 +1,7 @@
 //! DescribeConfigs: what is configured on a topic or on this broker, where it comes from, and what it means.
 
+use std::sync::Arc;
+
 use super::Call;
 use super::metadata::is_valid_topic_name;
 use crate::log::ConfigMap;
@@ -9,8 +11,8 @@ use crate::protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
 use crate::protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
-use crate::server::config::Config;
-use crate::server::config::table::{Class, Kind, ROWS, Row};
+use crate::server::config::dynamic;
+use crate::server::config::table::{Class, Kind, ROWS, Row, row};
 use crate::types::ErrorCode;
 
 /// Kafka: `ConfigResource.Type`.
@@ -77,8 +79,21 @@ fn describe_topic(call: &Call<'_>, name: &str, show: Show) -> Described {
     }
     let none = ConfigMap::new();
     let topic = image.topic_configs(name).map_or(&none, |set| &**set);
-    let entries = describe_topic_configs(&call.broker.config.broker_configs(), topic);
-    let described = entries.into_iter().map(|entry| {
+    let node = call.broker.config.node_id;
+    let broker = dynamic::broker_configs(&call.broker.config.broker_configs(), &image, node);
+    let entries = describe_topic_configs(&broker, topic);
+    let source_of = |name: &str, source| match source {
+        ConfigSource::StaticBroker => dynamic::source_of(name, &image, node).unwrap_or(source),
+        ConfigSource::DynamicTopic
+        | ConfigSource::DynamicBroker
+        | ConfigSource::DynamicDefaultBroker
+        | ConfigSource::Default => source,
+    };
+    let described = entries.into_iter().map(|mut entry| {
+        for synonym in &mut entry.synonyms {
+            synonym.source = source_of(synonym.name, synonym.source);
+        }
+        entry.source = entry.synonyms.first().map_or(entry.source, |first| first.source);
         let synonyms = entry.synonyms.into_iter().map(|synonym| DescribeConfigsSynonym {
             name: synonym.name.to_owned(),
             value: Some(synonym.value),
@@ -99,9 +114,17 @@ fn describe_topic(call: &Call<'_>, name: &str, show: Show) -> Described {
 }
 
 fn describe_broker(call: &Call<'_>, name: &str, show: Show) -> Described {
-    // The empty name is what is set for all brokers at run time: nothing can be, yet.
+    let image = call.broker.image();
+    // The empty name is what is set for all brokers while they run.
     if name.is_empty() {
-        return Ok(Vec::new());
+        let all = dynamic::resource("");
+        let set = image.configs(&all).into_iter().flat_map(|set| set.iter());
+        let described = set.filter_map(|(name, value)| {
+            let property =
+                Property { row: row(name)?, properties: None, all: Some(value.clone()), own: None };
+            Some(describe_property(property, show))
+        });
+        return Ok(described.collect());
     }
     let own = call.broker.config.node_id;
     match name.parse::<i32>() {
@@ -116,37 +139,62 @@ fn describe_broker(call: &Call<'_>, name: &str, show: Show) -> Described {
             return Err((ErrorCode::InvalidRequest, message));
         }
     }
-    let config = &call.broker.config;
+    let settings = call.broker.config.settings();
+    let (all, own) = (dynamic::resource(""), dynamic::resource(name));
+    let (all, own) = (image.configs(&all), image.configs(&own));
     let shown = ROWS.iter().filter(|row| !matches!(row.class, Class::Refused(_)));
-    Ok(shown.map(|row| describe_property(config, row, show)).collect())
+    let described = shown.map(|row| {
+        let set = |configs: Option<&'_ Arc<ConfigMap>>| configs?.get(row.name).cloned();
+        let property = Property {
+            row,
+            properties: settings.get(row.name).map(|setting| setting.text.clone()),
+            all: set(all),
+            own: set(own),
+        };
+        describe_property(property, show)
+    });
+    Ok(described.collect())
 }
 
-fn describe_property(config: &Config, row: &Row, show: Show) -> DescribeConfigsResourceResult {
+/// A property, and what it is set to.
+struct Property {
+    row: &'static Row,
+    /// In `server.properties`.
+    properties: Option<String>,
+    /// In the metadata, for all brokers.
+    all: Option<String>,
+    /// In the metadata, for this one.
+    own: Option<String>,
+}
+
+fn describe_property(property: Property, show: Show) -> DescribeConfigsResourceResult {
+    let Property { row, properties, all, own } = property;
     let is_sensitive = row.kind == Kind::Password;
     let visible = |text: &str| (!is_sensitive).then(|| text.to_owned());
-    let set = config.settings().get(row.name).map(|setting| setting.text.as_str());
-    let mut synonyms = Vec::new();
-    if show.synonyms {
-        let sources = [(set, ConfigSource::StaticBroker), (row.default, ConfigSource::Default)];
-        for (text, source) in sources {
-            if let Some(text) = text {
-                let (name, value) = (row.name.to_owned(), visible(text));
-                synonyms.push(DescribeConfigsSynonym { name, value, source: source.id() });
-            }
-        }
-    }
+    let given: Vec<(String, ConfigSource)> = [
+        (own, ConfigSource::DynamicBroker),
+        (all, ConfigSource::DynamicDefaultBroker),
+        (properties, ConfigSource::StaticBroker),
+        (row.default.map(str::to_owned), ConfigSource::Default),
+    ]
+    .into_iter()
+    .filter_map(|(text, source)| Some((text?, source)))
+    .collect();
+    let synonyms = given.iter().filter(|_| show.synonyms).map(|(text, source)| {
+        let (name, value) = (row.name.to_owned(), visible(text));
+        DescribeConfigsSynonym { name, value, source: source.id() }
+    });
+    let (value, source) = match given.first() {
+        Some((text, source)) => (visible(text), *source),
+        None => (None, ConfigSource::Default),
+    };
     DescribeConfigsResourceResult {
         name: row.name.to_owned(),
-        value: set.or(row.default).and_then(visible),
-        // Nothing can be changed while the broker runs.
-        read_only: true,
-        config_source: if set.is_some() {
-            ConfigSource::StaticBroker.id()
-        } else {
-            ConfigSource::Default.id()
-        },
+        value,
+        read_only: dynamic::topic_config_of(row.name).is_none(),
+        config_source: source.id(),
         is_sensitive,
-        synonyms,
+        synonyms: synonyms.collect(),
         config_type: type_code(row.kind),
         documentation: show.documentation.then(|| row.doc.to_owned()),
     }

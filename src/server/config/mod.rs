@@ -4,6 +4,7 @@
 //! turned into the values the node uses. Unknown names are errors with the nearest known one (Kafka itself only warns).
 
 mod cluster;
+pub(super) mod dynamic;
 pub mod endpoint;
 mod error;
 pub mod properties;

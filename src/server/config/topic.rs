@@ -1,5 +1,6 @@
 //! Whether a config that a client sets on a topic or broker may have its value. The table of topics' configs is the log's.
 
+use super::dynamic::topic_config_of;
 use super::table;
 use super::{check_text, split_list};
 use crate::log::config::{ConfigType, topic_config};
@@ -12,12 +13,21 @@ use crate::metadata::{ConfigResource, ResourceType};
 pub fn validate(resource: &ConfigResource, name: &str, value: &str) -> Result<(), String> {
     match resource.resource_type {
         ResourceType::Topic => validate_topic(name, value),
-        ResourceType::Broker => match table::row(name) {
-            Some(row) => check_text(row.kind, row.range, value)
-                .map_err(|why| format!("Invalid value {value} for configuration {name}: {why}")),
-            None => Err(format!("Unknown broker config name: {name}")),
-        },
+        ResourceType::Broker => validate_broker(name, value),
     }
+}
+
+/// Only what takes effect while the broker runs can be set so.
+fn validate_broker(name: &str, value: &str) -> Result<(), String> {
+    let Some(row) = table::row(name) else {
+        return Err(format!("Unknown broker config name: {name}"));
+    };
+    let Some(key) = topic_config_of(name) else {
+        return Err(format!("Cannot update these configs dynamically: {name}"));
+    };
+    check_text(row.kind, row.range, value)
+        .map_err(|why| format!("Invalid value {value} for configuration {name}: {why}"))?;
+    validate_topic(key.name, value)
 }
 
 fn validate_topic(name: &str, value: &str) -> Result<(), String> {

@@ -11,6 +11,7 @@ use crate::metadata::records::LeaderRecoveryState;
 use crate::metadata::{MetadataDelta, MetadataImage, PartitionDelta, PartitionImage, ResourceType};
 use crate::replica::driver::{PartitionHandle, segment_limits};
 use crate::replica::{FollowerState, LeaderState};
+use crate::server::config::dynamic;
 use crate::server::replica_fetchers::Assignment;
 use crate::storage::{OpenedPartition, StorageError};
 use crate::types::{BrokerEpoch, BrokerId, Offset, TopicIdPartition, TopicPartition};
@@ -197,7 +198,8 @@ impl ReplicaManager {
     fn log_config(&self, image: &MetadataImage, topic: &str) -> Arc<LogConfig> {
         let none = ConfigMap::new();
         let own = image.topic_configs(topic).map_or(&none, |configs| &**configs);
-        let config = LogConfig::new(&self.broker_configs, own);
+        let broker_configs = dynamic::broker_configs(&self.broker_configs, image, self.node);
+        let config = LogConfig::new(&broker_configs, own);
         let config = config.or_else(|error| {
             // A newer node may have let in what this one does not know.
             tracing::error!(topic, %error, "a topic's configs are not understood: defaults apply");
