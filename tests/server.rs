@@ -11,6 +11,8 @@ mod support;
 
 #[path = "server/admin.rs"]
 mod admin;
+#[path = "server/alter.rs"]
+mod alter;
 #[path = "server/copies.rs"]
 mod copies;
 #[path = "server/data.rs"]

@@ -23,7 +23,7 @@ fn api_versions() -> ApiVersionsRequest {
     }
 }
 
-fn topic(name: &str, partitions: i32) -> CreatableTopic {
+pub(super) fn topic(name: &str, partitions: i32) -> CreatableTopic {
     CreatableTopic {
         name: name.to_owned(),
         num_partitions: partitions,
@@ -32,7 +32,7 @@ fn topic(name: &str, partitions: i32) -> CreatableTopic {
     }
 }
 
-fn create(
+pub(super) fn create(
     client: &mut Client,
     version: i16,
     topics: Vec<CreatableTopic>,
