@@ -9,8 +9,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use ottla::types::{
-    BrokerSet, ErrorCode, Observation, Offset, PartitionEpoch, TopicId, TopicIdPartition,
-    TopicPartition,
+    BrokerId, BrokerSet, ErrorCode, LeaderEpoch, Observation, Offset, PartitionEpoch, TopicId,
+    TopicIdPartition, TopicPartition,
 };
 use tokio::sync::oneshot;
 
@@ -25,6 +25,8 @@ pub enum Who {
     Testbed,
     /// The broker with this id.
     Broker(u32),
+    /// The voter with this number, where it is no broker.
+    Controller(u32),
     /// A client of a workload.
     Client {
         /// The workload.
@@ -39,7 +41,10 @@ impl Who {
     #[must_use]
     pub fn is(&self, target: &Target) -> bool {
         match (self, target) {
-            (Self::Broker(id), Target::Broker(asked)) => id == asked,
+            // Where voters are brokers too the first one is broker 1, and so on.
+            (Self::Broker(id), Target::Broker(asked) | Target::ControllerNumber(asked))
+            | (Self::Controller(id), Target::ControllerNumber(asked)) => id == asked,
+            (Self::Client { .. }, Target::AllClients) => true,
             (
                 Self::Client { workload, index },
                 Target::Client { workload: asked, index: number },
@@ -57,6 +62,7 @@ impl fmt::Display for Who {
         match self {
             Self::Testbed => f.write_str("-"),
             Self::Broker(id) => write!(f, "broker {id}"),
+            Self::Controller(number) => write!(f, "controller {number}"),
             Self::Client { workload, index } => write!(f, "{workload}/{index}"),
         }
     }
@@ -152,6 +158,8 @@ struct Inner {
     topics: BTreeMap<TopicId, Arc<str>>,
     /// The newest version of each partition's ISR that any node told of.
     isrs: BTreeMap<TopicIdPartition, (PartitionEpoch, BrokerSet)>,
+    /// The newest term of each partition that was told of.
+    terms: BTreeMap<TopicIdPartition, LeaderEpoch>,
     events: Vec<Event>,
     triggers: Vec<Trigger>,
 }
@@ -283,6 +291,29 @@ impl Recorder {
         Some(event.note(note))
     }
 
+    /// A partition has a leader in a new term, or none: told by the first node that knows of it, once.
+    fn leader_event(
+        &self,
+        at: Span,
+        who: &Who,
+        partition: &TopicIdPartition,
+        (leader, leader_epoch): (Option<BrokerId>, LeaderEpoch),
+        unclean: bool,
+    ) -> Option<Event> {
+        let mut inner = self.lock();
+        if inner.terms.get(partition).is_some_and(|known| *known >= leader_epoch) {
+            return None;
+        }
+        inner.terms.insert(*partition, leader_epoch);
+        drop(inner);
+        let kind = if unclean { "leader.elected-unclean" } else { "leader.elected" };
+        let event = Event::new(at, who.clone(), kind).partition(self.partition(*partition));
+        Some(event.note(match leader {
+            Some(leader) => format!("broker {leader}, epoch {leader_epoch}"),
+            None => format!("nobody, epoch {leader_epoch}"),
+        }))
+    }
+
     /// At most two events come of one observation.
     #[expect(clippy::too_many_lines, reason = "one flat match: a table of observations")]
     fn events_of(&self, at: Span, who: &Who, observation: &Observation) -> [Option<Event>; 2] {
@@ -381,18 +412,28 @@ impl Recorder {
             }
             Observation::TopicDeleted { .. } => event("topic.deleted"),
             Observation::LeaderElected { partition, leader, leader_epoch, unclean } => {
-                let kind = if *unclean { "leader.elected-unclean" } else { "leader.elected" };
-                of(kind, partition).note(match leader {
-                    Some(leader) => format!("broker {leader}, epoch {leader_epoch}"),
-                    None => format!("nobody, epoch {leader_epoch}"),
-                })
+                let leads = (*leader, *leader_epoch);
+                return [self.leader_event(at, who, partition, leads, *unclean), None];
             }
             Observation::ProducerIdAllocated { producer, .. } => {
                 event("producer-id.allocated").note(format!("id {producer}"))
             }
             Observation::ConnectionRefused { error } => event("connection.refused").error(*error),
-            Observation::PartitionChanged { partition, partition_epoch, isr, elr, .. } => {
-                return [self.isr_event(at, who, partition, *partition_epoch, *isr, *elr), None];
+            Observation::PartitionChanged {
+                partition,
+                partition_epoch,
+                isr,
+                elr,
+                leader,
+                leader_epoch,
+                is_unclean,
+                ..
+            } => {
+                let leads = (*leader, *leader_epoch);
+                return [
+                    self.isr_event(at, who, partition, *partition_epoch, *isr, *elr),
+                    self.leader_event(at, who, partition, leads, *is_unclean),
+                ];
             }
             Observation::BecameLeader { partition, leader_epoch, start_offset, isr, .. } => {
                 of("replica.leads", partition)

@@ -9,6 +9,7 @@ pub mod runner;
 pub mod scenario;
 pub mod stats;
 pub mod verdict;
+pub mod views;
 
 #[cfg(madsim)]
 pub mod checker;

@@ -3,11 +3,15 @@
 //! The history fills this while a run goes on, and adds what the final read found. One entry a record keeps every filter
 //! (workload, partition, error, time) possible without a counter for each.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ottla::types::{ErrorCode, TopicPartition};
+use ottla::types::{ErrorCode, TopicIdPartition, TopicPartition};
 
+use crate::event::Who;
 use crate::scenario::duration::Span;
+use crate::scenario::target::PartitionName;
+use crate::views::Views;
 
 /// The numbers of a run.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +26,23 @@ pub struct Stats {
     pub converged_after: Option<Span>,
     /// Why it never was.
     pub not_converged: Option<String>,
+    /// The cluster as its nodes knew it; `None` where it never came up.
+    pub cluster: Option<LastViews>,
+}
+
+/// The cluster as its nodes knew it, over the whole run.
+#[derive(Clone, Debug, Default)]
+pub struct LastViews {
+    /// What they knew.
+    pub views: Views,
+    /// The ids of the partitions that the file names.
+    pub partitions: BTreeMap<PartitionName, TopicIdPartition>,
+    /// Who is to lead each of them when all is well.
+    pub preferred: BTreeMap<PartitionName, Who>,
+    /// What targets were that steps kept.
+    pub saved: BTreeMap<String, Vec<Who>>,
+    /// Whether every node knew the same metadata at the end.
+    pub is_metadata_identical: bool,
 }
 
 /// What became of one record.

@@ -121,7 +121,7 @@ fn known() -> Vec<&'static str> {
     names.extend(words::invariants());
     names.extend(words::error_names());
     names.extend(target::FORMS.iter().map(|(form, _)| *form));
-    names.extend(["brokers", "controller", "leader", "preferred", "random"]);
+    names.extend(target::KINDS);
     names
 }
 

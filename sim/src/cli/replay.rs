@@ -81,6 +81,7 @@ fn run(repro: &Repro, resolved: Value) -> Result<VariantRun, Stop> {
 fn run_fixed(repro: &Repro) -> Result<VariantRun, Stop> {
     let mut resolved = repro.resolved.clone();
     if let Some(table) = resolved.as_object_mut() {
+        table.shift_remove("chaos");
         table.insert("timeline".into(), Value::Array(repro.fired.clone()));
     }
     run(repro, resolved)

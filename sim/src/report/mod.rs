@@ -8,6 +8,7 @@ pub mod markdown;
 pub mod story;
 pub mod text;
 
+use crate::scenario::duration::Span;
 use crate::scenario::plan::{Expectation, ExpectationKind, Of};
 use crate::scenario::target::PartitionName;
 use crate::verdict::{SeedRun, VariantRun};
@@ -33,9 +34,18 @@ pub fn words_of(expectation: &Expectation) -> String {
         ExpectationKind::DuplicatesInLog { of: which } => of("duplicates-in-log", which),
         ExpectationKind::ReorderedPerKey { of: which } => of("reordered-per-key", which),
         ExpectationKind::Read { of: which } => of("read", which),
-        ExpectationKind::UnavailableFor { workload } => {
-            joined("unavailable-for", [workload.clone(), None, None])
+        ExpectationKind::UnavailableFor { workload, partition } => {
+            let partition = partition.as_ref().map(ToString::to_string);
+            joined("unavailable-for", [workload.clone(), partition, None])
         }
+        ExpectationKind::Leader { partition, who, at } => {
+            format!("{partition} led by {who}{}", at_time(*at))
+        }
+        ExpectationKind::LeaderlessFor { partition } => of_partition("leaderless-for", partition),
+        ExpectationKind::Isr { partition, at } => of_partition("isr", partition) + &at_time(*at),
+        ExpectationKind::ActiveControllers { at } => format!("active-controllers{}", at_time(*at)),
+        ExpectationKind::ControllerGap {} => "controller-gap".into(),
+        ExpectationKind::MetadataIdentical {} => "metadata-identical".into(),
         ExpectationKind::Latency { workload, percentile } => {
             joined(&format!("latency p{percentile}"), [workload.clone(), None, None])
         }
@@ -62,6 +72,10 @@ pub fn words_of(expectation: &Expectation) -> String {
         window.push_str(&format!(", by {to}"));
     }
     what + &window
+}
+
+fn at_time(at: Option<Span>) -> String {
+    at.map_or_else(String::new, |at| format!(" at {at}"))
 }
 
 fn joined(name: &str, parts: [Option<String>; 3]) -> String {

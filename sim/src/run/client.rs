@@ -17,8 +17,8 @@ use crate::world::{NodeContext, ProcessEnd, World};
 
 /// Where clients find brokers first.
 pub(super) fn bootstrap(plan: &Plan) -> String {
-    let hosts = (1..=plan.cluster.brokers).map(super::broker::host);
-    hosts.map(|host| format!("{host}:{}", super::broker::PORT)).collect::<Vec<_>>().join(",")
+    let hosts = (1..=plan.cluster.brokers).map(|id| super::node::Member::Broker(id).host());
+    hosts.map(|host| format!("{host}:{}", super::node::PORT)).collect::<Vec<_>>().join(",")
 }
 
 /// What every client of a run shares.

@@ -1,56 +1,66 @@
-//! What hears the world: the oracle first, then the story; and who leads what, for targets.
+//! What hears the world: the views of the cluster, the oracle, and the story.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use ottla::types::{BrokerId, Observation, TopicIdPartition};
+use ottla::types::{Observation, TopicId};
 
 use crate::event::{Event, Recorder, Who};
 use crate::oracle::Oracle;
+use crate::views::{Moved, NodeTurn, Views};
 use crate::world::{Boot, EventSink, NodeId, ProcessEnd, SimTime, WorldEvent};
+
+/// The id of the metadata log (Kafka: `Uuid.METADATA_TOPIC_ID`).
+const METADATA_TOPIC: TopicId =
+    TopicId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
 /// Hears the world.
 pub(super) struct Ears {
     pub(super) recorder: Arc<Recorder>,
     pub(super) oracle: Oracle,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    leaders: BTreeMap<TopicIdPartition, Option<BrokerId>>,
-    controller: Option<u32>,
+    views: Mutex<Views>,
 }
 
 impl Ears {
     pub(super) fn new() -> Self {
         let recorder = Arc::new(Recorder::default());
         let oracle = Oracle::new(Arc::clone(&recorder));
-        Self { recorder, oracle, state: Mutex::new(State::default()) }
+        recorder.name_topic(METADATA_TOPIC, "__cluster_metadata");
+        Self { recorder, oracle, views: Mutex::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nothing panics with the ears locked")
+    /// The cluster as its nodes know it. To be held for moments only.
+    pub(super) fn views(&self) -> MutexGuard<'_, Views> {
+        self.views.lock().expect("nothing panics with the views locked")
     }
 
-    /// Who leads a partition, as the controller last said.
-    pub(super) fn leader(&self, partition: TopicIdPartition) -> Option<BrokerId> {
-        self.lock().leaders.get(&partition).copied().flatten()
-    }
-
-    /// The broker that last said it is the active controller.
-    pub(super) fn controller(&self) -> Option<u32> {
-        self.lock().controller
-    }
-
-    fn remember(&self, node: NodeId, observation: &Observation) {
-        if let Observation::LeaderElected { partition, leader, .. } = observation {
-            self.lock().leaders.insert(*partition, *leader);
-        }
-        if let Observation::ControllerElected { .. } = observation
-            && let Who::Broker(id) = self.recorder.who(node.0)
+    fn look(&self, at: SimTime, node: NodeId, observation: &Observation) {
+        let (at, who) = (self.recorder.time(at.nanos()), self.recorder.who(node.0));
+        let moved = self.views().observe(at, &who, observation);
+        if let (Moved::Yes { from, to }, Observation::PartitionChanged { partition, .. }) =
+            (moved, observation)
         {
-            self.lock().controller = Some(id);
+            let event = Event::new(at, who, "partition.moved").note(format!("{from} to {to}"));
+            self.recorder.record(event.partition(self.recorder.partition(*partition)));
+        }
+    }
+
+    fn turn(&self, at: SimTime, event: &WorldEvent) {
+        let turn = match event {
+            WorldEvent::Killed { .. }
+            | WorldEvent::PowerLost { .. }
+            | WorldEvent::Ended { .. }
+            | WorldEvent::Panicked { .. } => NodeTurn::Ended,
+            WorldEvent::Paused { .. } => NodeTurn::Paused,
+            WorldEvent::Resumed { .. } => NodeTurn::Resumed,
+            WorldEvent::Started { .. }
+            | WorldEvent::ShutdownAsked { .. }
+            | WorldEvent::Wiped { .. }
+            | WorldEvent::DiskFailed { .. }
+            | WorldEvent::Fault { .. } => return,
+        };
+        if let Some(node) = event.node() {
+            let (at, who) = (self.recorder.time(at.nanos()), self.recorder.who(node.0));
+            self.views().turn(at, &who, turn);
         }
     }
 
@@ -99,12 +109,13 @@ fn words_of(end: &ProcessEnd) -> String {
 
 impl EventSink for Ears {
     fn observation(&self, at: SimTime, node: NodeId, boot: Boot, observation: &Observation) {
-        self.remember(node, observation);
+        self.look(at, node, observation);
         // The oracle hands it on to the recorder.
         self.oracle.observation(at, node, boot, observation);
     }
 
     fn world(&self, at: SimTime, event: &WorldEvent) {
+        self.turn(at, event);
         self.oracle.world(at, event);
         if let Some(event) = self.event_of(at, event) {
             self.recorder.record(event);

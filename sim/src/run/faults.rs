@@ -7,19 +7,20 @@ use std::time::Duration;
 use ottla::protocol::ApiKey;
 use rand::RngExt;
 
-use super::broker;
-use super::stage::{Stage, distribution, files_matching, latency, ordinary_link, per_million};
+use super::draws::{distribution, files_matching, latency, ordinary_link, per_million};
+use super::node;
+use super::stage::Stage;
 use crate::event::Who;
 use crate::scenario::draw::rng_of;
 use crate::scenario::plan::{
-    Action, Direction, DiskOperation, Frames, PowerLoss, SignedSpan, Step, TimeDraw,
+    Action, Cut, CutShape, Direction, DiskOperation, Frames, PowerLoss, SignedSpan, Step, TimeDraw,
 };
 use crate::world::NodeId;
 use crate::world::disk::{DiskError, Operation, PowerLossMode};
 use crate::world::net::{self, FrameAction, FrameFault, LinkConfig, ways};
 
 /// How long a controlled shutdown may take in simulated time before the step goes on: Kafka's service files give 90 s.
-const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(90);
+pub(super) const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(90);
 
 /// How a fault ends.
 pub(super) type Undo = Box<dyn FnOnce(&Stage) + Send>;
@@ -30,11 +31,13 @@ pub(super) struct Doing<'a> {
     pub(super) step: &'a Step,
     pub(super) pointer: &'a str,
     pub(super) subjects: &'a [(String, Vec<Who>)],
+    /// Who is cut off from whom, where a cut has a shape.
+    pub(super) shaped: Option<&'a [(Who, Who)]>,
 }
 
 impl Doing<'_> {
     /// Those whom the first target means.
-    fn who(&self) -> &[Who] {
+    pub(super) fn who(&self) -> &[Who] {
         self.subjects.first().map_or(&[], |(_, who)| who.as_slice())
     }
 
@@ -49,7 +52,7 @@ impl Doing<'_> {
     }
 
     /// Tells the story of a fault, in the words of the file.
-    fn tell(&self, kind: &'static str, details: &str) {
+    pub(super) fn tell(&self, kind: &'static str, details: &str) {
         let name = self.step.action.name();
         let targets: Vec<String> =
             self.step.action.targets().iter().map(|(_, target)| target.to_string()).collect();
@@ -76,7 +79,7 @@ impl Doing<'_> {
             Action::Pause { .. } => self.pause(),
             Action::Resume { .. } => self.resume(),
             Action::Shutdown { .. } => self.shutdown().await,
-            Action::Partition { direction, .. } => self.partition(*direction),
+            Action::Partition { cut } => self.partition(cut),
             Action::Heal { between } => self.heal(between.is_some()),
             Action::SlowLink { latency, bandwidth_bytes_per_s, .. } => {
                 self.slow_link(latency.as_ref(), *bandwidth_bytes_per_s)
@@ -120,6 +123,20 @@ impl Doing<'_> {
                 self.who().iter().for_each(|who| self.stage.stop_client(who));
                 Ok(None)
             }
+            Action::AddBroker {} => {
+                let who = self.stage.add_broker()?;
+                self.stage.record(who, "fault.started", "add-broker".into());
+                Ok(None)
+            }
+            Action::RemoveBroker { .. } => self.remove_broker().await,
+            Action::Reassign { partition, replicas, cancel, .. } => {
+                self.reassign(partition.as_ref(), replicas, *cancel).await
+            }
+            Action::ElectPreferred { partition } => self.elect(partition.as_ref(), true).await,
+            Action::ElectUnclean { partition } => self.elect(partition.as_ref(), false).await,
+            Action::SetConfig { topic, config, .. } => {
+                self.set_config(topic.as_deref(), &config.0).await
+            }
             Action::Mark { text } => {
                 self.stage.record(Who::Testbed, "fault.started", format!("mark: {text}"));
                 Ok(None)
@@ -130,7 +147,7 @@ impl Doing<'_> {
     // ── Processes and machines ─────────────────────────────────────────────────────────────────────────────────────────
 
     /// Errors: somebody of the target runs, or does not run, who should not.
-    fn each_must_run(&self, must_run: bool) -> Result<(), String> {
+    pub(super) fn each_must_run(&self, must_run: bool) -> Result<(), String> {
         for who in self.who() {
             let runs = self.stage.node(who).is_some_and(|node| self.stage.cluster.is_running(node));
             if runs != must_run {
@@ -240,10 +257,24 @@ impl Doing<'_> {
 
     // ── Network ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    fn partition(&self, direction: Direction) -> Result<Option<Undo>, String> {
-        let both = direction == Direction::Both;
-        self.tell("fault.started", if both { "" } else { "one way" });
-        let cut = self.stage.world().network().cut(ways(&self.nodes(0), &self.nodes(1), both));
+    fn partition(&self, cut: &Cut) -> Result<Option<Undo>, String> {
+        let both = cut.direction == Direction::Both;
+        let shape = cut.shape.map(CutShape::name).unwrap_or_default();
+        let words = [shape, if both { "" } else { "one way" }];
+        self.tell("fault.started", words.join(" ").trim());
+        let node = |who: &Who| self.stage.node(who);
+        let ways = match self.shaped {
+            Some(pairs) => pairs
+                .iter()
+                .filter_map(|(one, other)| Some(ways(&[node(one)?], &[node(other)?], both)))
+                .flatten()
+                .collect(),
+            None => ways(&self.nodes(0), &self.nodes(1), both),
+        };
+        if ways.is_empty() {
+            return Err("nobody is on the other side".into());
+        }
+        let cut = self.stage.world().network().cut(ways);
         Ok(Some(Box::new(move |stage| {
             stage.world().network().heal(cut);
         })))
@@ -394,8 +425,7 @@ impl Doing<'_> {
             DiskOperation::Write => vec![Operation::Write],
             DiskOperation::Sync => vec![Operation::Sync],
         };
-        let path =
-            log_dir.map_or("/*".to_string(), |index| format!("{}/*", broker::log_dir(index)));
+        let path = log_dir.map_or("/*".to_string(), |index| format!("{}/*", node::log_dir(index)));
         let error = DiskError {
             chance: per_million(chance),
             count: count.map(|count| u32::try_from(count).unwrap_or(u32::MAX)),
@@ -422,9 +452,9 @@ impl Doing<'_> {
         pattern: &str,
         bits: u32,
     ) -> Result<Option<Undo>, String> {
-        let all = (0..self.stage.plan.cluster.log_dirs).map(broker::log_dir);
+        let all = (0..self.stage.plan.cluster.log_dirs).map(node::log_dir);
         let dirs: Vec<String> =
-            log_dir.map_or_else(|| all.collect(), |index| vec![broker::log_dir(index)]);
+            log_dir.map_or_else(|| all.collect(), |index| vec![node::log_dir(index)]);
         let world = self.stage.world();
         for (who, node) in self.who().iter().zip(self.nodes(0)) {
             let files = files_matching(world, node, &dirs, pattern);

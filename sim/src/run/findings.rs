@@ -12,7 +12,7 @@ use crate::expect::{Evidence, measure_all};
 use crate::history::{FINAL_READER, History, Outcome, Sent};
 use crate::scenario::Plan;
 use crate::scenario::duration::Span;
-use crate::scenario::plan::Action;
+use crate::scenario::plan::{Action, Step};
 use crate::stats::{Fate, Stats};
 use crate::trace::TraceResult;
 use crate::verdict::{SeedRun, Violation};
@@ -41,6 +41,7 @@ impl Findings<'_> {
         let mut stats = self.ears.oracle.stats(self.history, self.end);
         stats.converged_after = finished.converged_after;
         stats.not_converged = finished.not_converged.clone();
+        stats.cluster = finished.views;
         let events = self.events(&stats);
         let violations = self.violations(finished.violations);
         let variant = self.job.variant.as_deref();
@@ -78,9 +79,10 @@ impl Findings<'_> {
             let workload = sent.client.split('/').next().unwrap_or_default();
             declared.iter().any(|loss| loss.is_none_or(|named| named == workload))
         };
-        let records_removed = self.plan.timeline.iter().any(|step| {
-            matches!(step.action, Action::Wipe { .. }) // an emptied disk holds nothing of what was acknowledged before
-        });
+        // An emptied disk holds nothing of what was acknowledged before, where there is no other copy.
+        let wipes = |step: &Step| matches!(step.action, Action::Wipe { .. });
+        let records_removed =
+            self.plan.cluster.brokers == 1 && self.plan.timeline.iter().any(wipes);
         let context = Context { end: self.end, may_be_lost: &may_be_lost, records_removed };
         let mut all = self.ears.oracle.violations();
         all.extend(seen);

@@ -1,18 +1,24 @@
 //! One seed of one scenario, from an empty world to its findings.
 //!
 //! ```text
-//! brokers start ─ topics made ─ clients work ──────────────── run-for ─ clients close ─ a fresh reader reads all ─ findings
+//! nodes start ─ topics made ─ clients work ──────────────── run-for ─ clients close ─ a fresh reader reads all ─ findings
 //!                               │  safety: faults  │ heal-at: liveness │
 //! ```
 //!
 //! Times of the scenario count from the moment the clients start. What happens is heard by [`ears::Ears`], done by
 //! [`stage::Stage`] and [`timeline`], and judged by the checkers, the expectations and [`findings`].
 
-mod broker;
+mod admin;
+mod chaos;
 mod client;
+mod draws;
 mod ears;
 mod faults;
 mod findings;
+mod moves;
+mod node;
+mod resolve;
+mod shapes;
 mod stage;
 mod timeline;
 
@@ -25,13 +31,14 @@ use crate::event::{Event, Who};
 use crate::history::SharedHistory;
 use crate::scenario::duration::Span;
 use crate::scenario::{Plan, Scenario};
+use crate::stats::LastViews;
 use crate::trace::TraceResult;
 use crate::verdict::{Fired, SeedRun, Violation};
 use crate::world::{SimTime, World, WorldOptions};
 use ears::Ears;
 use stage::Stage;
 
-/// How long the brokers may take to start and make the topics, in simulated time: ten times what a real one needs.
+/// How long the nodes may take to start and make the topics, in simulated time: ten times what a real one needs.
 const SETUP_WITHIN: Duration = Duration::from_secs(60);
 
 /// What to run.
@@ -56,6 +63,8 @@ struct Finished {
     unfired: Vec<String>,
     converged_after: Option<Span>,
     not_converged: Option<String>,
+    /// The cluster as its nodes knew it; `None` where it never came up.
+    views: Option<LastViews>,
 }
 
 /// Runs a seed once, on a thread of its own.
@@ -133,6 +142,7 @@ fn testbed_panicked(message: &str) -> Finished {
         unfired: Vec::new(),
         converged_after: None,
         not_converged: None,
+        views: None,
     }
 }
 
@@ -172,6 +182,7 @@ fn not_set_up(reason: String) -> Finished {
         unfired: Vec::new(),
         converged_after: None,
         not_converged: Some(reason),
+        views: None,
     }
 }
 
@@ -181,15 +192,21 @@ async fn play(stage: &Arc<Stage>, plan: &Plan, resolved: &Value) -> Finished {
     let origin = world.now();
     stage.begin(origin);
     let timeline = timeline::start(stage, resolved);
+    let storm = chaos::start(stage, resolved);
     stage.start_clients();
     world.sleep_until(origin + plan.heal_at().as_duration()).await;
     stage.heal();
     world.sleep_until(origin + plan.run_for.as_duration()).await;
-    let (fired, unfired) = timeline.end();
+    let (mut fired, mut unfired) = timeline.end();
+    let (of_storm, idle) = storm.end();
+    fired.extend(of_storm);
+    fired.sort_by_key(|fired| (fired.at, fired.step));
+    unfired.extend(idle);
     let deadline = world.now() + plan.converge_within.as_duration();
     let outcome = stage.converge(deadline).await;
     let ended = stage.time();
     stage.check_disks();
+    let views = Some(stage.last_views());
     let (converged_after, not_converged) = match outcome {
         Ok(()) => {
             (Some(Span::from_nanos(ended.nanos().saturating_sub(plan.run_for.nanos()))), None)
@@ -208,7 +225,7 @@ async fn play(stage: &Arc<Stage>, plan: &Plan, resolved: &Value) -> Finished {
         evidence: vec![reason.clone()],
     });
     let violations = violations.collect();
-    Finished { violations, fired, unfired, converged_after, not_converged }
+    Finished { violations, fired, unfired, converged_after, not_converged, views }
 }
 
 /// Events that only a finished history shows: what producers gave up, what consumers were given.

@@ -1,37 +1,33 @@
-//! The stage of a run: brokers and clients by the names that scenarios give them, and every fault that can be done to them.
+//! The stage of a run: nodes and clients by the names that scenarios give them, from their start to the end of the run.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use ottla::client::{Admin, AdminConfig, ClientError, NewTopic};
 use ottla::runtime::watch;
-use ottla::runtime::{Env, clock};
-use ottla::types::{TopicId, TopicIdPartition};
-use rand::RngExt;
+use ottla::types::{BrokerId, BrokerSet, TopicId, TopicIdPartition};
 
-use super::broker;
+use super::admin::{Made, Setup};
 use super::client::{Shared, bootstrap, final_reader, workload_client};
+use super::draws::{latency, ordinary_link};
 use super::ears::Ears;
+use super::node::{self, Member};
 use crate::cluster::{Cluster, factory};
 use crate::event::{Event, Recorder, Who};
 use crate::history::SharedHistory;
 use crate::scenario::Plan;
-use crate::scenario::draw::{Draw, rng_of};
 use crate::scenario::duration::Span;
-use crate::scenario::plan::{DiskPlan, TimeDraw};
-use crate::scenario::target::{PartitionName, Target};
-use crate::world::disk::DiskLatency;
-use crate::world::net::LinkConfig;
-use crate::world::{Distribution, NodeId, ProcessEnd, SimTime, World};
+use crate::scenario::plan::Action;
+use crate::scenario::target::PartitionName;
+use crate::stats::LastViews;
+use crate::world::{NodeId, ProcessEnd, SimTime, World};
 
-/// How long the testbed's admin client waits after a call that failed.
-const PAUSE: Duration = Duration::from_millis(200);
+/// How often the testbed looks whether a healed cluster is whole.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// A broker.
-struct Broker {
+/// A node of the cluster.
+struct MemberNode {
     node: NodeId,
     needs_format: Arc<AtomicBool>,
 }
@@ -48,7 +44,7 @@ pub(super) struct Stage {
     pub(super) plan: Arc<Plan>,
     pub(super) ears: Arc<Ears>,
     shared: Arc<Shared>,
-    brokers: BTreeMap<u32, Broker>,
+    members: BTreeMap<Member, MemberNode>,
     admin: NodeId,
     reader: NodeId,
     state: Mutex<State>,
@@ -61,11 +57,17 @@ struct State {
     clients: BTreeMap<(String, u32), ClientNode>,
     topics: BTreeMap<String, TopicId>,
     saved: BTreeMap<String, Vec<Who>>,
+    /// The nodes that belong to the cluster: without brokers that are added later, or were removed.
+    present: BTreeSet<Member>,
+    /// Which brokers were to hold each partition, the preferred leader first, as far as the testbed asked for it or was told.
+    assignments: BTreeMap<PartitionName, Vec<u32>>,
+    /// How many clients of the testbed itself there have been.
+    helpers: u32,
     is_healed: bool,
 }
 
 impl Stage {
-    /// Brokers and machines, none of them running.
+    /// All nodes and their machines, none of them running.
     pub(super) fn new(
         world: Arc<World>,
         plan: Arc<Plan>,
@@ -73,18 +75,17 @@ impl Stage {
         history: SharedHistory,
     ) -> Arc<Self> {
         let cluster = Cluster::new(Arc::clone(&world));
-        let recorder = Arc::clone(&ears.recorder);
-        let mut brokers = BTreeMap::new();
-        for id in 1..=plan.cluster.brokers {
+        let mut members = BTreeMap::new();
+        for member in Member::all(&plan) {
             let needs_format = Arc::new(AtomicBool::new(true));
-            let config = broker::config(&plan, id).expect("checked before the run");
-            let node =
-                cluster.add(&broker::host(id), broker::broker(config, Arc::clone(&needs_format)));
-            recorder.name_node(node.0, Who::Broker(id));
-            ears.oracle.add_broker(node, broker::log_dirs(&plan));
+            let config = member.config(&plan).expect("checked before the run");
+            let process = node::process(config, Arc::clone(&needs_format));
+            let node = cluster.add(&member.host(), process);
+            ears.recorder.name_node(node.0, member.who());
+            ears.oracle.add_broker(node, member.log_dirs(&plan));
             world.machine(node).disk.set_latency(latency(&plan.disk));
             world.machine(node).disk.set_capacity(plan.disk.capacity_bytes);
-            brokers.insert(id, Broker { node, needs_format });
+            members.insert(member, MemberNode { node, needs_format });
         }
         world.network().set_ordinary_link(ordinary_link(&plan));
         let shared =
@@ -93,15 +94,17 @@ impl Stage {
         let idle = factory(|_| async { ProcessEnd::Clean });
         let admin = cluster.add("admin", idle);
         let reader = cluster.add("reader", final_reader(&shared, reader_stops));
+        let at_start = members.keys().copied().filter(|member| member.is_there_at_start(&plan));
+        let state = State { present: at_start.collect(), ..State::default() };
         Arc::new(Self {
             cluster,
             plan,
             ears,
             shared,
-            brokers,
+            members,
             admin,
             reader,
-            state: Mutex::new(State::default()),
+            state: Mutex::new(state),
             _reader_stop: reader_stop,
         })
     }
@@ -130,24 +133,21 @@ impl Stage {
 
     // ── Beginning ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// Starts the brokers and makes the topics.
+    /// Starts the nodes and makes the topics.
     ///
     /// Errors: what did not happen within `patience`.
     pub(super) async fn set_up(&self, patience: Duration) -> Result<(), String> {
-        for broker in self.brokers.values() {
-            self.cluster.start(broker.node);
+        for member in self.present() {
+            self.cluster.start(self.member(member).node);
         }
         let (told, mut hear) = watch::channel(None);
-        let told = Arc::new(told);
-        let topics = new_topics(&self.plan);
-        let bootstrap = bootstrap(&self.plan);
+        let setup = Arc::new(Setup::new(&self.plan, bootstrap(&self.plan), told));
         self.cluster.replace(
             self.admin,
             factory(move |context| {
-                let (told, topics, bootstrap) =
-                    (Arc::clone(&told), topics.clone(), bootstrap.clone());
+                let setup = Arc::clone(&setup);
                 async move {
-                    make_topics(&context.env, bootstrap, &topics, &told).await;
+                    setup.run(&context.env).await;
                     ProcessEnd::Clean
                 }
             }),
@@ -159,8 +159,8 @@ impl Stage {
             () = self.world().sleep(patience) => false,
         };
         match hear.borrow_and_update().clone() {
-            Some(Ok(ids)) if is_ended => {
-                self.name_topics(ids);
+            Some(Ok(made)) if is_ended => {
+                self.keep_topics(made);
                 Ok(())
             }
             Some(Err(reason)) => Err(reason),
@@ -168,11 +168,14 @@ impl Stage {
         }
     }
 
-    fn name_topics(&self, ids: BTreeMap<String, TopicId>) {
-        for (name, id) in &ids {
+    fn keep_topics(&self, made: Made) {
+        for (name, id) in &made.ids {
             self.ears.oracle.name_topic(*id, name);
         }
-        self.lock().topics = ids;
+        let mut state = self.lock();
+        state.topics = made.ids;
+        state.assignments = made.assignments;
+        drop(state);
         self.check_disks();
     }
 
@@ -219,65 +222,61 @@ impl Stage {
 
     // ── Names ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// Who a target means now, in the order of their names.
-    ///
-    /// Errors: why it means nobody.
-    pub(super) fn resolve(&self, target: &Target, pointer: &str) -> Result<Vec<Who>, String> {
-        let found = match target {
-            Target::Broker(id) => vec![Who::Broker(*id)],
-            Target::Brokers => self.brokers.keys().map(|id| Who::Broker(*id)).collect(),
-            Target::RandomBroker => {
-                let at = rng_of(self.plan.seed, pointer).random_range(0..self.brokers.len());
-                self.brokers.keys().nth(at).map(|id| Who::Broker(*id)).into_iter().collect()
-            }
-            Target::Controller => {
-                let id = self.ears.controller().ok_or("no node is the active controller")?;
-                vec![Who::Broker(id)]
-            }
-            Target::Leader(partition) => vec![self.leader(partition)?],
-            // One broker: it is the first replica of everything.
-            Target::Preferred(_) => vec![Who::Broker(1)],
-            Target::Client { workload, index } => {
-                vec![Who::Client { workload: workload.as_str().into(), index: *index }]
-            }
-            Target::Clients { workload } => self.clients_of(workload),
-            Target::Saved(name) => {
-                let saved = self.lock().saved.get(name).cloned();
-                saved.ok_or_else(|| format!("no step has saved `{name}` yet"))?
-            }
-        };
-        match found.iter().find(|who| self.node(who).is_none()) {
-            Some(nobody) => Err(format!("{nobody} is not there")),
-            None if found.is_empty() => Err(format!("{target} means nobody now")),
-            None => Ok(found),
-        }
-    }
-
-    fn leader(&self, partition: &PartitionName) -> Result<Who, String> {
-        let topic_id = self.lock().topics.get(&partition.topic).copied();
-        let topic_id = topic_id.ok_or_else(|| format!("there is no topic {}", partition.topic))?;
-        let index = super::client::partition(&partition.topic, partition.index).partition;
-        let leader = self.ears.leader(TopicIdPartition { topic_id, partition: index });
-        let leader = leader.ok_or_else(|| format!("{partition} has no leader"))?;
-        Ok(Who::Broker(leader.value().unsigned_abs()))
-    }
-
-    fn clients_of(&self, workload: &str) -> Vec<Who> {
-        let state = self.lock();
-        let of = state.clients.keys().filter(|(name, _)| name == workload);
-        of.map(|(name, index)| Who::Client { workload: name.as_str().into(), index: *index })
-            .collect()
-    }
-
     /// Keeps what a target was.
     pub(super) fn save(&self, name: &str, who: Vec<Who>) {
         self.lock().saved.insert(name.to_string(), who);
     }
 
+    /// What a target was that was kept under this name.
+    pub(super) fn saved(&self, name: &str) -> Option<Vec<Who>> {
+        self.lock().saved.get(name).cloned()
+    }
+
+    /// All that was kept.
+    pub(super) fn all_saved(&self) -> BTreeMap<String, Vec<Who>> {
+        self.lock().saved.clone()
+    }
+
+    /// The clients of the workloads that `is_asked` names.
+    pub(super) fn clients_of(&self, is_asked: impl Fn(&str) -> bool) -> Vec<Who> {
+        let state = self.lock();
+        let of = state.clients.keys().filter(|(name, _)| is_asked(name));
+        of.map(|(name, index)| Who::Client { workload: name.as_str().into(), index: *index })
+            .collect()
+    }
+
+    /// The id that the cluster gave a topic.
+    pub(super) fn topic_id(&self, name: &str) -> Option<TopicId> {
+        self.lock().topics.get(name).copied()
+    }
+
+    /// Which brokers are to hold a partition, as far as the testbed asked for it or was told.
+    pub(super) fn assignment(&self, partition: &PartitionName) -> Vec<u32> {
+        let known = self.lock().assignments.get(partition).cloned();
+        // With one broker nobody is asked.
+        known.unwrap_or_else(|| vec![1])
+    }
+
+    /// From now on these brokers are to hold a partition.
+    pub(super) fn assign(&self, partition: PartitionName, replicas: Vec<u32>) {
+        self.lock().assignments.insert(partition, replicas);
+    }
+
+    /// A machine for a client of the testbed itself.
+    pub(super) fn helper(&self) -> NodeId {
+        let mut state = self.lock();
+        state.helpers += 1;
+        let name = format!("admin-{}", state.helpers);
+        drop(state);
+        self.cluster.add(&name, factory(|_| async { ProcessEnd::Clean }))
+    }
+
     /// The machine of somebody.
     pub(super) fn node(&self, who: &Who) -> Option<NodeId> {
         match who {
-            Who::Broker(id) => self.brokers.get(id).map(|broker| broker.node),
+            Who::Broker(_) | Who::Controller(_) => {
+                Member::of(who).and_then(|member| self.members.get(&member)).map(|node| node.node)
+            }
             Who::Client { workload, index } => {
                 let state = self.lock();
                 state.clients.get(&(workload.to_string(), *index)).map(|client| client.node)
@@ -294,12 +293,53 @@ impl Stage {
         }
     }
 
-    /// The disk of a dead broker is replaced; it formats it at its next start.
+    /// The disk of a dead node is replaced; it formats it at its next start.
     pub(super) fn wipe(&self, who: &Who) {
-        let Who::Broker(id) = who else { return };
-        let Some(broker) = self.brokers.get(id) else { return };
-        broker.needs_format.store(true, Ordering::Relaxed);
-        self.cluster.wipe(broker.node);
+        let Some(member) = Member::of(who).and_then(|member| self.members.get(&member)) else {
+            return;
+        };
+        member.needs_format.store(true, Ordering::Relaxed);
+        self.cluster.wipe(member.node);
+    }
+
+    fn member(&self, member: Member) -> &MemberNode {
+        self.members.get(&member).expect("all members were made at the start")
+    }
+
+    /// The nodes that belong to the cluster now.
+    pub(super) fn present(&self) -> Vec<Member> {
+        self.lock().present.iter().copied().collect()
+    }
+
+    /// The ids of the brokers that belong to the cluster now.
+    pub(super) fn broker_ids(&self) -> Vec<u32> {
+        let ids = self.present().into_iter().filter_map(|member| match member {
+            Member::Broker(id) => Some(id),
+            Member::Controller(_) => None,
+        });
+        ids.collect()
+    }
+
+    /// Starts the next broker that was not there from the start.
+    ///
+    /// Errors: there is none left.
+    pub(super) fn add_broker(&self) -> Result<Who, String> {
+        let mut state = self.lock();
+        let next = self.members.keys().copied().find(|member| {
+            !member.is_there_at_start(&self.plan) && !state.present.contains(member)
+        });
+        let member = next.ok_or("every broker is there")?;
+        state.present.insert(member);
+        drop(state);
+        self.cluster.start(self.member(member).node);
+        Ok(member.who())
+    }
+
+    /// A broker belongs to the cluster no longer: it is not started when everything heals.
+    pub(super) fn forget(&self, who: &Who) {
+        if let Some(member) = Member::of(who) {
+            self.lock().present.remove(&member);
+        }
     }
 
     /// Lets the checkers look at every broker's disk.
@@ -319,25 +359,20 @@ impl Stage {
         self.lock().is_healed
     }
 
-    /// Ends every fault and starts every dead broker.
+    /// Ends every fault and starts every dead node.
     pub(super) fn heal(&self) {
         self.lock().is_healed = true;
         self.cluster.heal();
-        for (id, broker) in &self.brokers {
-            let machine = self.world().machine(broker.node);
+        for member in self.present() {
+            let node = self.member(member).node;
+            let machine = self.world().machine(node);
             machine.disk.set_latency(latency(&self.plan.disk));
             machine.disk.set_capacity(self.plan.disk.capacity_bytes);
-            if !self.cluster.is_running(broker.node) {
-                self.start_broker(*id);
+            if !self.cluster.is_running(node) {
+                self.cluster.start(node);
             }
         }
         self.record(Who::Testbed, "fault.ended", "everything is healed".into());
-    }
-
-    /// Starts a dead broker.
-    fn start_broker(&self, id: u32) {
-        let Some(broker) = self.brokers.get(&id) else { return };
-        self.cluster.start(broker.node);
     }
 
     /// Asks all clients to close, waits for them, and lets a fresh reader read everything.
@@ -358,12 +393,77 @@ impl Stage {
                 format!("{name} has not closed: some of its records are not answered")
             })?;
         }
+        if self.members.len() > 1 {
+            self.become_whole(deadline).await?;
+        }
         let process = self.cluster.start(self.reader);
         let read = self.before(deadline, process.ended()).await;
         if read.is_none() || !self.shared.history.lock().final_read_complete {
             return Err("a fresh reader did not come to the end of every partition".into());
         }
         Ok(())
+    }
+
+    /// Waits until every node knows all metadata, no broker is fenced, and every live replica is in sync.
+    async fn become_whole(&self, deadline: SimTime) -> Result<(), String> {
+        let until = self.ears.views().applied_most();
+        loop {
+            let Err(reason) = self.is_whole(until) else { return Ok(()) };
+            if self.world().now() >= deadline {
+                return Err(reason);
+            }
+            self.world().sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn is_whole(&self, until: Option<ottla::types::Offset>) -> Result<(), String> {
+        let nodes: Vec<Who> = self.present().into_iter().map(Member::who).collect();
+        let live: BrokerSet = self.broker_ids().into_iter().filter_map(broker_id).collect();
+        let partitions: Vec<TopicIdPartition> =
+            self.partition_names().iter().filter_map(|name| self.partition_id(name)).collect();
+        let views = self.ears.views();
+        views.whole(&nodes, &live, until, &partitions)?;
+        views.identical(&nodes)
+    }
+
+    /// Whether every node knows the same metadata now.
+    pub(super) fn is_metadata_identical(&self) -> bool {
+        let nodes: Vec<Who> = self.present().into_iter().map(Member::who).collect();
+        self.ears.views().identical(&nodes).is_ok()
+    }
+
+    /// Whether a fault may be done to a node now without putting an acknowledged record at stake.
+    ///
+    /// Errors: what it would put at stake.
+    pub(super) fn may(&self, action: &Action, who: &Who) -> Result<(), String> {
+        let is_dirty = matches!(
+            action,
+            Action::Kill { .. }
+                | Action::PowerLoss { .. }
+                | Action::Wipe { .. }
+                | Action::DiskError { .. }
+                | Action::Corrupt { .. }
+        );
+        if !is_dirty || !matches!(who, Who::Broker(_)) {
+            return Ok(());
+        }
+        self.is_whole(None).map_err(|reason| format!("last-copy-safe: {reason}"))
+    }
+
+    /// What expectations about the cluster are measured on.
+    pub(super) fn last_views(&self) -> LastViews {
+        let names = self.partition_names().into_iter();
+        // Before the literal: a guard that lives in it would be held while others ask for the lock.
+        let views = self.ears.views().clone();
+        LastViews {
+            is_metadata_identical: self.is_metadata_identical(),
+            views,
+            partitions: names
+                .filter_map(|name| Some((name.clone(), self.partition_id(&name)?)))
+                .collect(),
+            preferred: self.preferred_leaders(),
+            saved: self.all_saved(),
+        }
     }
 
     async fn before<T>(&self, deadline: SimTime, future: impl Future<Output = T>) -> Option<T> {
@@ -375,130 +475,14 @@ impl Stage {
     }
 }
 
+/// A broker's id as the product writes it.
+pub(super) fn broker_id(id: u32) -> Option<BrokerId> {
+    BrokerId::from_wire(i32::try_from(id).ok()?)
+}
+
 /// A task of the testbed itself, on no node.
 pub(super) fn spawn(
     future: impl Future<Output = ()> + Send + 'static,
 ) -> tokio::task::JoinHandle<()> {
     tokio::spawn(future)
-}
-
-fn new_topics(plan: &Plan) -> Vec<NewTopic> {
-    let topic = |(name, topic): (&String, &crate::scenario::plan::TopicPlan)| {
-        let new = NewTopic::new(name.as_str())
-            .partitions(topic.partitions)
-            .replication_factor(topic.replication_factor);
-        topic
-            .config
-            .0
-            .iter()
-            .fold(new, |new, (key, value)| new.config(key.as_str(), value.as_str()))
-    };
-    plan.topics.iter().map(topic).collect()
-}
-
-type Told = watch::Sender<Option<Result<BTreeMap<String, TopicId>, String>>>;
-
-/// Makes the topics, trying again for as long as it is let where the brokers are not there yet.
-async fn make_topics(env: &Env, bootstrap: String, topics: &[NewTopic], told: &Told) {
-    let properties = BTreeMap::from([
-        ("bootstrap.servers".to_string(), bootstrap),
-        ("client.id".into(), "admin".into()),
-    ]);
-    let config = AdminConfig::from_properties(&properties).expect("the testbed's own properties");
-    let admin = Admin::new(config, env.clone());
-    loop {
-        match admin.create_topics(topics).await {
-            Ok(answers) => {
-                let names = topics.iter().map(|topic| topic.name.clone());
-                let made: Result<BTreeMap<_, _>, String> = names
-                    .zip(answers)
-                    .map(|(name, answer)| match answer {
-                        Ok(id) => Ok((name, id)),
-                        Err(error) => Err(format!("topic {name}: {error}")),
-                    })
-                    .collect();
-                told.send_replace(Some(made));
-                return;
-            }
-            Err(error) => told.send_replace(Some(Err(not_yet(&error)))),
-        };
-        clock::sleep(env.clock.as_ref(), PAUSE).await;
-    }
-}
-
-fn not_yet(error: &ClientError) -> String {
-    format!("the admin client could not make the topics: {error}")
-}
-
-/// A draw of durations as the world draws them.
-pub(super) fn distribution(draw: &TimeDraw) -> Distribution {
-    let nanos = Duration::from_nanos;
-    match &draw.0 {
-        Draw::Fixed(value) => Distribution::Fixed(nanos(*value)),
-        Draw::Uniform { low, high } => {
-            Distribution::Uniform { low: nanos(*low), high: nanos(*high) }
-        }
-        Draw::LogNormal { p50, p99 } => Distribution::lognormal(nanos(*p50), nanos(*p99)),
-        Draw::OneOf(values) => Distribution::OneOf(values.clone().into()),
-    }
-}
-
-/// A chance in a million.
-pub(super) fn per_million(chance: f64) -> u32 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "the scenario was checked: 0 to 1"
-    )]
-    let parts = (chance * 1e6).round() as u32;
-    parts
-}
-
-/// How the disks are when nothing is broken.
-pub(super) fn latency(disk: &DiskPlan) -> DiskLatency {
-    DiskLatency {
-        read: distribution(&disk.read),
-        write: distribution(&disk.write),
-        sync: distribution(&disk.sync),
-        name: Distribution::ZERO,
-    }
-}
-
-/// How links are when nothing is broken.
-pub(super) fn ordinary_link(plan: &Plan) -> LinkConfig {
-    LinkConfig {
-        latency: distribution(&plan.network.latency),
-        bandwidth: Some(plan.network.bandwidth_bytes_per_s),
-        loss: per_million(plan.network.loss),
-    }
-}
-
-/// The files of a broker that a pattern means, sorted.
-pub(super) fn files_matching(
-    world: &World,
-    node: NodeId,
-    dirs: &[String],
-    pattern: &str,
-) -> Vec<String> {
-    let disk = &world.machine(node).disk;
-    let files = disk.files().into_iter().filter(|path| {
-        let below = dirs.iter().find_map(|dir| path.strip_prefix(dir.as_str())?.strip_prefix('/'));
-        below.is_some_and(|below| matches(pattern, below))
-    });
-    files
-        .filter(|path| disk.view(Path::new(path)).is_ok_and(|view| !view.content.is_empty()))
-        .collect()
-}
-
-/// Whether `text` is what `pattern` says; `*` stands for any text.
-fn matches(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
-    let Some(last) = parts.next_back() else { return rest.is_empty() };
-    for part in parts {
-        let Some(found) = rest.find(part) else { return false };
-        rest = &rest[found + part.len()..];
-    }
-    rest.ends_with(last)
 }

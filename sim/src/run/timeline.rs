@@ -5,14 +5,18 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use ottla::runtime::watch;
-use serde_json::Value;
+use rand::rngs::StdRng;
+use serde_json::{Map, Value};
 use tokio::task::JoinHandle;
 
 use super::faults::{Doing, Undo};
+use super::shapes;
 use super::stage::{Stage, spawn};
 use crate::event::Who;
+use crate::scenario::draw::rng_of;
 use crate::scenario::duration::Span;
-use crate::scenario::plan::Step;
+use crate::scenario::plan::{Action, Cut, Step};
+use crate::scenario::target::Group;
 use crate::verdict::Fired;
 
 /// Steps under way.
@@ -140,64 +144,149 @@ async fn perform(
     step: &Step,
 ) -> Result<(), String> {
     let pointer = format!("/timeline/{index}");
-    let mut subjects = Vec::new();
-    for (key, target) in step.action.targets() {
-        subjects.push((key.clone(), stage.resolve(target, &format!("{pointer}/{key}"))?));
-    }
     let at = stage.time();
-    let doing = Doing { stage, step, pointer: &pointer, subjects: &subjects };
-    let undo = doing.act().await?;
+    let meant = Meant::find(stage, step, &pointer, &mut rng_of(stage.plan.seed, &pointer))?;
+    let done = meant.act(stage, step, &pointer).await?;
     if let Some(name) = &step.save_as
-        && let Some((_, who)) = subjects.first()
+        && let Some((_, who)) = done.meant.subjects.first()
     {
         stage.save(name, who.clone());
     }
-    let fixed = fixed_step(shared.resolved.get(index), at, &subjects);
+    let fixed = done.fixed(shared.resolved.get(index), at);
     shared.lock().fired.extend(fixed.into_iter().map(|fixed| Fired { step: index, at, fixed }));
-    if let (Some(lasts), Some(undo)) = (step.lasts, undo) {
-        end_later(stage, step, lasts, undo, doing.first_subject());
+    if let (Some(lasts), Some(undo)) = (step.lasts, done.undo) {
+        end_later(stage, step, lasts, undo, done.who);
     }
     Ok(())
 }
 
-/// The step as it was done: at a fixed time, to fixed targets. A target that meant several becomes a step for each.
-fn fixed_step(raw: Option<&Value>, at: Span, subjects: &[(String, Vec<Who>)]) -> Vec<Value> {
-    let Some(Value::Object(raw)) = raw else { return Vec::new() };
-    let mut fixed = raw.clone();
-    for key in ["id", "at", "after", "when", "delay", "save-as"] {
-        fixed.shift_remove(key);
-    }
-    fixed.insert("at".into(), Value::from(at.exact()));
-    let mut steps = vec![fixed];
-    for (key, who) in subjects {
-        let (field, side) = key.split_once('/').unwrap_or((key, ""));
-        steps = steps
-            .into_iter()
-            .flat_map(|step| {
-                who.iter().map(move |who| {
-                    let mut step = step.clone();
-                    let target = Value::from(target_of(who));
-                    match (step.get_mut(field), side.parse::<usize>()) {
-                        (Some(Value::Array(sides)), Ok(side)) if side < sides.len() => {
-                            sides[side] = target;
-                        }
-                        _ => drop(step.insert(field.into(), target)),
-                    }
-                    step
-                })
-            })
-            .collect();
-    }
-    steps.into_iter().map(Value::Object).collect()
+/// A step that was done.
+pub(super) struct Done {
+    /// Whom it was done to.
+    meant: Meant,
+    /// How it ends.
+    pub(super) undo: Option<Undo>,
+    /// The first whom it was done to.
+    pub(super) who: Who,
 }
 
-fn target_of(who: &Who) -> String {
+/// Whom a step means at its moment.
+pub(super) struct Meant {
+    /// Those of each target, with the key that it stands under.
+    pub(super) subjects: Vec<(String, Vec<Who>)>,
+    /// Who is cut off from whom, where a cut has a shape.
+    pub(super) shaped: Option<Vec<(Who, Who)>>,
+}
+
+impl Meant {
+    /// Finds out whom a step means now.
+    ///
+    /// Errors: why it means nobody.
+    pub(super) fn find(
+        stage: &Stage,
+        step: &Step,
+        pointer: &str,
+        rng: &mut StdRng,
+    ) -> Result<Self, String> {
+        let mut subjects = Vec::new();
+        for (key, target) in step.action.targets() {
+            let who = if pointer.starts_with("/chaos") {
+                stage.resolve_by(target, rng)?
+            } else {
+                // By the target's own place: what one target draws does not change what another means.
+                stage.resolve(target, &format!("{pointer}/{key}"))?
+            };
+            subjects.push((key.clone(), who));
+        }
+        let shaped = shape_of(stage, step, rng)?;
+        Ok(Self { subjects, shaped })
+    }
+
+    /// Does the step to them.
+    ///
+    /// Errors: why it cannot be done now.
+    pub(super) async fn act(
+        self,
+        stage: &Arc<Stage>,
+        step: &Step,
+        pointer: &str,
+    ) -> Result<Done, String> {
+        let shaped = self.shaped.as_deref();
+        let doing = Doing { stage, step, pointer, subjects: &self.subjects, shaped };
+        let undo = doing.act().await?;
+        let who = doing.first_subject();
+        Ok(Done { meant: self, undo, who })
+    }
+}
+
+fn shape_of(
+    stage: &Stage,
+    step: &Step,
+    rng: &mut StdRng,
+) -> Result<Option<Vec<(Who, Who)>>, String> {
+    let Action::Partition { cut: Cut { shape: Some(shape), among, .. } } = &step.action else {
+        return Ok(None);
+    };
+    let nodes = match among {
+        Some(target) => stage.resolve_by(target, rng)?,
+        None => stage.group(Group::Nodes),
+    };
+    Ok(Some(shapes::pairs(*shape, &nodes, rng)))
+}
+
+impl Done {
+    /// The step as it was done: at a fixed time, to fixed targets. A target that meant several becomes a step for each.
+    pub(super) fn fixed(&self, raw: Option<&Value>, at: Span) -> Vec<Value> {
+        let Some(Value::Object(raw)) = raw else { return Vec::new() };
+        let mut fixed = raw.clone();
+        for key in ["id", "at", "after", "when", "delay", "save-as", "every"] {
+            fixed.shift_remove(key);
+        }
+        fixed.insert("at".into(), Value::from(at.exact()));
+        if let Some(pairs) = &self.meant.shaped {
+            return pairs.iter().map(|pair| fixed_pair(&fixed, pair)).collect();
+        }
+        let mut steps = vec![fixed];
+        for (key, who) in &self.meant.subjects {
+            steps = steps.iter().flat_map(|step| for_each(step, key, who)).collect();
+        }
+        steps.into_iter().map(Value::Object).collect()
+    }
+}
+
+fn fixed_pair(step: &Map<String, Value>, (one, other): &(Who, Who)) -> Value {
+    let mut step = step.clone();
+    step.shift_remove("shape");
+    step.shift_remove("among");
+    step.insert("between".into(), Value::from(vec![target_of(one), target_of(other)]));
+    Value::Object(step)
+}
+
+/// A step for each of those whom the target at `key` meant.
+fn for_each(step: &Map<String, Value>, key: &str, who: &[Who]) -> Vec<Map<String, Value>> {
+    let (field, side) = key.split_once('/').unwrap_or((key, ""));
+    let one = |who: &Who| {
+        let mut step = step.clone();
+        let target = Value::from(target_of(who));
+        match (step.get_mut(field), side.parse::<usize>()) {
+            (Some(Value::Array(sides)), Ok(side)) if side < sides.len() => sides[side] = target,
+            _ => drop(step.insert(field.into(), target)),
+        }
+        step
+    };
+    who.iter().map(one).collect()
+}
+
+/// Somebody as files write him.
+pub(super) fn target_of(who: &Who) -> String {
     match who {
         Who::Broker(id) => format!("brokers({id})"),
+        Who::Controller(number) => format!("controllers({number})"),
         Who::Client { .. } | Who::Testbed => who.to_string(),
     }
 }
 
+/// Ends a fault after a while, where everything is not healed before.
 fn end_later(stage: &Arc<Stage>, step: &Step, lasts: Span, undo: Undo, who: Who) {
     let stage = Arc::clone(stage);
     let words = step.action.name();

@@ -214,7 +214,9 @@ impl Checker<'_> {
         at: &str,
         name: &str,
     ) {
-        let fields = || own.iter().chain(common);
+        // A key that every word has means the same under each.
+        let is_own = |field: &&Field| !common.iter().any(|all| all.name == field.name);
+        let fields = || own.iter().filter(is_own).chain(common);
         for (key, value) in table {
             let below = join(at, key);
             match fields().find(|field| field.name == key) {
@@ -337,18 +339,26 @@ fn resolve_at(shape: &Shape, value: &mut Value, seed: u64, at: &str) {
                 resolve_at(inner, value, seed, &join(at, key));
             }
         }
-        (Shape::Table(fields), Value::Object(table)) => resolve_fields(fields, table, seed, at),
+        (Shape::Table(fields), Value::Object(table)) => {
+            resolve_fields(fields.iter(), table, seed, at);
+        }
         (Shape::Tagged(tagged), Value::Object(table)) => {
             let word = table.get(tagged.key).and_then(Value::as_str);
             let own = tagged.words.iter().find(|known| Some(known.name) == word);
-            resolve_fields(own.map_or(&[], |word| word.fields), table, seed, at);
-            resolve_fields(tagged.common, table, seed, at);
+            let own = own.map_or(&[][..], |word| word.fields).iter();
+            let own = own.filter(|field| !tagged.common.iter().any(|all| all.name == field.name));
+            resolve_fields(own.chain(tagged.common), table, seed, at);
         }
         _ => {}
     }
 }
 
-fn resolve_fields(fields: &[Field], table: &mut Map<String, Value>, seed: u64, at: &str) {
+fn resolve_fields<'a>(
+    fields: impl Iterator<Item = &'a Field>,
+    table: &mut Map<String, Value>,
+    seed: u64,
+    at: &str,
+) {
     for field in fields {
         if let Some(value) = table.get_mut(field.name) {
             resolve_at(&field.shape, value, seed, &join(at, field.name));

@@ -42,30 +42,88 @@ impl<'de> Deserialize<'de> for PartitionName {
 pub const FORMS: &[(&str, &str)] = &[
     ("brokers(1)", "The broker with this id. Ids count from 1."),
     ("brokers(*)", "Every broker."),
+    ("controllers(1)", "The voter of the metadata quorum with this number, from 1."),
+    ("controllers(*)", "Every voter of the metadata quorum."),
+    ("nodes(*)", "Every broker and every voter."),
     ("controller(active)", "The node that is the active controller when the step fires."),
     ("leader(orders-0)", "The broker that leads this partition when the step fires."),
+    (
+        "follower(orders-0, 1)",
+        "A follower of this partition, in the order of the replicas, from 1; a dead one is one too.",
+    ),
+    ("followers(orders-0)", "All replicas of this partition but its leader."),
+    ("replicas(orders-0)", "All replicas of this partition."),
+    ("isr(orders-0)", "The members of this partition's ISR, as the controller last committed it."),
+    ("osr(orders-0)", "The replicas of this partition that are not in its ISR."),
     ("preferred(orders-0)", "The first replica of this partition."),
-    ("random(brokers)", "A broker that the seed draws."),
+    ("random(brokers)", "A broker that the seed draws; or one of `controllers` or `nodes`."),
+    (
+        "minority(brokers)",
+        "Fewer than half of the brokers, or of `controllers` or `nodes`, that the seed draws; as many as can be.",
+    ),
     ("writer/0", "A client of the workload `writer`. Clients count from 0."),
     ("writer/*", "Every client of the workload `writer`."),
+    ("clients(*)", "Every client of every workload."),
     ("$victim", "What an earlier step resolved to and kept with `save-as = \"victim\"`."),
 ];
+
+/// A group of nodes that some are drawn from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// The brokers.
+    Brokers,
+    /// The voters of the metadata quorum.
+    Controllers,
+    /// Both.
+    Nodes,
+}
+
+impl Group {
+    /// All, with the words that files have for them.
+    pub const ALL: [(Self, &'static str); 3] =
+        [(Self::Brokers, "brokers"), (Self::Controllers, "controllers"), (Self::Nodes, "nodes")];
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, word)| *word == text).map(|(group, _)| *group)
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = Self::ALL.iter().find(|(group, _)| group == self);
+        f.write_str(word.expect("every group has a word").1)
+    }
+}
 
 /// Who a step is done to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// The broker with this id.
     Broker(u32),
-    /// Every broker.
-    Brokers,
+    /// The voter with this number.
+    ControllerNumber(u32),
+    /// Everybody of a group.
+    All(Group),
     /// The active controller.
     Controller,
     /// The leader of a partition.
     Leader(PartitionName),
+    /// A follower of a partition, from 1.
+    Follower(PartitionName, u32),
+    /// The followers of a partition.
+    Followers(PartitionName),
+    /// The replicas of a partition.
+    Replicas(PartitionName),
+    /// The ISR of a partition.
+    Isr(PartitionName),
+    /// The replicas of a partition that are not in its ISR.
+    Osr(PartitionName),
     /// The first replica of a partition.
     Preferred(PartitionName),
-    /// A broker that the seed draws.
-    RandomBroker,
+    /// One of a group that the seed draws.
+    Random(Group),
+    /// Fewer than half of a group, that the seed draws.
+    Minority(Group),
     /// One client of a workload.
     Client {
         /// The workload.
@@ -78,6 +136,8 @@ pub enum Target {
         /// The workload.
         workload: String,
     },
+    /// All clients.
+    AllClients,
     /// What an earlier step kept under this name.
     Saved(String),
 }
@@ -130,8 +190,22 @@ impl Target {
                 help: Some("write the topic and the index: `orders-0`".into()),
             })
         };
+        let number = || {
+            inner.parse().map_err(|_| NoTarget {
+                what: format!("`{inner}` is not the number of a voter"),
+                help: Some("write `controllers(1)` or `controllers(*)`".into()),
+            })
+        };
+        let group = || {
+            Group::parse(inner).ok_or_else(|| NoTarget {
+                what: format!("`{text}` is not a target"),
+                help: Some(format!(
+                    "write `{word}(brokers)`, `{word}(controllers)` or `{word}(nodes)`"
+                )),
+            })
+        };
         match word {
-            "brokers" if inner == "*" => Ok(Self::Brokers),
+            "brokers" if inner == "*" => Ok(Self::All(Group::Brokers)),
             "brokers" => match inner.parse() {
                 Ok(id) => Ok(Self::Broker(id)),
                 Err(_) => refuse(
@@ -139,28 +213,65 @@ impl Target {
                     Some("write `brokers(1)` or `brokers(*)`".into()),
                 ),
             },
+            "controllers" if inner == "*" => Ok(Self::All(Group::Controllers)),
+            "controllers" => number().map(Self::ControllerNumber),
+            "nodes" if inner == "*" => Ok(Self::All(Group::Nodes)),
+            "clients" if inner == "*" => Ok(Self::AllClients),
             "controller" if inner == "active" => Ok(Self::Controller),
             "controller" => refuse(
                 format!("`{text}` is not a target"),
                 Some("write `controller(active)`".into()),
             ),
-            "leader" => partition().map(Self::Leader),
-            "preferred" => partition().map(Self::Preferred),
-            "random" if inner == "brokers" => Ok(Self::RandomBroker),
-            "random" => {
-                refuse(format!("`{text}` is not a target"), Some("write `random(brokers)`".into()))
+            "nodes" | "clients" => {
+                refuse(format!("`{text}` is not a target"), Some(format!("write `{word}(*)`")))
             }
-            _ => refuse(
-                format!("`{word}` is not a kind of target"),
-                suggest(word, ["brokers", "controller", "leader", "preferred", "random"]),
-            ),
+            "leader" => partition().map(Self::Leader),
+            "follower" => match parse_follower(inner) {
+                Some((partition, number)) => Ok(Self::Follower(partition, number)),
+                None => refuse(
+                    format!("`{inner}` is not a follower"),
+                    Some("write the partition and the number: `follower(orders-0, 1)`".into()),
+                ),
+            },
+            "followers" => partition().map(Self::Followers),
+            "replicas" => partition().map(Self::Replicas),
+            "isr" => partition().map(Self::Isr),
+            "osr" => partition().map(Self::Osr),
+            "preferred" => partition().map(Self::Preferred),
+            "random" => group().map(Self::Random),
+            "minority" => group().map(Self::Minority),
+            _ => refuse(format!("`{word}` is not a kind of target"), suggest(word, KINDS)),
+        }
+    }
+
+    /// The partition that it is about.
+    #[must_use]
+    pub fn partition(&self) -> Option<&PartitionName> {
+        match self {
+            Self::Leader(partition)
+            | Self::Follower(partition, _)
+            | Self::Followers(partition)
+            | Self::Replicas(partition)
+            | Self::Isr(partition)
+            | Self::Osr(partition)
+            | Self::Preferred(partition) => Some(partition),
+            Self::Broker(_)
+            | Self::ControllerNumber(_)
+            | Self::All(_)
+            | Self::Controller
+            | Self::Random(_)
+            | Self::Minority(_)
+            | Self::Client { .. }
+            | Self::Clients { .. }
+            | Self::AllClients
+            | Self::Saved(_) => None,
         }
     }
 
     /// Whether it can only ever be clients.
     #[must_use]
     pub fn is_client(&self) -> bool {
-        matches!(self, Self::Client { .. } | Self::Clients { .. })
+        matches!(self, Self::Client { .. } | Self::Clients { .. } | Self::AllClients)
     }
 }
 
@@ -168,16 +279,49 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Broker(id) => write!(f, "brokers({id})"),
-            Self::Brokers => f.write_str("brokers(*)"),
+            Self::ControllerNumber(number) => write!(f, "controllers({number})"),
+            Self::All(group) => write!(f, "{group}(*)"),
             Self::Controller => f.write_str("controller(active)"),
             Self::Leader(partition) => write!(f, "leader({partition})"),
+            Self::Follower(partition, number) => write!(f, "follower({partition}, {number})"),
+            Self::Followers(partition) => write!(f, "followers({partition})"),
+            Self::Replicas(partition) => write!(f, "replicas({partition})"),
+            Self::Isr(partition) => write!(f, "isr({partition})"),
+            Self::Osr(partition) => write!(f, "osr({partition})"),
             Self::Preferred(partition) => write!(f, "preferred({partition})"),
-            Self::RandomBroker => f.write_str("random(brokers)"),
+            Self::Random(group) => write!(f, "random({group})"),
+            Self::Minority(group) => write!(f, "minority({group})"),
             Self::Client { workload, index } => write!(f, "{workload}/{index}"),
             Self::Clients { workload } => write!(f, "{workload}/*"),
+            Self::AllClients => f.write_str("clients(*)"),
             Self::Saved(name) => write!(f, "${name}"),
         }
     }
+}
+
+/// The words before the parenthesis.
+pub const KINDS: [&str; 14] = [
+    "brokers",
+    "clients",
+    "controller",
+    "controllers",
+    "follower",
+    "followers",
+    "isr",
+    "leader",
+    "minority",
+    "nodes",
+    "osr",
+    "preferred",
+    "random",
+    "replicas",
+];
+
+/// `orders-0, 1`.
+fn parse_follower(inner: &str) -> Option<(PartitionName, u32)> {
+    let (partition, number) = inner.rsplit_once(',')?;
+    let number = number.trim().parse().ok().filter(|number| *number > 0)?;
+    Some((PartitionName::parse(partition.trim())?, number))
 }
 
 impl<'de> Deserialize<'de> for Target {
@@ -237,7 +381,7 @@ mod tests {
                 `broker` is not a target: did you mean `brokers(*)`?
                 `x` is not the number of a client: write `writer/0` or `writer/*`
                 `controller(1)` is not a target: write `controller(active)`
-                `` is not a target: known are brokers(1), brokers(*), controller(active), leader(orders-0), preferred(orders-0), random(brokers), writer/0, writer/*, $victim
+                `` is not a target: known are brokers(1), brokers(*), controllers(1), controllers(*), nodes(*), controller(active), leader(orders-0), follower(orders-0, 1), followers(orders-0), replicas(orders-0), isr(orders-0), osr(orders-0), preferred(orders-0), random(brokers), minority(brokers), writer/0, writer/*, clients(*), $victim
             "#]],
         );
     }

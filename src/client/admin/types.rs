@@ -73,6 +73,9 @@ pub struct NewTopic {
     pub partitions: Option<u32>,
     /// How many replicas; `None` takes the broker's `default.replication.factor`.
     pub replication_factor: Option<u16>,
+    /// The replicas of each partition, the preferred leader first; then the two numbers above are not given. Where it is
+    /// empty the controller places them.
+    pub assignments: Vec<Vec<BrokerId>>,
     /// Configuration in Kafka's names.
     pub configs: BTreeMap<String, String>,
 }
@@ -94,6 +97,13 @@ impl NewTopic {
     #[must_use]
     pub fn replication_factor(mut self, replication_factor: u16) -> Self {
         self.replication_factor = Some(replication_factor);
+        self
+    }
+
+    /// With these replicas of each partition, the preferred leader first.
+    #[must_use]
+    pub fn assignments(mut self, assignments: Vec<Vec<BrokerId>>) -> Self {
+        self.assignments = assignments;
         self
     }
 

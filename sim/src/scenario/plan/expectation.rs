@@ -112,7 +112,25 @@ pub enum ExpectationKind {
     },
     UnavailableFor {
         workload: Option<String>,
+        partition: Option<PartitionName>,
     },
+    Leader {
+        partition: PartitionName,
+        who: Target,
+        at: Option<Span>,
+    },
+    LeaderlessFor {
+        partition: Option<PartitionName>,
+    },
+    Isr {
+        partition: Option<PartitionName>,
+        at: Option<Span>,
+    },
+    ActiveControllers {
+        at: Option<Span>,
+    },
+    ControllerGap {},
+    MetadataIdentical {},
     Latency {
         workload: Option<String>,
         #[serde(default = "percentile_default")]

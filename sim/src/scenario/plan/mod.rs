@@ -1,9 +1,13 @@
 //! A scenario as types: what one seed of one variant does. Made from a checked file whose draws are resolved.
+mod chaos;
 mod expectation;
 mod step;
 
+pub use chaos::{ChaosFault, ChaosPlan, Keep};
 pub use expectation::{Expectation, ExpectationKind, Of, OverSeeds};
-pub use step::{Action, Direction, DiskOperation, Frames, Scope, Sides, SignedSpan, Step, When};
+pub use step::{
+    Action, Cut, CutShape, Direction, DiskOperation, Frames, Scope, Sides, SignedSpan, Step, When,
+};
 
 use std::collections::BTreeMap;
 
@@ -55,6 +59,8 @@ pub struct Plan {
     /// What is done to them.
     #[serde(default)]
     pub timeline: Vec<Step>,
+    /// What is done to them at random.
+    pub chaos: Option<ChaosPlan>,
     /// What must come of it.
     #[serde(default)]
     pub expect: Vec<Expectation>,
@@ -88,6 +94,26 @@ impl Plan {
             expectation.is.admits_more_than_zero().then_some(of.workload.as_deref())
         });
         if self.budget == Budget::Beyond { losses.collect() } else { Vec::new() }
+    }
+
+    /// Copies of each partition of a topic.
+    #[must_use]
+    pub fn replication_factor(&self, topic: &TopicPlan) -> u16 {
+        let usual = u16::try_from(self.cluster.brokers.min(3)).unwrap_or(3);
+        topic.replication_factor.unwrap_or(usual)
+    }
+
+    /// How many brokers there are at most: those of the start, and those that steps add.
+    #[must_use]
+    pub fn brokers_ever(&self) -> u32 {
+        let added = self.timeline.iter().filter(|step| matches!(step.action, Action::AddBroker {}));
+        self.cluster.brokers.saturating_add(u32::try_from(added.count()).unwrap_or(u32::MAX))
+    }
+
+    /// Whether something is broken on purpose.
+    #[must_use]
+    pub fn has_faults(&self) -> bool {
+        self.chaos.is_some() || self.timeline.iter().any(|step| step.action.is_fault())
     }
 
     /// Whether the invariant called `name` is switched off.
@@ -126,13 +152,47 @@ impl<'de> Deserialize<'de> for Properties {
 pub struct ClusterPlan {
     /// How many brokers; their ids count from 1.
     pub brokers: u32,
+    /// How many voters the metadata quorum has.
+    pub controllers: Option<u32>,
+    /// Whether the voters are brokers too.
+    pub combined: Option<bool>,
+    /// `broker.rack` of the brokers, over and over; none where empty.
+    pub racks: Vec<String>,
     /// How many directories in `log.dirs`.
     pub log_dirs: u32,
 }
 
 impl Default for ClusterPlan {
     fn default() -> Self {
-        Self { brokers: 1, log_dirs: 1 }
+        Self { brokers: 1, controllers: None, combined: None, racks: Vec::new(), log_dirs: 1 }
+    }
+}
+
+impl ClusterPlan {
+    /// Whether the voters are brokers too: where nobody says so and no controllers are asked for.
+    #[must_use]
+    pub fn is_combined(&self) -> bool {
+        self.combined.unwrap_or(self.controllers.is_none())
+    }
+
+    /// How many voters the metadata quorum has: all brokers, where nobody says.
+    #[must_use]
+    pub fn voters(&self) -> u32 {
+        self.controllers.unwrap_or(self.brokers)
+    }
+
+    /// How many nodes are controllers and nothing else.
+    #[must_use]
+    pub fn controllers_apart(&self) -> u32 {
+        if self.is_combined() { 0 } else { self.voters() }
+    }
+
+    /// `broker.rack` of a broker.
+    #[must_use]
+    pub fn rack(&self, id: u32) -> Option<&str> {
+        let index = id.saturating_sub(1) as usize;
+        let at = index.checked_rem(self.racks.len())?;
+        self.racks.get(at).map(String::as_str)
     }
 }
 
@@ -229,15 +289,22 @@ pub enum PowerLoss {
 pub struct TopicPlan {
     /// How many partitions.
     pub partitions: u32,
-    /// Copies of each.
-    pub replication_factor: u16,
+    /// Copies of each; where nobody says, as many as there are brokers, but three at most.
+    pub replication_factor: Option<u16>,
+    /// Whose replicas are where: for each partition the ids of its brokers, the preferred leader first.
+    pub assignment: Vec<Vec<u32>>,
     /// The topic's properties.
     pub config: Properties,
 }
 
 impl Default for TopicPlan {
     fn default() -> Self {
-        Self { partitions: 1, replication_factor: 1, config: Properties::default() }
+        Self {
+            partitions: 1,
+            replication_factor: None,
+            assignment: Vec::new(),
+            config: Properties::default(),
+        }
     }
 }
 

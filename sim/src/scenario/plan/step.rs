@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer};
 
-use super::{PowerLoss, TimeDraw, one};
+use super::{PowerLoss, Properties, TimeDraw, one};
 use crate::scenario::duration::Span;
 use crate::scenario::target::{PartitionName, Target};
 
@@ -92,9 +92,8 @@ pub enum Action {
         target: Target,
     },
     Partition {
-        between: Sides,
-        #[serde(default)]
-        direction: Direction,
+        #[serde(flatten)]
+        cut: Cut,
     },
     Heal {
         between: Option<Sides>,
@@ -181,6 +180,30 @@ pub enum Action {
     KillClient {
         target: Target,
     },
+    AddBroker {},
+    RemoveBroker {
+        target: Target,
+    },
+    #[serde(rename_all = "kebab-case")]
+    Reassign {
+        partition: Option<PartitionName>,
+        #[serde(default)]
+        replicas: Vec<u32>,
+        away_from: Option<Target>,
+        #[serde(default)]
+        cancel: bool,
+    },
+    ElectPreferred {
+        partition: Option<PartitionName>,
+    },
+    ElectUnclean {
+        partition: Option<PartitionName>,
+    },
+    SetConfig {
+        topic: Option<String>,
+        target: Option<Target>,
+        config: Properties,
+    },
     Mark {
         text: String,
     },
@@ -221,6 +244,12 @@ impl Action {
             Self::AddClient { .. } => "add-client",
             Self::StopClient { .. } => "stop-client",
             Self::KillClient { .. } => "kill-client",
+            Self::AddBroker { .. } => "add-broker",
+            Self::RemoveBroker { .. } => "remove-broker",
+            Self::Reassign { .. } => "reassign",
+            Self::ElectPreferred { .. } => "elect-preferred",
+            Self::ElectUnclean { .. } => "elect-unclean",
+            Self::SetConfig { .. } => "set-config",
             Self::Mark { .. } => "mark",
         }
     }
@@ -235,6 +264,11 @@ impl Action {
                 | Self::Heal { .. }
                 | Self::AddClient { .. }
                 | Self::StopClient { .. }
+                | Self::AddBroker { .. }
+                | Self::RemoveBroker { .. }
+                | Self::Reassign { .. }
+                | Self::ElectPreferred { .. }
+                | Self::SetConfig { .. }
                 | Self::Mark { .. }
         )
     }
@@ -251,7 +285,10 @@ impl Action {
             | Self::DiskSlow { .. }
             | Self::DiskFull { .. }
             | Self::DiskError { .. }
-            | Self::Corrupt { .. } => Scope::Nodes,
+            | Self::Corrupt { .. }
+            | Self::RemoveBroker { .. }
+            | Self::Reassign { .. }
+            | Self::SetConfig { .. } => Scope::Nodes,
             Self::StopClient { .. } | Self::KillClient { .. } => Scope::Clients,
             Self::Pause { .. }
             | Self::Resume { .. }
@@ -268,6 +305,9 @@ impl Action {
             | Self::ClockJump { .. }
             | Self::ClockDrift { .. }
             | Self::AddClient { .. }
+            | Self::AddBroker { .. }
+            | Self::ElectPreferred { .. }
+            | Self::ElectUnclean { .. }
             | Self::Mark { .. } => Scope::Any,
         }
     }
@@ -290,9 +330,12 @@ impl Action {
             | Self::ClockJump { target, .. }
             | Self::ClockDrift { target, .. }
             | Self::StopClient { target }
-            | Self::KillClient { target } => vec![("target".into(), target)],
-            Self::Partition { between, .. }
-            | Self::SlowLink { between, .. }
+            | Self::KillClient { target }
+            | Self::RemoveBroker { target } => vec![("target".into(), target)],
+            Self::Partition { cut } => {
+                cut.between.as_ref().map_or_else(Vec::new, |between| between.named().into())
+            }
+            Self::SlowLink { between, .. }
             | Self::Loss { between, .. }
             | Self::Reset { between } => between.named().into(),
             Self::Heal { between } => {
@@ -305,7 +348,17 @@ impl Action {
             | Self::DuplicateRequest { frames } => {
                 frames.between.as_ref().map_or_else(Vec::new, |between| between.named().into())
             }
-            Self::AddClient { .. } | Self::Mark { .. } => Vec::new(),
+            Self::Reassign { away_from, .. } => {
+                away_from.iter().map(|target| ("away-from".into(), target)).collect()
+            }
+            Self::SetConfig { target, .. } => {
+                target.iter().map(|target| ("target".into(), target)).collect()
+            }
+            Self::AddClient { .. }
+            | Self::AddBroker { .. }
+            | Self::ElectPreferred { .. }
+            | Self::ElectUnclean { .. }
+            | Self::Mark { .. } => Vec::new(),
         }
     }
 }
@@ -328,6 +381,47 @@ pub struct Sides(pub Target, pub Target);
 impl Sides {
     fn named(&self) -> [(String, &Target); 2] {
         [("between/0".into(), &self.0), ("between/1".into(), &self.1)]
+    }
+}
+
+/// Where the network is cut: between two sides, or in a shape.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Cut {
+    /// The two sides.
+    pub between: Option<Sides>,
+    /// The shape, drawn by the seed.
+    pub shape: Option<CutShape>,
+    /// Which nodes have the shape; every node of the cluster, where nobody says.
+    pub among: Option<Target>,
+    /// Which way it works.
+    #[serde(default)]
+    pub direction: Direction,
+}
+
+/// How a cut lies among nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CutShape {
+    /// One node apart from all others.
+    One,
+    /// Two halves.
+    Halves,
+    /// Each node reaches a majority, and no two the same one.
+    MajoritiesRing,
+    /// Two halves, and one node that reaches both.
+    Bridge,
+}
+
+impl CutShape {
+    /// Its word in files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::One => "one",
+            Self::Halves => "halves",
+            Self::MajoritiesRing => "majorities-ring",
+            Self::Bridge => "bridge",
+        }
     }
 }
 

@@ -1,7 +1,9 @@
-//! What steps do, and when: `[[timeline]]`.
+//! What steps do, and when: `[[timeline]]` and `[chaos]`.
 
 use super::events::trigger_names;
-use super::{AT_LEAST_ONE, COUNT, COUNT_MAX, error_names, optional, power_losses, required};
+use super::{
+    AT_LEAST_ONE, COUNT, COUNT_MAX, PROPERTIES, error_names, optional, power_losses, required,
+};
 use crate::scenario::draw::Unit;
 use crate::scenario::schema::{Field, Shape, Tagged, Word};
 
@@ -20,6 +22,59 @@ pub(super) const STEP: Tagged = Tagged {
         optional("when", Shape::Table(WHEN), "When: as soon as an event happens."),
         optional("delay", Shape::Time, "How long to wait after that. Default 0s."),
         optional("why", Shape::Text, "A remark for the report."),
+    ],
+};
+
+/// A storm.
+pub(super) const CHAOS: &[Field] = &[
+    optional("from", Shape::Time, "When it begins. Default 0s."),
+    optional("until", Shape::Time, "When it ends. Default: `heal-at`."),
+    optional(
+        "swarm",
+        Shape::Flag,
+        "Whether each seed draws its own subset of the faults and their rates; the story tells which. Default false.",
+    ),
+    optional(
+        "keep",
+        Shape::Table(KEEP),
+        "What it leaves whole: a fault that would break it is passed over.",
+    ),
+    required(
+        "faults",
+        Shape::List(&Shape::Tagged(&CHAOS_FAULT)),
+        "Its faults; their targets are drawn anew each time.",
+    ),
+];
+
+const KEEP: &[Field] = &[
+    optional(
+        "brokers-down-at-most",
+        COUNT,
+        "How many brokers may be dead, paused or cut off at once. Default: any number.",
+    ),
+    optional(
+        "controller-majority",
+        Shape::Flag,
+        "Whether a majority of the voters stays alive and together. Default false.",
+    ),
+    optional(
+        "last-copy-safe",
+        Shape::Flag,
+        "Whether the faults stay such that no acknowledged record may be lost. Default true.",
+    ),
+];
+
+const CHAOS_FAULT: Tagged = Tagged {
+    key: "do",
+    noun: "an action",
+    words: ACTIONS,
+    common: &[
+        required("every", Shape::Spread(Unit::Time), "The time from one to the next."),
+        optional(
+            "for",
+            Shape::Spread(Unit::Time),
+            "How long each lasts; of those that end a process, how long it is dead. Default: until everything heals.",
+        ),
     ],
 };
 
@@ -71,7 +126,7 @@ const TIMES: Field = optional("count", AT_LEAST_ONE, "How many are hit at most. 
 const SIDES: Field = optional(
     "between",
     Shape::Pair(&Shape::Target),
-    "Only between these two sides. Default: anywhere.",
+    "Only between these two sides; between nodes the first asks and the second answers. Default: anywhere.",
 );
 const LOG_DIR: Field = optional(
     "log-dir",
@@ -126,9 +181,24 @@ pub const ACTIONS: &[Word] = &[
     },
     Word {
         name: "partition",
-        doc: "Cuts the network between two sides: nothing arrives, nobody is told.",
+        doc: "Cuts the network between two sides, or among nodes in a shape: nothing arrives, nobody is told. Whoever stands on both sides still reaches himself.",
         fields: &[
-            BETWEEN,
+            optional(
+                "between",
+                Shape::Pair(&Shape::Target),
+                "The two sides: `[\"leader(orders-0)\", \"nodes(*)\"]`. Either this or `shape`.",
+            ),
+            optional(
+                "shape",
+                Shape::Word { noun: "a shape of a cut", of: shapes },
+                "How the cut lies among nodes, drawn by the seed: `one` apart from the others, two `halves`, a `majorities-ring` in which each reaches a majority and no two the same one, or a `bridge` of one node between two halves.",
+            ),
+            optional("among", Shape::Target, "Which nodes have the shape. Default `nodes(*)`."),
+            optional(
+                "save-as",
+                Shape::Text,
+                "Keeps the first side under this name, for `$name` in later steps.",
+            ),
             FOR,
             optional(
                 "direction",
@@ -276,11 +346,66 @@ pub const ACTIONS: &[Word] = &[
         fields: &[NODE_OR_CLIENT],
     },
     Word {
+        name: "add-broker",
+        doc: "Starts one more broker, with the next id and an empty disk.",
+        fields: &[],
+    },
+    Word {
+        name: "remove-broker",
+        doc: "Stops a broker in good order and unregisters it: it is not started again. Its replicas are to be moved away before (`reassign`).",
+        fields: &[NODE, SAVE_AS],
+    },
+    Word {
+        name: "reassign",
+        doc: "Asks the controller to move replicas; the brokers do so in their own time.",
+        fields: &[
+            optional(
+                "partition",
+                Shape::Text,
+                "Only this partition: `orders-0`. Default: every one that it concerns.",
+            ),
+            optional(
+                "replicas",
+                Shape::List(&Shape::Count { min: 1, max: 64 }),
+                "The ids of the brokers that are to hold it, the preferred leader first.",
+            ),
+            optional(
+                "away-from",
+                Shape::Target,
+                "Moves each replica on these brokers to a live broker that holds none of the partition.",
+            ),
+            optional("cancel", Shape::Flag, "Whether moves under way are to be taken back."),
+        ],
+    },
+    Word {
+        name: "elect-preferred",
+        doc: "Asks the controller to let the first replica lead, where it is in the ISR.",
+        fields: &[optional("partition", Shape::Text, "Only this partition. Default: every one.")],
+    },
+    Word {
+        name: "elect-unclean",
+        doc: "Asks the controller to let any live replica lead a partition that has no leader: what it lacks is lost.",
+        fields: &[optional("partition", Shape::Text, "Only this partition. Default: every one.")],
+    },
+    Word {
+        name: "set-config",
+        doc: "Changes properties of a topic or of brokers while they run.",
+        fields: &[
+            optional("topic", Shape::Text, "The topic. Either this or `target`."),
+            optional("target", Shape::Target, "The brokers."),
+            required("config", PROPERTIES, "The properties, in Kafka's names and units."),
+        ],
+    },
+    Word {
         name: "mark",
         doc: "Does nothing but stand in the story.",
         fields: &[required("text", Shape::Text, "What the story says.")],
     },
 ];
+
+fn shapes() -> Vec<&'static str> {
+    vec!["one", "halves", "majorities-ring", "bridge"]
+}
 
 fn directions() -> Vec<&'static str> {
     vec!["both", "one-way"]
@@ -290,7 +415,7 @@ fn operations() -> Vec<&'static str> {
     vec!["read", "write", "sync"]
 }
 
-/// The APIs that one broker serves.
+/// The APIs that clients, brokers and controllers send each other.
 #[must_use]
 pub fn apis() -> Vec<&'static str> {
     vec![
@@ -305,6 +430,22 @@ pub fn apis() -> Vec<&'static str> {
         "OffsetForLeaderEpoch",
         "DescribeConfigs",
         "DescribeCluster",
+        "Vote",
+        "BeginQuorumEpoch",
+        "EndQuorumEpoch",
+        "FetchSnapshot",
+        "BrokerRegistration",
+        "BrokerHeartbeat",
+        "AlterPartition",
+        "AllocateProducerIds",
+        "Envelope",
+        "CreatePartitions",
+        "AlterPartitionReassignments",
+        "ListPartitionReassignments",
+        "ElectLeaders",
+        "IncrementalAlterConfigs",
+        "UnregisterBroker",
+        "DescribeQuorum",
     ]
 }
 

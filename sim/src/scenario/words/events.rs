@@ -133,7 +133,7 @@ pub const EVENTS: &[EventWord] = &[
         Story::Never,
         "Records from the leader were written to a follower's log. Counts records.",
     ),
-    event("quorum.role", Story::Each, "A node took another role in the metadata quorum."),
+    event("quorum.role", Story::Summed, "A node took another role in the metadata quorum."),
     event("vote.granted", Story::Summed, "A voter gave its vote, pre-votes aside."),
     event(
         "metadata.snapshot-loaded",
@@ -168,6 +168,9 @@ pub const EVENTS: &[EventWord] = &[
         Story::Each,
         "A fault was lifted, by its `for`, by a step or at `heal-at`.",
     ),
+    event("partition.moved", Story::Each, "A partition's replicas are other ones."),
+    event("storm.drawn", Story::Each, "What a seed has drawn for its storm."),
+    event("storm.passed", Story::Summed, "A storm passed a fault over: a guard forbade it."),
     event("step.idle", Story::Each, "A step had its moment and could not do what it says."),
 ];
 

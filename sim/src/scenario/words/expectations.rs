@@ -55,6 +55,8 @@ const OF_ERROR: Field = optional(
     "Only with this error.",
 );
 
+const AT: Field = optional("at", Shape::Time, "When. Default: at the end, when all has converged.");
+
 /// The kinds of expectations.
 pub const EXPECTATIONS: &[Word] = &[
     Word {
@@ -113,7 +115,45 @@ pub const EXPECTATIONS: &[Word] = &[
     Word {
         name: "unavailable-for",
         doc: "The longest time in which a workload that was sending got no acknowledgement.",
-        fields: &[OF_WORKLOAD],
+        fields: &[OF_WORKLOAD, OF_PARTITION],
+    },
+    Word {
+        name: "leader",
+        doc: "Whether a partition is led by one of those whom a target means, as the controller last committed it.",
+        fields: &[
+            required("partition", Shape::Text, "The partition: `orders-0`."),
+            required(
+                "who",
+                Shape::Target,
+                "Who is to lead: `brokers(1)`, `preferred(orders-0)`, or `$name` of a step.",
+            ),
+            AT,
+        ],
+    },
+    Word {
+        name: "leaderless-for",
+        doc: "The longest time in which a partition had no leader, as the controller committed it.",
+        fields: &[OF_PARTITION],
+    },
+    Word {
+        name: "isr",
+        doc: "How many replicas the smallest ISR has: at a time, or with `between`, `by` or `after` at its worst in these.",
+        fields: &[OF_PARTITION, AT],
+    },
+    Word {
+        name: "active-controllers",
+        doc: "How many live nodes believe that they are the active controller: at a time, or with `between`, `by` or `after` at most in these. One that was cut off or paused may believe so for a while.",
+        fields: &[AT],
+    },
+    Word {
+        name: "controller-gap",
+        doc: "The longest time from the end of an active controller (it resigned, was killed or paused) to the election of the next.",
+        fields: &[],
+    },
+    Word {
+        name: "metadata-identical",
+        doc: "Whether at the end every node knows the same metadata.",
+        fields: &[],
     },
     Word {
         name: "latency",

@@ -13,7 +13,7 @@ pub use events::{EVENTS, EventWord, Story, event_names, trigger_names};
 pub use expectations::EXPECTATIONS;
 pub use invariants::{INVARIANTS, invariants};
 
-use actions::STEP;
+use actions::{CHAOS, STEP};
 use expectations::EXPECTATION;
 
 use super::draw::Unit;
@@ -74,6 +74,7 @@ pub const SCENARIO: Shape = Shape::Table(&[
     ),
     optional("workloads", Shape::Named(&Shape::Tagged(&WORKLOAD)), "What clients do."),
     optional("timeline", Shape::List(&Shape::Tagged(&STEP)), "What is done to them, and when."),
+    optional("chaos", Shape::Table(CHAOS), "A storm: faults at random times, on random nodes."),
     optional(
         "expect",
         Shape::List(&Shape::Tagged(&EXPECTATION)),
@@ -98,8 +99,23 @@ fn budgets() -> Vec<&'static str> {
 const CLUSTER: &[Field] = &[
     optional(
         "brokers",
-        Shape::Count { min: 1, max: 1 },
-        "How many brokers; ids count from 1. The first is also the controller. Default 1.",
+        Shape::Count { min: 1, max: 64 },
+        "How many brokers; ids count from 1. Default 1.",
+    ),
+    optional(
+        "controllers",
+        Shape::Count { min: 1, max: 9 },
+        "How many voters the metadata quorum has, on machines of their own unless `combined`. Default: every broker is one of them.",
+    ),
+    optional(
+        "combined",
+        Shape::Flag,
+        "Whether the first brokers are the voters. Default: true where `controllers` is not given.",
+    ),
+    optional(
+        "racks",
+        Shape::List(&Shape::Text),
+        "`broker.rack` of the brokers in turn, over and over: `[\"a\", \"b\"]`. Default: none.",
     ),
     optional(
         "log-dirs",
@@ -160,8 +176,13 @@ const TOPIC: &[Field] = &[
     optional("partitions", Shape::Count { min: 1, max: 10_000 }, "How many partitions. Default 1."),
     optional(
         "replication-factor",
-        Shape::Count { min: 1, max: 1 },
-        "Copies of each partition. Default 1.",
+        Shape::Count { min: 1, max: 64 },
+        "Copies of each partition. Default: as many as there are brokers, but three at most.",
+    ),
+    optional(
+        "assignment",
+        Shape::List(&Shape::List(&Shape::Count { min: 1, max: 64 })),
+        "Which brokers hold each partition, the preferred leader first: `[[1, 2], [2, 3]]`. Default: the controller places them.",
     ),
     optional("config", PROPERTIES, "The topic's properties, in Kafka's names and units."),
 ];

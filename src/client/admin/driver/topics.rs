@@ -12,7 +12,9 @@ use crate::protocol::VersionRange;
 use crate::protocol::messages::create_partitions_request::{
     CreatePartitionsAssignment, CreatePartitionsTopic,
 };
-use crate::protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use crate::protocol::messages::create_topics_request::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
+};
 use crate::protocol::messages::delete_topics_request::DeleteTopicState;
 use crate::protocol::messages::describe_configs_request::DescribeConfigsResource;
 use crate::protocol::messages::describe_configs_response::DescribeConfigsResourceResult;
@@ -28,7 +30,7 @@ use crate::protocol::messages::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest,
     DescribeTopicPartitionsRequest, IncrementalAlterConfigsRequest, Message,
 };
-use crate::types::{BrokerId, ErrorCode, TopicId, Uuid};
+use crate::types::{BrokerId, ErrorCode, PartitionIndex, TopicId, Uuid};
 
 impl Admin {
     /// Makes topics. The answers come in the order of the questions.
@@ -310,11 +312,15 @@ fn creatable(topic: &NewTopic) -> CreatableTopic {
         name: name.clone(),
         value: Some(value.clone()),
     };
+    let assignment = |(index, replicas): (i32, &Vec<BrokerId>)| CreatableReplicaAssignment {
+        partition_index: PartitionIndex::new(index),
+        broker_ids: replicas.clone(),
+    };
     CreatableTopic {
         name: topic.name.clone(),
         num_partitions: partitions.unwrap_or(-1),
         replication_factor: replicas.unwrap_or(-1),
-        assignments: Vec::new(),
+        assignments: (0..).zip(&topic.assignments).map(assignment).collect(),
         configs: topic.configs.iter().map(config).collect(),
     }
 }

@@ -1,5 +1,7 @@
 //! Expectations: what a file says must come of a run, measured on what did.
 
+mod cluster;
+
 use ottla::types::TopicPartition;
 
 use crate::event::{Event, is_partition};
@@ -101,11 +103,20 @@ fn measure(plan: &Plan, expectation: &Expectation, evidence: Evidence<'_>) -> Op
         ExpectationKind::Violations { check } => {
             violations.iter().filter(|violation| violation.check == check).count() as u64
         }
-        ExpectationKind::UnavailableFor { workload } => {
-            return longest_gap(plan, stats, within, workload.as_deref()).map(Measured::Time);
+        ExpectationKind::UnavailableFor { workload, partition } => {
+            let of = Of { workload: workload.clone(), partition: partition.clone(), error: None };
+            return longest_gap(plan, stats, within, &of).map(Measured::Time);
         }
         ExpectationKind::Latency { workload, percentile } => {
             return latency(stats, within, workload.as_deref(), *percentile).map(Measured::Time);
+        }
+        ExpectationKind::Leader { .. }
+        | ExpectationKind::LeaderlessFor { .. }
+        | ExpectationKind::Isr { .. }
+        | ExpectationKind::ActiveControllers { .. }
+        | ExpectationKind::ControllerGap {}
+        | ExpectationKind::MetadataIdentical {} => {
+            return cluster::measure(expectation, within, plan.run_for, stats.cluster.as_ref()?);
         }
         ExpectationKind::Converged {} => {
             return Some(Measured::Flag(stats.converged_after.is_some()));
@@ -182,11 +193,8 @@ fn is_action(event: &Event, asked: &str) -> bool {
 }
 
 /// The longest time without an acknowledgement, from the first record on, until the run's end.
-fn longest_gap(plan: &Plan, stats: &Stats, within: Window, workload: Option<&str>) -> Option<Span> {
-    let sent = || {
-        let of = stats.outcomes.iter();
-        of.filter(move |outcome| workload.is_none_or(|asked| *asked == *outcome.workload))
-    };
+fn longest_gap(plan: &Plan, stats: &Stats, within: Window, of: &Of) -> Option<Span> {
+    let sent = || stats.outcomes.iter().filter(|outcome| is_outcome_of(outcome, of));
     let from = sent().map(|outcome| outcome.sent_at).min()?.max(within.from);
     let to = within.to.unwrap_or(plan.run_for).min(plan.run_for);
     let acked = sent().filter(|outcome| outcome.fate == Fate::Acked).map(|outcome| outcome.done_at);
@@ -269,6 +277,7 @@ mod tests {
             }],
             converged_after: Some(Span::from_secs(1)),
             not_converged: None,
+            cluster: None,
         }
     }
 

@@ -1,0 +1,245 @@
+//! A storm: each of its faults comes again and again, at times and on nodes that the seed draws. What would break a guard of
+//! the plan is passed over.
+
+mod guards;
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+use serde_json::Value;
+use tokio::task::JoinHandle;
+
+use super::stage::{Stage, spawn};
+use super::timeline::Meant;
+use crate::event::Who;
+use crate::scenario::draw::rng_of;
+use crate::scenario::duration::Span;
+use crate::scenario::plan::{Action, ChaosFault, ChaosPlan, Step};
+use crate::verdict::Fired;
+use guards::Troubles;
+
+/// How much rarer or more frequent a swarm lets a fault come, in percent of its `every`.
+const SWARM_PACE: std::ops::RangeInclusive<u64> = 40..=250;
+
+/// A storm under way.
+pub(super) struct Storm {
+    stage: Arc<Stage>,
+    tasks: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// The faults as their file has them, draws resolved: what fixed steps are made from.
+    raw: Vec<Value>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    fired: Vec<Fired>,
+    troubles: Troubles,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics with the storm locked")
+    }
+}
+
+/// A fault of the storm, as a seed has drawn it.
+#[derive(Clone, Copy)]
+struct Drawn {
+    index: usize,
+    /// In percent of the plan's.
+    pace: u64,
+}
+
+/// Lets the storm come, where the plan has one.
+pub(super) fn start(stage: &Arc<Stage>, resolved: &Value) -> Storm {
+    let raw = resolved.pointer("/chaos/faults").and_then(Value::as_array).cloned();
+    let shared =
+        Arc::new(Shared { raw: raw.unwrap_or_default(), state: Mutex::new(State::default()) });
+    let mut tasks = Vec::new();
+    if let Some(chaos) = &stage.plan.chaos {
+        let drawn = draw(chaos, stage.plan.seed);
+        if chaos.swarm {
+            stage.record(Who::Testbed, "storm.drawn", words_of(chaos, &drawn));
+        }
+        for one in drawn {
+            let (stage, shared) = (Arc::clone(stage), Arc::clone(&shared));
+            tasks.push(spawn(async move { again_and_again(&stage, &shared, one).await }));
+        }
+    }
+    Storm { stage: Arc::clone(stage), tasks, shared }
+}
+
+impl Storm {
+    /// The run is over. Returns the faults that came, and words for a storm that never did.
+    pub(super) fn end(self) -> (Vec<Fired>, Vec<String>) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        let fired = std::mem::take(&mut self.shared.lock().fired);
+        let is_idle = self.stage.plan.chaos.is_some() && fired.is_empty();
+        (fired, is_idle.then(|| "any fault of the storm".to_string()).into_iter().collect())
+    }
+}
+
+/// Which faults come, and how often: all as the file says, or what the seed draws.
+fn draw(chaos: &ChaosPlan, seed: u64) -> Vec<Drawn> {
+    let all = 0..chaos.faults.len();
+    if !chaos.swarm {
+        return all.map(|index| Drawn { index, pace: 100 }).collect();
+    }
+    let mut rng = rng_of(seed, "/chaos/swarm");
+    let mut drawn: Vec<(bool, Drawn)> = all
+        .map(|index| {
+            let is_in = rng.random_range(0..2) == 0;
+            (is_in, Drawn { index, pace: rng.random_range(SWARM_PACE) })
+        })
+        .collect();
+    if drawn.iter().all(|(is_in, _)| !is_in) {
+        let at = rng.random_range(0..drawn.len());
+        drawn[at].0 = true;
+    }
+    drawn.into_iter().filter(|(is_in, _)| *is_in).map(|(_, drawn)| drawn).collect()
+}
+
+fn words_of(chaos: &ChaosPlan, drawn: &[Drawn]) -> String {
+    let one = |drawn: &Drawn| {
+        let name = chaos.faults[drawn.index].action.name();
+        format!("{name} at {} % of its times", drawn.pace)
+    };
+    drawn.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+async fn again_and_again(stage: &Arc<Stage>, shared: &Arc<Shared>, drawn: Drawn) {
+    let Some(chaos) = &stage.plan.chaos else { return };
+    let fault = &chaos.faults[drawn.index];
+    let until = chaos.until.unwrap_or(stage.plan.heal_at());
+    let pointer = format!("/chaos/faults/{}", drawn.index);
+    let mut rng = rng_of(stage.plan.seed, &pointer);
+    stage.world().sleep(chaos.from.as_duration()).await;
+    loop {
+        let wait = fault.every.0.sample(&mut rng).saturating_mul(drawn.pace) / 100;
+        stage.world().sleep(Duration::from_nanos(wait.max(1_000_000))).await;
+        if stage.time() >= until || stage.is_healed() {
+            return;
+        }
+        let lasts = fault.lasts.as_ref().map(|lasts| Span::from_nanos(lasts.0.sample(&mut rng)));
+        if let Err(reason) = once(stage, shared, fault, (drawn.index, lasts), &mut rng).await {
+            let words = format!("{}: {reason}", fault.action.name());
+            stage.record(Who::Testbed, "storm.passed", words);
+        }
+    }
+}
+
+/// Lets a fault come once.
+///
+/// Errors: why it does not.
+async fn once(
+    stage: &Arc<Stage>,
+    shared: &Arc<Shared>,
+    fault: &ChaosFault,
+    (index, lasts): (usize, Option<Span>),
+    rng: &mut StdRng,
+) -> Result<(), String> {
+    let pointer = format!("/chaos/faults/{index}");
+    let ends_process = ends_process(&fault.action);
+    let step = Step {
+        id: None,
+        at: Some(stage.time()),
+        after: None,
+        when: None,
+        delay: Span::ZERO,
+        why: None,
+        save_as: None,
+        lasts,
+        action: fault.action.clone(),
+    };
+    let meant = Meant::find(stage, &step, &pointer, rng)?;
+    let trouble = shared.lock().troubles.admit(stage, &fault.action, &meant)?;
+    let at = stage.time();
+    let done = match meant.act(stage, &step, &pointer).await {
+        Ok(done) => done,
+        Err(reason) => {
+            shared.lock().troubles.end(trouble);
+            return Err(reason);
+        }
+    };
+    let mut raw = shared.raw.get(index).cloned().unwrap_or_default();
+    if let Some(table) = raw.as_object_mut() {
+        // A step of a timeline that ends a process has no `for`: its start is a step of its own.
+        table.shift_remove("for");
+        if let Some(lasts) = lasts.filter(|_| !ends_process && done.undo.is_some()) {
+            table.insert("for".into(), Value::from(lasts.exact()));
+        }
+    }
+    let step_number = stage.plan.timeline.len() + index;
+    let fixed = done.fixed(Some(&raw), at).into_iter();
+    shared.lock().fired.extend(fixed.map(|fixed| Fired { step: step_number, at, fixed }));
+    let Some(lasts) = lasts else { return Ok(()) };
+    let (stage, shared) = (Arc::clone(stage), Arc::clone(shared));
+    let name = fault.action.name();
+    spawn(async move {
+        stage.world().sleep(lasts.as_duration()).await;
+        let fallen = shared.lock().troubles.end(trouble);
+        if stage.is_healed() {
+            return;
+        }
+        if let Some(undo) = done.undo {
+            undo(&stage);
+            stage.record(done.who, "fault.ended", name.into());
+        }
+        if ends_process {
+            let started = fallen.iter().filter_map(|who| restart(&stage, who, step_number));
+            let started: Vec<Fired> = started.collect();
+            shared.lock().fired.extend(started);
+        }
+    });
+    Ok(())
+}
+
+/// Starts a node that the storm has ended, where nobody else did.
+fn restart(stage: &Stage, who: &Who, step: usize) -> Option<Fired> {
+    let node = stage.node(who).filter(|node| !stage.cluster.is_running(*node))?;
+    let at = stage.time();
+    stage.record(who.clone(), "fault.ended", "start".into());
+    stage.cluster.start(node);
+    let target = super::timeline::target_of(who);
+    let fixed = serde_json::json!({ "at": at.exact(), "do": "start", "target": target });
+    Some(Fired { step, at, fixed })
+}
+
+/// Whether what is left after it is a dead process.
+const fn ends_process(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::Kill { .. }
+            | Action::PowerLoss { .. }
+            | Action::Shutdown { .. }
+            | Action::KillClient { .. }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_swarm_draws_some_of_the_faults_and_another_seed_others() {
+        let fault = |name: &str| serde_json::json!({ "do": name, "target": "random(nodes)", "every": "5s" });
+        let chaos: ChaosPlan = serde_json::from_value(serde_json::json!({
+            "swarm": true, "faults": [fault("kill"), fault("pause"), fault("power-loss")],
+        }))
+        .unwrap();
+        let indexes = |seed| draw(&chaos, seed).iter().map(|one| one.index).collect::<Vec<_>>();
+        let all: std::collections::BTreeSet<Vec<usize>> = (0..100).map(indexes).collect();
+        assert_eq!(all.len(), 7, "every subset but the empty one");
+        assert_eq!(indexes(3), indexes(3));
+        let tame = ChaosPlan { swarm: false, ..chaos };
+        assert_eq!(words_of(&tame, &draw(&tame, 1)[..1]), "kill at 100 % of its times");
+    }
+}
