@@ -15,3 +15,5 @@ mod members;
 mod quorum;
 #[path = "cluster/setup.rs"]
 mod setup;
+#[path = "cluster/snapshots.rs"]
+mod snapshots;

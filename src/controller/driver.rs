@@ -700,7 +700,9 @@ impl Driver {
     fn publish(&mut self) {
         let image = self.committed.image();
         let before = self.images.borrow().clone();
-        let may = self.has_published || self.raft.is_caught_up();
+        // A cluster that has not begun yet is nothing to tell of.
+        let has_begun = !image.features().is_empty();
+        let may = self.has_published || (has_begun && self.raft.is_caught_up());
         if !may || (image.end_offset, image.epoch) == (before.end_offset, before.epoch) {
             return;
         }

@@ -607,3 +607,6 @@ async fn read_part(
     // Of an answer without a byte nobody would have anything.
     file.read_at(position, left.min(max_bytes.max(1))).await
 }
+
+#[cfg(test)]
+mod tests;

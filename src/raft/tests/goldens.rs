@@ -4,6 +4,7 @@
 //! cluster 1 2 3 [observers 4]    who there is; the voters first
 //! start N…                       begin processes
 //! crash N [kept K]               end one; K of its unsynced batches are on disk nevertheless
+//! wipe N                         take the disk of one that is down; from then on what Raft promises is not held against anything
 //! wait MS                        let time pass; messages arrive at once, those of a cut are lost
 //! deliver                        let arrive what is on its way, without time
 //! cut N [M]  |  heal             lose what N (and M) say to each other  |  all is well again
@@ -22,7 +23,6 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use super::oracle::Oracle;
 use super::world::{Envelope, Message, World};
 use crate::protocol::messages::{FetchRequest, VoteRequest, fetch_request, vote_request};
 use crate::raft::*;
@@ -164,6 +164,7 @@ impl Script {
             ["start", nodes @ ..] => nodes.iter().for_each(|node| self.world.start(id(node))),
             ["crash", node] => self.world.crash(id(node), 0),
             ["crash", node, "kept", kept] => self.world.crash(id(node), kept.parse().unwrap()),
+            ["wipe", node] => self.world.wipe(id(node)),
             ["wait", millis] => self.wait(millis.parse().unwrap()),
             ["deliver"] => self.deliver(),
             ["cut", node] => {
@@ -299,7 +300,7 @@ fn play(commands: &str) -> String {
                 writeln!(text, "  {line}").unwrap();
             }
         }
-        Oracle::logs_match(&script.world.nodes);
+        script.world.oracle.logs_match(&script.world.nodes);
         let states: BTreeSet<String> = script.states().lines().map(str::to_owned).collect();
         for state in states.difference(&shown) {
             writeln!(text, "{state}").unwrap();

@@ -8,6 +8,8 @@ use crate::raft::*;
 /// See the module. The names of the checks are those of the testbed.
 #[derive(Default)]
 pub(super) struct Oracle {
+    /// A disk was taken away: nothing is promised any more.
+    pub(super) is_off: bool,
     /// Q1, Q11: who led an epoch, in which of its lives.
     leaders: BTreeMap<LeaderEpoch, (BrokerId, u32)>,
     /// Q2: whom a voter gave its vote.
@@ -35,6 +37,9 @@ impl Oracle {
 
     /// Q3: what a voter must not forget never goes back.
     pub(super) fn persisted(&self, id: BrokerId, old: Option<&QuorumState>, new: &QuorumState) {
+        if self.is_off {
+            return;
+        }
         let Some(old) = old else { return };
         assert!(old.epoch <= new.epoch, "Q3: the epoch of {id} goes back");
         if old.epoch == new.epoch {
@@ -50,6 +55,9 @@ impl Oracle {
         incarnation: u32,
         nodes: &BTreeMap<BrokerId, Node>,
     ) {
+        if self.is_off {
+            return;
+        }
         if let Observation::QuorumRoleChanged { node, epoch, role, leader } = observation {
             if role == QuorumRole::Leader {
                 let known = *self.leaders.entry(epoch).or_insert((node, incarnation));
@@ -79,6 +87,9 @@ impl Oracle {
 
     /// Every batch of `disk` below `end` is the one that was committed there, if one was.
     fn agrees(&self, disk: &Disk, end: Offset) {
+        if self.is_off {
+            return;
+        }
         for entry in disk.log.iter().filter(|entry| entry.end <= end) {
             if let Some(known) = self.committed.get(&entry.base) {
                 let found = (entry.end, entry.epoch, entry.crc);
@@ -93,6 +104,9 @@ impl Oracle {
         response: &QuorumResponse,
         state: Option<&QuorumState>,
     ) {
+        if self.is_off {
+            return;
+        }
         let QuorumResponse::Vote(response) = response else { return };
         let Some(topic) = response.topics.first() else { return };
         let epoch = topic.partitions[0].leader_epoch.unwrap();
@@ -119,6 +133,9 @@ impl Oracle {
         nodes: &BTreeMap<BrokerId, Node>,
         voters: &[BrokerId],
     ) {
+        if self.is_off {
+            return;
+        }
         let known = self.high_watermarks.insert(id, end);
         assert!(known < Some(end), "Q4: the high watermark of {id} does not rise");
         let disk = &nodes[&id].disk;
@@ -140,6 +157,9 @@ impl Oracle {
 
     /// Q7: what is committed is not cut, wherever.
     pub(super) fn truncated(&self, id: BrokerId, disk: &Disk, kept: usize) {
+        if self.is_off {
+            return;
+        }
         for entry in &disk.log[kept..] {
             let what = (entry.end, entry.epoch, entry.crc);
             let is_committed = self.committed.get(&entry.base) == Some(&what);
@@ -149,6 +169,9 @@ impl Oracle {
 
     /// Q7, Q10: a snapshot covers what it replaces, and says what was committed.
     pub(super) fn installed(&self, id: BrokerId, disk: &Disk, snapshot: SnapshotId, bytes: &Bytes) {
+        if self.is_off {
+            return;
+        }
         for entry in disk.log.iter().filter(|entry| entry.end > snapshot.end_offset) {
             let what = (entry.end, entry.epoch, entry.crc);
             let is_committed = self.committed.get(&entry.base) == Some(&what);
@@ -168,7 +191,10 @@ impl Oracle {
     }
 
     /// Log matching: where two logs have a batch of the same epoch at the same offset, they are equal up to there.
-    pub(super) fn logs_match(nodes: &BTreeMap<BrokerId, Node>) {
+    pub(super) fn logs_match(&self, nodes: &BTreeMap<BrokerId, Node>) {
+        if self.is_off {
+            return;
+        }
         let logs: Vec<&Disk> = nodes.values().map(|node| &node.disk).collect();
         for (index, one) in logs.iter().enumerate() {
             for other in &logs[index + 1..] {

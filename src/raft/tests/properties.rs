@@ -8,7 +8,6 @@ use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::oracle::Oracle;
 use super::world::World;
 use crate::raft::*;
 
@@ -76,7 +75,7 @@ impl Storm {
             }
             _ => self.leap(),
         }
-        Oracle::logs_match(&self.world.nodes);
+        self.world.oracle.logs_match(&self.world.nodes);
     }
 
     fn start_one(&mut self) {
@@ -167,7 +166,7 @@ impl Storm {
             assert_eq!(raft.high_watermark(), Some(end), "{id} knows that it is committed");
         }
         assert_eq!(self.world.oracle.committed_end(), end);
-        Oracle::logs_match(&self.world.nodes);
+        self.world.oracle.logs_match(&self.world.nodes);
     }
 }
 

@@ -208,6 +208,14 @@ impl World {
         }
     }
 
+    /// Takes a disk, and all it held, votes too: more than Raft is made for.
+    pub(super) fn wipe(&mut self, id: BrokerId) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        assert!(node.raft.is_none(), "it runs");
+        node.disk = Disk::default();
+        self.oracle.is_off = true;
+    }
+
     /// Feeds a member, does what it says, syncs what is due.
     pub(super) fn handle(&mut self, id: BrokerId, event: Event) {
         let mut events = VecDeque::from([event]);
