@@ -66,6 +66,7 @@ async fn open(
         log_dirs: vec![dir.to_owned()],
         node_id: BrokerId::new(1),
         cluster_id: None,
+        locked_dir: None,
         limits: segment_limits(config),
         topic_limits: BTreeMap::new(),
     };

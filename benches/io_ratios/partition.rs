@@ -65,6 +65,7 @@ impl Broker {
                 log_dirs: vec![dir.to_path_buf()],
                 node_id: BrokerId::new(1),
                 cluster_id: None,
+                locked_dir: None,
                 limits: segment_limits(&LogConfig::default()),
                 topic_limits: BTreeMap::new(),
             };

@@ -2,7 +2,7 @@
 
 use super::Config;
 use crate::runtime::Env;
-use crate::storage::{MetaProperties, StorageError};
+use crate::storage::{MetaProperties, StorageError, lock_log_dir};
 use crate::types::{BrokerEpoch, Uuid};
 
 /// What a broker's directories say, all together.
@@ -22,35 +22,22 @@ pub(super) struct MetadataDir {
     pub(super) cluster_id: String,
     /// The directory's id.
     pub(super) directory_id: Uuid,
-    /// Held until the node ends; `None` where it is a log directory too, and locked with those.
-    _lock: Option<Box<dyn Send + Sync>>,
+    /// Held until the node ends.
+    _lock: Box<dyn Send + Sync>,
 }
 
 impl MetadataDir {
-    /// Reads whose the directory is, and locks it unless the broker does that.
+    /// Locks the directory, and reads whose it is.
     ///
     /// # Errors
     /// It is unformatted, foreign, damaged or locked.
     pub(super) async fn enter(config: &Config, env: &Env) -> Result<Self, StorageError> {
-        let dir = &config.metadata_log_dir;
-        let meta = MetaProperties::read(env.disk.as_ref(), dir).await?;
+        let (disk, dir) = (env.disk.as_ref(), &config.metadata_log_dir);
+        let meta = MetaProperties::read(disk, dir).await?;
         let meta = meta.ok_or_else(|| StorageError::Unformatted { path: dir.clone() })?;
         meta.check(dir, config.node_id, None)?;
-        let is_locked_by_broker = config.roles.has_broker() && config.log_dirs.contains(dir);
-        let lock = if is_locked_by_broker { None } else { Some(lock(config, env).await?) };
+        let lock = lock_log_dir(disk, dir).await?;
         let MetaProperties { cluster_id, directory_id, .. } = meta;
         Ok(Self { cluster_id, directory_id, _lock: lock })
     }
-}
-
-async fn lock(config: &Config, env: &Env) -> Result<Box<dyn Send + Sync>, StorageError> {
-    let dir = &config.metadata_log_dir;
-    let path = dir.join(".lock");
-    env.disk.lock(&path).await.map_err(|error| {
-        if error.kind() == std::io::ErrorKind::WouldBlock {
-            StorageError::Locked { path }
-        } else {
-            StorageError::io("lock the metadata directory", dir, error)
-        }
-    })
 }

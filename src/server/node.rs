@@ -4,7 +4,7 @@
 //! The parts of one node meet on the network only: a broker finds the active controller at its controller listener, be it next door.
 //!
 //! ```text
-//! start: listeners bound → directories locked, logs opened → metadata task → controller listener served
+//! start: listeners bound → metadata task → controller listener served → log directories locked, logs opened
 //!        → registered with the active controller → metadata applied → unfenced → clients served
 //! stop:  leadership handed over → clients' requests answered → logs flushed and marked clean → the quorum left
 //!        → controller listener closed
@@ -18,10 +18,10 @@ use std::sync::Arc;
 
 use super::Config;
 use super::broker_server::{BrokerParts, BrokerServer};
-use super::config::{Endpoint, ProcessRoles};
+use super::config::Endpoint;
 use super::controller_api::ControllerServer;
 use super::controller_channel::ControllerChannel;
-use super::identity::{Identity, MetadataDir};
+use super::identity::MetadataDir;
 use super::listeners::{Bound, Listening};
 use super::replica_manager::ReplicaManager;
 use crate::controller::driver::{
@@ -41,7 +41,8 @@ pub struct Node {
     broker: Option<BrokerServer>,
     controller: Option<Listening>,
     metadata: ControllerHandle,
-    _metadata_dir: MetadataDir,
+    /// Its lock is held until the end.
+    metadata_dir: MetadataDir,
 }
 
 impl std::fmt::Debug for Node {
@@ -144,7 +145,6 @@ impl Node {
         let controller_bound = Bound::bind(&env, &config.controller_listeners).await?;
         let voters = voters(&config, &controller_bound);
         let metadata_dir = MetadataDir::enter(&config, &env).await?;
-        let opened = open_logs(&config, &env, &metadata_dir).await?;
         let metadata = start_metadata(&config, &env, &metadata_dir, &voters).await?;
         let controller = config.roles.has_controller().then(|| {
             let (config, env, handle) = (config.clone(), env.clone(), metadata.clone());
@@ -156,24 +156,38 @@ impl Node {
             broker: None,
             controller,
             metadata,
-            _metadata_dir: metadata_dir,
+            metadata_dir,
         };
-        if let Some((replicas, identity)) = opened {
-            let shown = shown(&voters);
-            tracing::info!(node = %node.node_id, voters = shown, "waiting for the controllers");
-            let leader = node.metadata.leader();
-            let controller = ControllerChannel::new(&config, &env, &voters, leader, "broker");
-            let images = node.metadata.images();
-            let parts = BrokerParts { config, env, identity, replicas, bound, images, controller };
-            match BrokerServer::start(parts).await {
+        // The quorum does not wait until this node's logs are recovered: others may need its vote.
+        if config.roles.has_broker() {
+            match node.start_broker(config, env, bound, &voters).await {
                 Ok(broker) => node.broker = Some(broker),
                 Err(error) => {
                     node.stop_controller().await;
-                    return Err(StartError::Registration { error, voters: shown });
+                    return Err(error);
                 }
             }
         }
         Ok(node)
+    }
+
+    async fn start_broker(
+        &self,
+        config: Config,
+        env: Env,
+        bound: Vec<Bound>,
+        voters: &[(BrokerId, rpc::Endpoint)],
+    ) -> Result<BrokerServer, StartError> {
+        let cluster_id = &self.metadata_dir.cluster_id;
+        let (replicas, identity) = ReplicaManager::open(&config, &env, cluster_id).await?;
+        let shown = shown(voters);
+        tracing::info!(node = %self.node_id, voters = shown, "waiting for the controllers");
+        let leader = self.metadata.leader();
+        let controller = ControllerChannel::new(&config, &env, voters, leader, "broker");
+        let images = self.metadata.images();
+        let parts = BrokerParts { config, env, identity, replicas, bound, images, controller };
+        let started = BrokerServer::start(parts).await;
+        started.map_err(|error| StartError::Registration { error, voters: shown })
     }
 
     /// Looks up topics' names, for whoever writes a log: does not keep the node alive.
@@ -228,20 +242,6 @@ impl Node {
             error = self.metadata.failed() => NodeEnd::MetadataDirFailed(error),
             () = logs_failed => NodeEnd::LogDirsFailed,
         }
-    }
-}
-
-/// A broker's log directories, opened.
-async fn open_logs(
-    config: &Config,
-    env: &Env,
-    metadata_dir: &MetadataDir,
-) -> Result<Option<(ReplicaManager, Identity)>, StartError> {
-    match config.roles {
-        ProcessRoles::Broker | ProcessRoles::Combined => {
-            Ok(Some(ReplicaManager::open(config, env, &metadata_dir.cluster_id).await?))
-        }
-        ProcessRoles::Controller => Ok(None),
     }
 }
 

@@ -77,6 +77,7 @@ impl ReplicaManager {
             log_dirs: config.log_dirs.clone(),
             node_id: config.node_id,
             cluster_id: Some(cluster_id.to_owned()),
+            locked_dir: Some(config.metadata_log_dir.clone()),
             // Topics' own limits come with the metadata, before anything is appended.
             limits: segment_limits(&defaults.expect("the configuration was checked")),
             topic_limits: BTreeMap::new(),

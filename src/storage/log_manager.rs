@@ -20,7 +20,7 @@ use super::log_dir::{LogDir, LogProgress};
 use super::recovery::{OpenOptions, OpenedLog, open_log};
 use super::{MetaProperties, StorageError, failed_sync, log_dir_name, parse_log_dir_name};
 use crate::log::SegmentLimits;
-use crate::runtime::{Env, task};
+use crate::runtime::{Disk, Env, task};
 use crate::types::{BrokerId, Observation, Offset, TopicId, TopicIdPartition, TopicPartition};
 
 /// The topic of the metadata log, which its own owner opens (Kafka: `CLUSTER_METADATA_TOPIC_NAME`).
@@ -37,6 +37,8 @@ pub struct LogManagerOptions {
     pub node_id: BrokerId,
     /// The cluster that the directories must belong to, where it is known.
     pub cluster_id: Option<String>,
+    /// The directory that the caller has locked already, if it is one of these.
+    pub locked_dir: Option<PathBuf>,
     /// When segments are closed, of topics without settings of their own.
     pub limits: SegmentLimits,
     /// The same, of topics with settings of their own, by topic name.
@@ -120,7 +122,7 @@ impl LogManager {
                 }
                 Err(error) => return Err(error),
             };
-            locks.push(lock);
+            locks.extend(lock);
             manager.cluster_id.clone_from(&meta.cluster_id);
             let id = meta.directory_id;
             let dir = LogDir::new(env.clone(), path.clone(), index, id, sender.clone());
@@ -435,7 +437,7 @@ async fn enter(
     env: &Env,
     path: &Path,
     options: &LogManagerOptions,
-) -> Result<(Box<dyn Send + Sync>, MetaProperties), StorageError> {
+) -> Result<(Option<Box<dyn Send + Sync>>, MetaProperties), StorageError> {
     let disk = env.disk.as_ref();
     if let Err(error) = disk.read_dir(path).await {
         if error.kind() == io::ErrorKind::NotFound {
@@ -443,18 +445,32 @@ async fn enter(
         }
         return Err(StorageError::io("open a log directory", path, error));
     }
+    let lock = match &options.locked_dir {
+        Some(locked) if locked == path => None,
+        Some(_) | None => Some(lock_log_dir(disk, path).await?),
+    };
+    let meta = MetaProperties::read(disk, path).await?;
+    let meta = meta.ok_or_else(|| StorageError::Unformatted { path: path.to_owned() })?;
+    meta.check(path, options.node_id, options.cluster_id.as_deref())?;
+    Ok((lock, meta))
+}
+
+/// Takes the lock of a log directory, held until it is dropped or the process ends.
+///
+/// # Errors
+/// `Locked` where another process holds it; `Io`.
+pub async fn lock_log_dir(
+    disk: &dyn Disk,
+    path: &Path,
+) -> Result<Box<dyn Send + Sync>, StorageError> {
     let lock_path = path.join(LOCK);
-    let lock = disk.lock(&lock_path).await.map_err(|error| {
+    disk.lock(&lock_path).await.map_err(|error| {
         if error.kind() == io::ErrorKind::WouldBlock {
             StorageError::Locked { path: lock_path.clone() }
         } else {
             StorageError::io("lock a log directory", &lock_path, error)
         }
-    })?;
-    let meta = MetaProperties::read(disk, path).await?;
-    let meta = meta.ok_or_else(|| StorageError::Unformatted { path: path.to_owned() })?;
-    meta.check(path, options.node_id, options.cluster_id.as_deref())?;
-    Ok((lock, meta))
+    })
 }
 
 /// A damaged checkpoint counts as none, as in Kafka: logs are then recovered from their start.

@@ -12,6 +12,7 @@ fn options(dirs: &[&str]) -> LogManagerOptions {
         log_dirs: dirs.iter().map(PathBuf::from).collect(),
         node_id: BrokerId::new(1),
         cluster_id: Some("cluster".to_owned()),
+        locked_dir: None,
         limits: SegmentLimits {
             segment_bytes: 1 << 20,
             segment_ms: i64::MAX,

@@ -29,7 +29,7 @@ pub use error::StorageError;
 pub use file_name::{LogFileName, Suffix, log_dir_name, parse_log_dir_name};
 pub use log_dir::{Job, LogDir, LogProgress, OfflineListener};
 pub use log_files::{LogFiles, start_sync};
-pub use log_manager::{LogManager, LogManagerOptions, OpenedPartition};
+pub use log_manager::{LogManager, LogManagerOptions, OpenedPartition, lock_log_dir};
 pub use meta_properties::{META_PROPERTIES, MetaProperties};
 pub use reader::{BatchesRead, ReadError, SegmentRead, read_batches};
 pub use recovery::{OpenOptions, OpenedLog, load_index, open_log};

@@ -2,7 +2,7 @@
 
 use ottla::types::{BrokerId, ErrorCode};
 
-use crate::setup::{Cluster, create, eventually, leader, view};
+use crate::setup::{Cluster, create, create_copies, eventually, leader, metadata, view};
 
 const COMBINED: &str = "broker,controller";
 
@@ -101,4 +101,33 @@ fn controllers_and_brokers_apart() {
     eventually("a broker that left is not told of", || {
         (view(&mut client).0 == brokers(&[4])).then_some(())
     });
+}
+
+#[test]
+fn a_broker_that_stops_hands_over_and_is_in_sync_again_when_it_returns() {
+    let mut cluster = Cluster::start(&[COMBINED, COMBINED, COMBINED]);
+    let mut client = cluster.connect(1);
+    assert_eq!(create_copies(&mut client, "copied", 3), ErrorCode::None);
+    let led = |client: &mut crate::support::Client| {
+        let topics = metadata(client).topics;
+        let partitions = topics.into_iter().flat_map(|topic| topic.partitions);
+        partitions.map(|one| (one.leader_id, one.isr_nodes.len())).collect::<Vec<_>>()
+    };
+    let all = |ids: &[i32]| ids.iter().map(|id| Some(BrokerId::new(*id))).collect::<Vec<_>>();
+    eventually("each broker leads one partition", || {
+        let mut leaders: Vec<_> = led(&mut client).into_iter().map(|(leader, _)| leader).collect();
+        leaders.sort_unstable();
+        (leaders == all(&[1, 2, 3])).then_some(())
+    });
+    cluster.stop(3);
+    eventually("the others lead all, with two in sync", || {
+        let led = led(&mut client);
+        let by_others = led.iter().all(|(leader, _)| all(&[1, 2]).contains(leader));
+        (by_others && led.iter().all(|(_, in_sync)| *in_sync == 2)).then_some(())
+    });
+    cluster.start_nodes(&[3]);
+    eventually("who comes back is in sync again", || {
+        led(&mut client).iter().all(|(_, in_sync)| *in_sync == 3).then_some(())
+    });
+    cluster.stop_all();
 }

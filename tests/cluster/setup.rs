@@ -131,6 +131,15 @@ impl Cluster {
         self.running.remove(&id).unwrap().stop();
     }
 
+    /// Stops all nodes at the same time.
+    pub(crate) fn stop_all(&mut self) {
+        let running = std::mem::take(&mut self.running);
+        let stops = running.into_values().map(|server| std::thread::spawn(move || server.stop()));
+        for stop in stops.collect::<Vec<_>>() {
+            stop.join().unwrap();
+        }
+    }
+
     /// The leader of the quorum, as node `id` hears it from that leader.
     pub(crate) fn leader(&self, id: i32) -> i32 {
         leader(&mut self.connect(id)).unwrap()
@@ -160,10 +169,15 @@ pub(crate) fn leader(client: &mut Client) -> Result<i32, ErrorCode> {
 
 /// Creates a topic of three partitions, one replica each.
 pub(crate) fn create(client: &mut Client, name: &str) -> ErrorCode {
+    create_copies(client, name, 1)
+}
+
+/// Creates a topic of three partitions, `replication_factor` replicas each.
+pub(crate) fn create_copies(client: &mut Client, name: &str, replication_factor: i16) -> ErrorCode {
     let topic = CreatableTopic {
         name: name.to_owned(),
         num_partitions: 3,
-        replication_factor: 1,
+        replication_factor,
         ..CreatableTopic::default()
     };
     let request =
