@@ -63,9 +63,10 @@ pub(crate) enum Command {
     Format(FormatArgs),
     /// Run a node in the foreground.
     Start(StartArgs),
-    /// A broker to try things with: formats itself, runs as a child process, says what to type next.
+    /// A cluster to try things with: formats itself, each node a child process, says what to type next; and what to do to
+    /// the nodes of the one that runs.
     Dev(DevArgs),
-    /// Create, list, describe and delete topics.
+    /// Create, list, describe, change, move and delete topics.
     #[command(subcommand)]
     Topic(TopicCommand),
     /// Write lines of standard input (or a file) to a topic.
@@ -131,18 +132,54 @@ pub(crate) enum LogFormat {
 
 #[derive(Args, Debug)]
 pub(crate) struct DevArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<DevCommand>,
     /// Where the data stays.
-    #[arg(long, default_value = "./data", value_name = "DIR")]
+    #[arg(long, global = true, default_value = "./data", value_name = "DIR")]
     pub(crate) dir: PathBuf,
+    /// How many nodes. Up to three of them, an odd number, are controllers too.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=99))]
+    pub(crate) brokers: u16,
     /// Forget the data at the end.
     #[arg(long)]
     pub(crate) ephemeral: bool,
-    /// The port of the broker.
-    #[arg(long, default_value_t = 9092)]
+    /// The port of the first broker; each node takes this and the next one.
+    #[arg(long, default_value_t = 9092, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: u16,
-    /// Set a property of the node; may be given more than once.
+    /// Set a property of every node; may be given more than once.
     #[arg(long = "override", value_name = "NAME=VALUE", value_parser = parse_pair)]
     pub(crate) overrides: Vec<(String, String)>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DevCommand {
+    /// Kill a node (SIGKILL).
+    Kill {
+        /// Its number.
+        node: u16,
+    },
+    /// Let a node hang (SIGSTOP).
+    Pause {
+        /// Its number.
+        node: u16,
+    },
+    /// Let a node that hangs go on (SIGCONT).
+    Resume {
+        /// Its number.
+        node: u16,
+    },
+    /// Stop a node in good order (SIGTERM).
+    Stop {
+        /// Its number.
+        node: u16,
+    },
+    /// Start a node that was killed or stopped.
+    Start {
+        /// Its number.
+        node: u16,
+    },
+    /// Say which nodes run.
+    Status,
 }
 
 #[derive(Debug, Subcommand)]
@@ -166,13 +203,70 @@ pub(crate) enum TopicCommand {
     },
     /// List the topics.
     List,
-    /// Show partitions, leaders and offsets.
+    /// Show partitions, leaders, replicas and offsets, and how many losses they outlive.
     Describe {
         /// Their names; all where none is given.
         topics: Vec<String>,
         /// Print Kafka's own tab-separated layout.
         #[arg(long)]
         kafka: bool,
+        /// Print again each second until Ctrl-C.
+        #[arg(short, long)]
+        watch: bool,
+    },
+    /// Change the configuration of a topic.
+    Alter {
+        /// Its name.
+        topic: String,
+        /// Set a topic property, in Kafka's name; may be given more than once.
+        #[arg(short = 'c', long = "config", value_name = "NAME=VALUE", value_parser = parse_pair)]
+        configs: Vec<(String, String)>,
+        /// Take a topic property back to its default; may be given more than once.
+        #[arg(long = "delete-config", value_name = "NAME")]
+        delete_configs: Vec<String>,
+    },
+    /// Give a topic more partitions.
+    AddPartitions {
+        /// Its name.
+        topic: String,
+        /// How many it shall have in all.
+        #[arg(short, long)]
+        partitions: u32,
+    },
+    /// Move partitions to other brokers; without arguments, list the moves under way.
+    Reassign {
+        /// The topic.
+        topic: Option<String>,
+        /// Which partition; all where not given.
+        #[arg(short, long, requires = "topic")]
+        partition: Option<i32>,
+        /// The brokers that shall hold it, the preferred leader first, as 1,2,3.
+        #[arg(
+            short,
+            long,
+            value_name = "ID,ID",
+            value_delimiter = ',',
+            requires = "topic",
+            conflicts_with = "cancel"
+        )]
+        replicas: Vec<i32>,
+        /// Take back a move that is under way.
+        #[arg(long, requires = "topic")]
+        cancel: bool,
+        /// Wait until nothing of the topic moves any more.
+        #[arg(short, long, requires = "topic")]
+        wait: bool,
+    },
+    /// Elect leaders: the preferred ones, or with --unclean anyone that lives.
+    Elect {
+        /// The topic; all topics where not given.
+        topic: Option<String>,
+        /// Which partition; all where not given.
+        #[arg(short, long, requires = "topic")]
+        partition: Option<i32>,
+        /// Where nobody leads, take a replica that may lack records: what it lacks is lost.
+        #[arg(long, requires = "topic")]
+        unclean: bool,
     },
     /// Delete topics and all that is in them.
     Delete {

@@ -5,9 +5,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ottla::client::{Admin, AdminConfig, ClientError, ConfigError};
+use ottla::client::{Admin, AdminConfig, ClientError, ConfigError, TopicDescription};
 use ottla::runtime::{Env, clock, real_env};
-use ottla::types::Observation;
+use ottla::types::{ErrorCode, Observation};
 
 use super::args::Global;
 use super::failure::{Exit, Failure};
@@ -19,6 +19,12 @@ impl ottla::runtime::Observer for Deaf {
     fn observe(&self, _observation: Observation) {}
 }
 
+/// The real world, for a command.
+pub(crate) fn world() -> Result<Env, Failure> {
+    real_env(Arc::new(Deaf), 1)
+        .map_err(|error| Failure::new(Exit::Failed, "cannot start").why(error))
+}
+
 /// Runs a command's future on a runtime of its own, in the real world, until it ends or Ctrl-C is pressed.
 pub(crate) fn block_on<F>(command: impl FnOnce(Env) -> F) -> Result<(), Failure>
 where
@@ -26,8 +32,7 @@ where
 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(Exit::Failed, "cannot start").why(error))?;
-    let env = real_env(Arc::new(Deaf), 1)
-        .map_err(|error| Failure::new(Exit::Failed, "cannot start").why(error))?;
+    let env = world()?;
     runtime.block_on(async {
         let command = command(env);
         tokio::select! {
@@ -72,7 +77,12 @@ pub(crate) fn wrong_property(error: &ConfigError) -> Failure {
 
 /// The admin client of a command.
 pub(crate) fn admin(global: &Global, env: Env) -> Result<Admin, Failure> {
-    let timeout = (global.timeout * 1000).to_string();
+    admin_within(global, env, Duration::from_secs(global.timeout))
+}
+
+/// An admin client whose calls give up earlier than `--timeout` says.
+pub(crate) fn admin_within(global: &Global, env: Env, most: Duration) -> Result<Admin, Failure> {
+    let timeout = most.min(Duration::from_secs(global.timeout)).as_millis().to_string();
     let properties = properties(global, &[("default.api.timeout.ms", &timeout)])?;
     let config =
         AdminConfig::from_properties(&properties).map_err(|error| wrong_property(&error))?;
@@ -96,6 +106,36 @@ pub(crate) async fn within<T>(
         )
         .place(global.bootstrap_server.clone())
         .next("check the address (-b), or wait longer with --timeout")),
+    }
+}
+
+/// How long a topic that is not known may still be on its way: brokers hear of a new one a moment after it was made.
+const TOPIC_WITHIN: Duration = Duration::from_secs(1);
+
+/// Describes topics; where one is not known, asks again for a moment.
+pub(crate) async fn describe(
+    global: &Global,
+    env: &Env,
+    admin: &Admin,
+    names: &[&str],
+) -> Result<Vec<TopicDescription>, Failure> {
+    let deadline = env.clock.now().monotonic + TOPIC_WITHIN;
+    loop {
+        let what = "cannot describe topics";
+        let answers = within(global, env, what, admin.describe_topics(names)).await?;
+        let is_unknown = |answer: &Result<TopicDescription, ClientError>| {
+            let unknown = ErrorCode::UnknownTopicOrPartition;
+            matches!(answer, Err(ClientError::Answer { error, .. }) if *error == unknown)
+        };
+        if answers.iter().any(is_unknown) && env.clock.now().monotonic < deadline {
+            clock::sleep(env.clock.as_ref(), TOPIC_WITHIN / 10).await;
+            continue;
+        }
+        let described = |(name, answer): (&&str, Result<TopicDescription, ClientError>)| {
+            let what = format!("cannot describe topic {name}");
+            answer.map_err(|error| from_client(global, &what, &error))
+        };
+        return names.iter().zip(answers).map(described).collect();
     }
 }
 

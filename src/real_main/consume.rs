@@ -11,7 +11,7 @@ use ottla::types::{Offset, Timestamp, TopicPartition};
 use serde_json::json;
 
 use super::args::{ConsumeArgs, Format, Global};
-use super::client::{admin, block_on, from_client, properties, within, wrong_property};
+use super::client::{admin, block_on, describe, from_client, properties, within, wrong_property};
 use super::failure::{Exit, Failure};
 use super::output_failure;
 
@@ -79,17 +79,13 @@ async fn partitions_of(
     args: &ConsumeArgs,
 ) -> Result<Vec<TopicPartition>, Failure> {
     let names: Vec<&str> = args.topics.iter().map(String::as_str).collect();
-    let answers =
-        within(global, env, "cannot look up the topics", admin.describe_topics(&names)).await?;
     let mut partitions = Vec::new();
-    for (name, answer) in names.iter().zip(answers) {
-        let topic = answer
-            .map_err(|error| from_client(global, &format!("cannot read topic {name}"), &error))?;
+    for topic in describe(global, env, admin, &names).await? {
         let wanted = topic.partitions.iter().filter(|partition| {
             args.partition.is_none_or(|only| partition.partition.value() == only)
         });
         partitions.extend(wanted.map(|partition| TopicPartition {
-            topic: (*name).into(),
+            topic: topic.name.as_str().into(),
             partition: partition.partition,
         }));
     }

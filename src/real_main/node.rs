@@ -16,6 +16,9 @@ use super::client::block_on;
 use super::failure::{Exit, Failure};
 use super::observer::LogObserver;
 
+/// Set by `ottla dev`: the node ends in good order when the supervisor is gone, however that ended.
+pub(crate) const STOP_WITH_PARENT: &str = "OTTLA_STOP_WITH_PARENT";
+
 fn read_config(
     path: &Path,
     overrides: &[(String, String)],
@@ -75,6 +78,11 @@ pub(crate) fn start(args: &StartArgs) -> ExitCode {
 }
 
 fn run(args: &StartArgs) -> Result<ExitCode, Failure> {
+    if std::env::var_os(STOP_WITH_PARENT).is_some() {
+        let signal = Some(rustix::process::Signal::TERM);
+        rustix::process::set_parent_process_death_signal(signal)
+            .map_err(|error| Failure::new(Exit::Failed, "cannot start").why(error))?;
+    }
     let options = ParseOptions { allow_unknown: args.allow_unknown };
     let (config, warnings) = read_config(&args.config, &args.overrides, options)?;
     log_to_stderr(args.log_format);

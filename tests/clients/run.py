@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Real Kafka clients against the real binary.
 
-Usage: python3 tests/clients/run.py [PATH_OF_OTTLA]        (default: target/release/ottla)
+Usage: python3 tests/clients/run.py [PATH_OF_OTTLA] [--nodes 1]        (default: target/release/ottla)
 
-Starts the binary on a free loopback port with a temporary directory. Each client creates a topic, writes 10,000 records with every
+Starts the binary on a free loopback port with a temporary directory, or as many as --nodes says, as one cluster. Each client creates a topic, writes 10,000 records with every
 codec it has (null keys, null values, headers with duplicate keys and null values), reads them back with `assign` and compares
 them. A client whose registry cannot be reached is skipped by name; fewer than four that ran is a failure, and so is one that failed.
 """
 
+import argparse
 import os
 import shutil
 import socket
@@ -16,9 +17,9 @@ import sys
 import tempfile
 import time
 
+from cluster import ROOT, WORK, Cluster, free_ports
+
 HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(os.path.dirname(HERE))
-WORK = os.path.join(ROOT, "target", "clients")
 ALL_CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 CLIENTS_MIN = 4
 
@@ -61,17 +62,6 @@ def install_kcat():
     run(["apt-get", "update", "-qq"])
     code, output = run(["apt-get", "install", "-y", "-qq", "kcat"])
     return ("kcat", "") if code == 0 else (None, output)
-
-
-def free_ports(count):
-    """Ports nobody listens on now."""
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 class Broker:
@@ -193,7 +183,11 @@ def kafkajs_round(folder):
 
 
 def main():
-    binary = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else os.path.join(ROOT, "target", "release", "ottla"))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("binary", nargs="?", default=os.path.join(ROOT, "target", "release", "ottla"))
+    parser.add_argument("--nodes", type=int, default=1)
+    arguments = parser.parse_args()
+    binary = os.path.abspath(arguments.binary)
     os.makedirs(WORK, exist_ok=True)
     rounds = []  # (client, codecs, round)
     skipped = []
@@ -206,7 +200,7 @@ def main():
     node, why = install_node()
     rounds += [("kafkajs", ["none", "gzip", "snappy"], kafkajs_round(node))] if node else skipped.append(("kafkajs", why)) or []
 
-    broker = Broker(binary)
+    broker = Broker(binary) if arguments.nodes == 1 else Cluster(binary, arguments.nodes)
     passed = failed = 0
     print(f"{'client':<16} {'codec':<7} {'result':<7} {'seconds':>7}")
     try:
@@ -234,4 +228,5 @@ def main():
     sys.exit(1 if failed or code or ran < CLIENTS_MIN else 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+//! `ottla dev`: a cluster to try things with, each node a child process of this one; and `ottla dev kill|…`, which asks the
+//! one that runs to do something to a node, with real signals.
+//!
+//! There is no `isolate`: brokers tell each other's addresses, so a link between two of them cannot be cut from outside. In
+//! the simulation it can (`cargo sim run scenarios`).
+
+mod control;
+mod layout;
+mod supervisor;
+
+use std::time::{Duration, Instant};
+
+use super::args::{DevArgs, DevCommand};
+use super::failure::Failure;
+use control::Order;
+
+/// Runs a cluster until Ctrl-C, or asks the one that runs.
+pub(crate) fn run(args: &DevArgs) -> Result<(), Failure> {
+    let order = match args.command {
+        None => return supervisor::run(args),
+        Some(DevCommand::Kill { node }) => Order::Kill(node),
+        Some(DevCommand::Pause { node }) => Order::Pause(node),
+        Some(DevCommand::Resume { node }) => Order::Resume(node),
+        Some(DevCommand::Stop { node }) => Order::Stop(node),
+        Some(DevCommand::Start { node }) => Order::Start(node),
+        Some(DevCommand::Status) => Order::Status,
+    };
+    let answer = control::ask(&args.dir, order)?;
+    println!("{answer}");
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the supervisor stands outside the node's world")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn pause() {
+    std::thread::sleep(Duration::from_millis(20));
+}
