@@ -2,7 +2,7 @@
 //!
 //! Kafka: `ConfigurationControlManager`. The configs of loggers, groups and client metrics are not served.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Controller;
 use super::partition_change::ElectionRules;
@@ -10,10 +10,24 @@ use super::request::{ApiError, ConfigChange, ConfigOperation, ConfigResults};
 use crate::mark;
 use crate::metadata::records::{Config, PartitionChange};
 use crate::metadata::{ConfigResource, Record, ResourceType, TopicImage};
-use crate::types::{BrokerId, ErrorCode};
+use crate::types::{BrokerId, ErrorCode, TopicIdPartition};
 
 const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 pub(super) const UNCLEAN_LEADER_ELECTION: &str = "unclean.leader.election.enable";
+
+/// What a request leads to.
+#[derive(Default)]
+struct Changes {
+    records: Vec<Record>,
+    /// Partitions that have been told of a new minimum: one request may change that of a topic and of the cluster.
+    announced: BTreeSet<TopicIdPartition>,
+}
+
+impl Changes {
+    fn records(self, validate_only: bool) -> Vec<Record> {
+        if validate_only { Vec::new() } else { self.records }
+    }
+}
 
 impl Controller {
     pub(super) fn alter_configs(
@@ -21,7 +35,7 @@ impl Controller {
         changes: Vec<ConfigChange>,
         validate_only: bool,
     ) -> (Vec<Record>, ConfigResults) {
-        let mut records = Vec::new();
+        let mut out = Changes::default();
         let mut results = Vec::with_capacity(changes.len());
         for ConfigChange { resource, changes } in changes {
             let values = changes.into_iter().map(|(name, operation)| {
@@ -29,14 +43,10 @@ impl Controller {
                 Ok((name, value))
             });
             let values: Result<Vec<_>, ApiError> = values.collect();
-            let result =
-                values.and_then(|values| self.set_configs(&resource, values, &mut records));
+            let result = values.and_then(|values| self.set_configs(&resource, values, &mut out));
             results.push((resource, result));
         }
-        if validate_only {
-            records.clear();
-        }
-        (records, results)
+        (out.records(validate_only), results)
     }
 
     /// What is not named goes back to its default.
@@ -45,7 +55,7 @@ impl Controller {
         resources: Vec<(ConfigResource, BTreeMap<String, String>)>,
         validate_only: bool,
     ) -> (Vec<Record>, ConfigResults) {
-        let mut records = Vec::new();
+        let mut out = Changes::default();
         let mut results = Vec::with_capacity(resources.len());
         for (resource, configs) in resources {
             let present = self.image().configs(&resource);
@@ -54,13 +64,10 @@ impl Controller {
             let mut values: Vec<(String, Option<String>)> =
                 gone.map(|name| (name.clone(), None)).collect();
             values.extend(configs.into_iter().map(|(name, value)| (name, Some(value))));
-            let result = self.set_configs(&resource, values, &mut records);
+            let result = self.set_configs(&resource, values, &mut out);
             results.push((resource, result));
         }
-        if validate_only {
-            records.clear();
-        }
-        (records, results)
+        (out.records(validate_only), results)
     }
 
     /// The value of a config after `operation`; `None` is the default.
@@ -99,7 +106,7 @@ impl Controller {
         &self,
         resource: &ConfigResource,
         values: Vec<(String, Option<String>)>,
-        records: &mut Vec<Record>,
+        out: &mut Changes,
     ) -> Result<(), ApiError> {
         self.check_resource(resource)?;
         for (name, value) in &values {
@@ -108,7 +115,7 @@ impl Controller {
             }
             self.check_min_isr_change(resource, name, value.as_deref())?;
         }
-        self.config_records(resource, values, records);
+        self.config_records(resource, values, out);
         Ok(())
     }
 
@@ -197,7 +204,7 @@ impl Controller {
         &self,
         resource: &ConfigResource,
         values: Vec<(String, Option<String>)>,
-        records: &mut Vec<Record>,
+        out: &mut Changes,
     ) {
         let present = self.image().configs(resource);
         for (name, value) in values {
@@ -205,35 +212,45 @@ impl Controller {
                 continue;
             }
             if name == MIN_INSYNC_REPLICAS {
-                self.forget_eligible_replicas(resource, records);
+                self.announce_min_isr(resource, out);
             }
-            records.push(Record::Config(Config { resource: resource.clone(), name, value }));
+            out.records.push(Record::Config(Config { resource: resource.clone(), name, value }));
         }
     }
 
     /// Who is eligible was judged by the old minimum: with another one nobody is (KIP-966). Where nobody is in sync, nothing can have
     /// been committed without the eligible replicas, whatever the minimum: they stay, or nobody could lead cleanly again.
     ///
-    /// Kafka: `ClearElrRecord`, which takes those too.
-    fn forget_eligible_replicas(&self, resource: &ConfigResource, records: &mut Vec<Record>) {
+    /// Each partition gets a new version too: a leader that has not heard of the new minimum proposes for an old one and is
+    /// refused. Else it could shrink to less than the new minimum, and commit by the old one what the member it leaves does not
+    /// have, while that member is taken for eligible.
+    ///
+    /// Kafka: `ClearElrRecord`, which forgets the eligible replicas of leaderless partitions too, and gives no new version.
+    fn announce_min_isr(&self, resource: &ConfigResource, out: &mut Changes) {
         for topic in self.image().topics_by_id() {
-            if resource.resource_type == ResourceType::Topic && resource.name != topic.name {
+            let is_concerned = match resource.resource_type {
+                ResourceType::Topic => resource.name == topic.name,
+                ResourceType::Broker => {
+                    let own = self.image().topic_configs(&topic.name);
+                    own.is_none_or(|own| !own.contains_key(MIN_INSYNC_REPLICAS))
+                }
+            };
+            if !is_concerned {
                 continue;
             }
             for (index, partition) in &topic.partitions {
-                if partition.eligible_leader_replicas.is_empty() || partition.isr.is_empty() {
+                let name = TopicIdPartition { topic_id: topic.topic_id, partition: *index };
+                if partition.isr.is_empty() || !out.announced.insert(name) {
                     continue;
                 }
-                mark!(
-                    "eligible replicas are forgotten because the minimum of in-sync replicas changes"
-                );
                 let mut change = PartitionChange::new(topic.topic_id, *index);
-                change.eligible_leader_replicas = Some(Vec::new());
-                let record = Record::PartitionChange(change);
-                // A request may change the minimum of the topic and of the cluster.
-                if !records.contains(&record) {
-                    records.push(record);
+                if !partition.eligible_leader_replicas.is_empty() {
+                    mark!(
+                        "eligible replicas are forgotten because the minimum of in-sync replicas changes"
+                    );
+                    change.eligible_leader_replicas = Some(Vec::new());
                 }
+                out.records.push(Record::PartitionChange(change));
             }
         }
     }

@@ -3,6 +3,7 @@
 mod brokers;
 mod configs;
 mod log;
+mod model;
 mod partitions;
 mod topics;
 

@@ -308,9 +308,9 @@ fn an_unregistered_broker_is_neither_in_sync_nor_eligible() {
     harness.ask(Request::UnregisterBroker(BrokerId::new(2)));
     harness.ask(Request::UnregisterBroker(BrokerId::new(2)));
     harness.expect(&expect![[r#"
-        16 PartitionChange YRgw-0 elr []
-        17 PartitionChange 2slI-0 elr []
-        18 UnregisterBroker(BrokerIncarnation { broker: BrokerId(2), broker_epoch: BrokerEpoch(6) })
+        17 PartitionChange YRgw-0 elr []
+        18 PartitionChange 2slI-0 elr []
+        19 UnregisterBroker(BrokerIncarnation { broker: BrokerId(2), broker_epoch: BrokerEpoch(6) })
         => ok
         => BROKER_ID_NOT_REGISTERED: broker 2 is not registered
     "#]]);
@@ -333,8 +333,8 @@ fn who_stopped_uncleanly_is_eligible_no_longer_when_it_returns() {
     harness.expect(&expect![[r#"
         -- broker 2 lost its power, and was fenced: it is eligible until it says that it stopped uncleanly
         register 2 incarnation 50
-        13 PartitionChange YRgw-0 elr []
-        14 RegisterBroker 2 epoch 14 fenced true
-        => epoch 14
+        14 PartitionChange YRgw-0 elr []
+        15 RegisterBroker 2 epoch 15 fenced true
+        => epoch 15
     "#]]);
 }

@@ -33,7 +33,8 @@ fn configs_come_with_the_topic_and_change_later() {
         7 Partition SmkN-0 replicas [1] isr [1] leader Some(1) epochs 0/0
         => 1 partitions x1
         8 Config t retention.ms=None
-        9 Config t min.insync.replicas=Some("2")
+        9 PartitionChange SmkN-0
+        10 Config t min.insync.replicas=Some("2")
         => ok
         => INVALID_CONFIG: segment.bytes cannot be bad
         => ok
@@ -155,8 +156,8 @@ fn another_minimum_forgets_who_is_eligible_where_somebody_is_in_sync() {
     harness.min_isr("t", 1);
     harness.expect(&expect![[r#"
         Topic 't' min.insync.replicas Set("1")
-        19 PartitionChange YRgw-0 elr []
-        20 Config t min.insync.replicas=Some("1")
+        21 PartitionChange YRgw-0 elr []
+        22 Config t min.insync.replicas=Some("1")
         => ok
     "#]]);
 }

@@ -223,7 +223,7 @@ impl Harness {
     }
 
     /// What holds of every image, whatever was asked: R17.
-    fn check(&self) {
+    pub(super) fn check(&self) {
         let image = self.ledger.image();
         assert_eq!(self.ledger.index, PartitionIndexOf::new(image));
         let elr_enabled = self.ledger.is_elr_enabled();
