@@ -375,6 +375,10 @@ impl UnifiedLog {
 async fn open_options(env: &Env, what: &OpenLog) -> Result<OpenOptions, StorageError> {
     let on = |error| StorageError::io("open a log", &what.dir, error);
     env.disk.create_dir_all(&what.dir).await.map_err(on)?;
+    // Whoever made it: its name must outlive a power loss, or all that is synced in it is gone.
+    if let Some(parent) = what.dir.parent() {
+        env.disk.sync_dir(parent).await.map_err(on)?;
+    }
     let entries = env.disk.read_dir(&what.dir).await.map_err(on)?;
     let names = entries.iter().filter_map(|entry| LogFileName::parse(&entry.name));
     let snapshots = names.filter(|name| name.suffix == Suffix::Snapshot).map(|name| name.offset);
