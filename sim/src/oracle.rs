@@ -6,9 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use ottla::types::{Observation, Offset, PartitionIndex, TopicId, TopicPartition};
+use ottla::types::{
+    BrokerId, Observation, Offset, PartitionIndex, TopicId, TopicIdPartition, TopicPartition,
+};
 
-use crate::checker::{self, Checkers, Context, Disks, Event, Occurrence, Stop, history_checks};
+use crate::checker::atlas::{self, Fault};
+use crate::checker::ghost::GhostPartition;
+use crate::checker::{
+    self, Checkers, Context, DeclaredCut, Disks, Event, Occurrence, Stop, TopicFacts,
+    history_checks, liveness,
+};
 use crate::event::Recorder;
 use crate::history::{FINAL_READER, History, Outcome, SendId, Sent};
 use crate::stats::{self, ErrorSeen, Fate, ReadSeen, Stats};
@@ -42,9 +49,48 @@ impl Oracle {
         self.inner.lock().expect("nothing panics with the oracle locked")
     }
 
-    /// From now on `node` is a broker with these log directories.
-    pub fn add_broker(&self, node: NodeId, log_dirs: Vec<PathBuf>) {
-        self.lock().brokers.insert(node, log_dirs);
+    /// From now on `node` is the broker or controller `id`, with these log directories (none, where it is no broker).
+    pub fn add_node(&self, node: NodeId, id: BrokerId, log_dirs: Vec<PathBuf>) {
+        let mut inner = self.lock();
+        inner.checkers.name_node(node, id);
+        inner.brokers.insert(node, log_dirs);
+    }
+
+    /// Tells which nodes vote in the metadata quorum.
+    pub fn name_voters(&self, voters: impl IntoIterator<Item = NodeId>) {
+        self.lock().checkers.name_voters(voters);
+    }
+
+    /// Tells what the plan says of a topic.
+    pub fn describe_topic(&self, topic_id: TopicId, facts: TopicFacts) {
+        self.lock().checkers.describe_topic(topic_id, facts);
+    }
+
+    /// Whether a fault on a node is tolerable now: see [`checker::atlas`].
+    #[must_use]
+    pub fn may(&self, fault: Fault, node: NodeId) -> bool {
+        atlas::may(self.lock().checkers.ghost(), fault, node)
+    }
+
+    /// What has not come about yet of what must, once everything is healed.
+    #[must_use]
+    pub fn missing(&self, now: SimTime) -> Vec<liveness::Missing> {
+        liveness::missing(self.lock().checkers.ghost(), now)
+    }
+
+    /// The declared cuts of the run.
+    #[must_use]
+    pub fn cuts(&self) -> Vec<DeclaredCut> {
+        let inner = self.lock();
+        let ghost = inner.checkers.ghost();
+        let of = |(id, of): (TopicIdPartition, &GhostPartition)| {
+            let partition = partition_of(&ghost.name(id));
+            let cuts = of.cuts.clone().into_iter();
+            cuts.filter_map(move |cut| {
+                Some(DeclaredCut { partition: partition.clone()?, at: cut.at, from: cut.from })
+            })
+        };
+        ghost.partitions().flat_map(of).collect()
     }
 
     /// From now on the topic of this id is known by its name.
@@ -65,6 +111,15 @@ impl Oracle {
             inner.checkers.learn_places(&disks, *node);
             inner.checkers.at_barrier(&disks, *node, world.now());
         }
+        inner.checkers.at_cluster_barrier(world.now());
+    }
+
+    /// Looks at all disks together: once everything is healed and has settled.
+    pub fn end(&self, world: &World) {
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        let disks = WorldDisks { world, brokers: &inner.brokers };
+        inner.checkers.at_end(&disks, world.now());
     }
 
     /// Tells that bytes of a broker's files were changed behind its back.
@@ -213,10 +268,9 @@ impl EventSink for Oracle {
                     });
                 }
             }
-            WorldEvent::Paused { .. }
-            | WorldEvent::Resumed { .. }
-            | WorldEvent::ShutdownAsked { .. }
-            | WorldEvent::Fault { .. } => {}
+            WorldEvent::Paused { .. } => tell(Event::Paused),
+            WorldEvent::Resumed { .. } => tell(Event::Resumed),
+            WorldEvent::ShutdownAsked { .. } | WorldEvent::Fault { .. } => {}
         }
     }
 }
@@ -235,6 +289,12 @@ struct WorldDisks<'a> {
 impl Disks for WorldDisks<'_> {
     fn log_dirs(&self, node: NodeId) -> Vec<PathBuf> {
         self.brokers.get(&node).cloned().unwrap_or_default()
+    }
+
+    fn metadata_dir(&self, node: NodeId) -> Option<PathBuf> {
+        let files = self.world.machine(node).disk.files().into_iter().map(PathBuf::from);
+        let mut dirs = files.filter_map(|path| path.parent().map(Path::to_path_buf));
+        dirs.find(|dir| dir.ends_with("__cluster_metadata-0"))
     }
 
     fn files(&self, node: NodeId, below: &Path) -> Vec<PathBuf> {

@@ -451,6 +451,7 @@ mod tests {
         views.observe(seconds(1), &nodes[0], &elected(1));
         for (who, id) in nodes.iter().flat_map(|who| [(who, 1), (who, 2)]) {
             let registration = |is_fenced| Observation::RegistrationChanged {
+                end_offset: Offset::new(7),
                 broker: BrokerId::new(id),
                 broker_epoch: ottla::types::BrokerEpoch::new(1),
                 is_fenced,

@@ -710,7 +710,7 @@ impl Driver {
         let image = Arc::new(image.clone());
         let (end_offset, epoch) = (image.end_offset, image.epoch);
         let mut observations = Vec::new();
-        MetadataDelta::between(&before, &image).applied_observations(&mut observations);
+        MetadataDelta::between(&before, &image).applied_observations(end_offset, &mut observations);
         observations.push(Observation::MetadataApplied { end_offset, epoch });
         self.images.send_replace(image);
         for observation in observations {

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use super::image::{BrokerRegistration, ConfigResource, MetadataImage, PartitionImage, TopicImage};
 use super::records::LeaderRecoveryState;
-use crate::types::{BrokerId, BrokerSet, Observation, PartitionIndex, TopicId, TopicIdPartition};
+use crate::types::{
+    BrokerId, BrokerSet, Observation, Offset, PartitionIndex, TopicId, TopicIdPartition,
+};
 
 /// A partition that is new, changed or gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,10 +197,12 @@ impl MetadataDelta {
 }
 
 impl MetadataDelta {
-    /// What a node that applied these committed changes says of them, whoever it is: see [`Observation::PartitionChanged`].
-    pub fn applied_observations(&self, out: &mut Vec<Observation>) {
+    /// What a node that applied these committed changes, and now knows all below `end_offset`, says of them, whoever it is: see
+    /// [`Observation::PartitionChanged`]. To be told before anything is done about the changes.
+    pub fn applied_observations(&self, end_offset: Offset, out: &mut Vec<Observation>) {
         for (_, now) in &self.brokers_changed {
             out.push(Observation::RegistrationChanged {
+                end_offset,
                 broker: now.broker,
                 broker_epoch: now.broker_epoch,
                 is_fenced: now.fenced,

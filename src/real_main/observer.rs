@@ -252,7 +252,9 @@ impl LogObserver {
 fn observe_quorum(observation: Observation) {
     use Observation as O;
     match observation {
-        O::RegistrationChanged { broker, broker_epoch, is_fenced, in_controlled_shutdown } => {
+        O::RegistrationChanged {
+            broker, broker_epoch, is_fenced, in_controlled_shutdown, ..
+        } => {
             debug!(target: "metadata", %broker, %broker_epoch, is_fenced, in_controlled_shutdown, "registration changed");
         }
         O::RegistrationRemoved { broker } => {

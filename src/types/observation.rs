@@ -173,8 +173,10 @@ pub enum Observation {
     /// The effective minimum of in-sync replicas (the lesser of `min.insync.replicas` and the replication factor) changed within
     /// a term. By the leading partition's machine.
     MinIsrChanged { partition: TopicIdPartition, min_isr: u32 },
-    /// The committed registration of a broker as this node now knows it. By every node, as [`Self::PartitionChanged`].
+    /// The committed registration of a broker as this node now knows it. By every node, as [`Self::PartitionChanged`] and before
+    /// those of the same delta. `end_offset` is that of the image: of two words for one incarnation the later one counts.
     RegistrationChanged {
+        end_offset: Offset,
         broker: BrokerId,
         broker_epoch: BrokerEpoch,
         is_fenced: bool,

@@ -77,6 +77,8 @@ pub(super) fn polls_inside(history: &History, context: &Context<'_>, out: &mut V
             let Some(previous) = last.insert(&read.partition, read.offset) else { continue };
             match order.step(&read.partition, previous, read.offset) {
                 Step::Fine => {}
+                Step::Skip(_) | Step::Back
+                    if context.is_cut(&read.partition, previous, poll.at) => {}
                 Step::Skip(count) => {
                     let what = format!(
                         "a poll of {} goes from offset {previous} to {} and skips {count} records",
@@ -115,6 +117,8 @@ pub(super) fn polls_between(history: &History, context: &Context<'_>, out: &mut 
             let Some(previous) = last.get(&(&poll.client, partition)) else { continue };
             match order.step(partition, *previous, first) {
                 Step::Fine => {}
+                // What was read before the cut is gone: a consumer goes back to where the logs part.
+                Step::Skip(_) | Step::Back if context.is_cut(partition, *previous, poll.at) => {}
                 Step::Skip(count) => {
                     let what = format!(
                         "{} had read up to offset {previous} and was then given {first}: {count} records skipped",

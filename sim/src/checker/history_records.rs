@@ -71,7 +71,7 @@ fn acked<'a>(
     context: &'a Context<'_>,
 ) -> impl Iterator<Item = (&'a Sent, Offset)> {
     history.sent.iter().filter_map(|sent| match sent.outcome {
-        Outcome::Acked { offset: Some(offset) } if !(context.may_be_lost)(sent) => {
+        Outcome::Acked { offset: Some(offset) } if !context.is_declared(sent, offset) => {
             Some((sent, offset))
         }
         Outcome::Acked { .. }
@@ -154,10 +154,12 @@ pub(super) fn inconsistent_offsets(
     out: &mut Vec<Violation>,
 ) {
     let mut seen: BTreeMap<(&TopicPartition, Offset), &Read> = BTreeMap::new();
-    for read in reads(history) {
+    let of_polls = history.polls.iter().flat_map(|poll| poll.records.iter().map(|r| (poll.at, r)));
+    for (at, read) in of_polls {
         let Some(first) = seen.insert((&read.partition, read.offset), read) else { continue };
         let declared =
-            first.id.and_then(|id| history.of(id)).is_some_and(|sent| (context.may_be_lost)(sent));
+            first.id.and_then(|id| history.of(id)).is_some_and(|sent| (context.may_be_lost)(sent))
+                || context.is_cut(&read.partition, read.offset, at);
         if first.content != read.content && !declared {
             let name = |read: &Read| {
                 read.id.map_or("something nobody sent".to_owned(), |id| format!("record {}", id.0))
@@ -171,6 +173,28 @@ pub(super) fn inconsistent_offsets(
                 what,
                 Vec::new(),
             ));
+        }
+    }
+}
+
+/// R16: a record of which its producer was told that it is surely not stored is never read.
+pub(super) fn read_although_refused(
+    history: &History,
+    context: &Context<'_>,
+    out: &mut Vec<Violation>,
+) {
+    let mut told = BTreeSet::new();
+    for read in reads(history) {
+        let Some(sent) = read.id.and_then(|id| history.of(id)) else { continue };
+        let Outcome::Failed { error, reason } = &sent.outcome else { continue };
+        if told.insert(sent.id) {
+            let what = format!(
+                "record {} was refused for good and was read at offset {}",
+                sent.id.0, read.offset
+            );
+            let error = error.map_or("no error code", |error| error.name());
+            let evidence = vec![format!("{} was told: {reason} ({error})", sent.client)];
+            out.push(violation("R16", context, Some(&read.partition), what, evidence));
         }
     }
 }

@@ -6,13 +6,14 @@
 //! so that a hand-made sequence of events shows it fire. Segment files are read by [`segment_reader`], which shares no code with
 //! the product: an oracle must not share the code it judges.
 
+pub mod atlas;
 mod disk_logs;
 pub mod ghost;
 mod history_order;
 mod history_records;
-mod r12_offsets_in_order;
-mod r15_ack_rule;
-mod r3_one_record;
+pub mod liveness;
+mod quorum;
+mod replication;
 mod s1_recovery_idempotent;
 mod s2_recovered_prefix;
 mod s3_indexes_agree;
@@ -31,11 +32,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use ottla::types::{Observation, TopicId};
+use ottla::types::{BrokerId, Observation, Offset, TopicId, TopicIdPartition, TopicPartition};
 
 use crate::history::{History, Sent};
 use crate::world::{NodeId, SimTime};
-pub use ghost::Ghost;
+pub use ghost::{Ghost, TopicFacts};
 
 /// Something that must not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +53,25 @@ pub struct Violation {
     pub what: String,
     /// The facts that show it, a line each.
     pub evidence: Vec<String>,
+}
+
+/// A violation that an event shows.
+fn found(
+    check: &'static str,
+    ghost: &Ghost,
+    occurrence: &Occurrence,
+    partition: Option<TopicIdPartition>,
+    what: String,
+    evidence: Vec<String>,
+) -> Violation {
+    Violation {
+        check,
+        at: occurrence.at,
+        node: Some(occurrence.node),
+        partition: partition.map(|partition| ghost.name(partition)),
+        what,
+        evidence,
+    }
 }
 
 /// How a node stopped.
@@ -76,6 +96,10 @@ pub enum Event {
     Started,
     /// A node has stopped.
     Stopped(Stop),
+    /// A node stands still from now on: its process, not its network.
+    Paused,
+    /// It goes on.
+    Resumed,
     /// A stopped node was given an empty disk.
     Wiped,
     /// The world let a write (but for want of space) or a sync fail on this entry of `log.dirs`.
@@ -103,6 +127,8 @@ pub struct Occurrence {
 pub trait Disks {
     /// The log directories of a node, in the order of `log.dirs`.
     fn log_dirs(&self, node: NodeId) -> Vec<PathBuf>;
+    /// Where a node keeps the metadata log: the directory of its segments, snapshots and `quorum-state`.
+    fn metadata_dir(&self, node: NodeId) -> Option<PathBuf>;
     /// All files below a directory of a node, sorted.
     fn files(&self, node: NodeId, below: &Path) -> Vec<PathBuf>;
     /// The content that a reader would be given.
@@ -113,13 +139,14 @@ pub trait Disks {
 
 /// A check at each event: the ghost is as it was before the event.
 type EventCheck = fn(&Ghost, &Occurrence, &mut Vec<Violation>);
+/// A check of what is true across the nodes, at barriers.
+type ClusterCheck = fn(&Ghost, SimTime, &mut Vec<Violation>);
+/// A check of all disks together, once everything is healed and has settled.
+type EndCheck = fn(&Ghost, &dyn Disks, SimTime, &mut Vec<Violation>);
 /// A check of one node's disk. `Ghost` tells whether the node runs.
 type DiskCheck = fn(&Ghost, &dyn Disks, NodeId, SimTime, &mut Vec<Violation>);
 
 const EVENT_CHECKS: &[EventCheck] = &[
-    r3_one_record::at_event,
-    r12_offsets_in_order::at_event,
-    r15_ack_rule::at_event,
     s1_recovery_idempotent::at_event,
     s2_recovered_prefix::at_event,
     s4_segments_tile::at_event,
@@ -129,7 +156,6 @@ const EVENT_CHECKS: &[EventCheck] = &[
 ];
 
 const DISK_CHECKS: &[DiskCheck] = &[
-    r3_one_record::on_disk,
     s2_recovered_prefix::on_disk,
     s3_indexes_agree::on_disk,
     s4_segments_tile::on_disk,
@@ -161,6 +187,21 @@ impl Checkers {
         self.ghost.name_topic(topic_id, name);
     }
 
+    /// Tells what the plan says of a topic.
+    pub fn describe_topic(&mut self, topic_id: TopicId, facts: TopicFacts) {
+        self.ghost.describe_topic(topic_id, facts);
+    }
+
+    /// Tells which node is which broker or controller.
+    pub fn name_node(&mut self, node: NodeId, id: BrokerId) {
+        self.ghost.name_node(node, id);
+    }
+
+    /// Tells which nodes vote in the metadata quorum. Where nobody tells, whoever says that it is a voter is one.
+    pub fn name_voters(&mut self, voters: impl IntoIterator<Item = NodeId>) {
+        self.ghost.name_voters(voters.into_iter().collect());
+    }
+
     /// The state that only the testbed keeps.
     #[must_use]
     pub fn ghost(&self) -> &Ghost {
@@ -170,7 +211,8 @@ impl Checkers {
     /// Something happened.
     pub fn on_event(&mut self, occurrence: &Occurrence) {
         let mut found = Vec::new();
-        for check in EVENT_CHECKS {
+        let all = EVENT_CHECKS.iter().chain(replication::EVENT_CHECKS).chain(quorum::EVENT_CHECKS);
+        for check in all {
             check(&self.ghost, occurrence, &mut found);
         }
         self.ghost.apply(occurrence);
@@ -180,8 +222,27 @@ impl Checkers {
     /// Looks at a node's disk: after each stop, and at the end.
     pub fn at_barrier(&mut self, disks: &dyn Disks, node: NodeId, at: SimTime) {
         let mut found = Vec::new();
-        for check in DISK_CHECKS {
+        let all = DISK_CHECKS.iter().chain(replication::DISK_CHECKS).chain(quorum::DISK_CHECKS);
+        for check in all {
             check(&self.ghost, disks, node, at, &mut found);
+        }
+        self.keep(found);
+    }
+
+    /// Looks at what must be true across the nodes: after each stop and start, and at the end.
+    pub fn at_cluster_barrier(&mut self, at: SimTime) {
+        let mut found = Vec::new();
+        for check in replication::CLUSTER_CHECKS {
+            check(&self.ghost, at, &mut found);
+        }
+        self.keep(found);
+    }
+
+    /// Looks at all disks together, once everything is healed and has settled.
+    pub fn at_end(&mut self, disks: &dyn Disks, at: SimTime) {
+        let mut found = Vec::new();
+        for check in replication::END_CHECKS {
+            check(&self.ghost, disks, at, &mut found);
         }
         self.keep(found);
     }
@@ -226,15 +287,49 @@ impl Checkers {
     }
 }
 
+/// A cut that the controller declared: from `from` on, what was read before `at` may be gone or another record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeclaredCut {
+    /// Of this partition.
+    pub partition: TopicPartition,
+    /// When the new leader began.
+    pub at: SimTime,
+    /// The first offset that is concerned.
+    pub from: Offset,
+}
+
 /// What the history checks must know besides the history.
 pub struct Context<'a> {
     /// When the run ended.
     pub end: SimTime,
     /// Whether the scenario declares that this acknowledged record may be lost.
     pub may_be_lost: &'a dyn Fn(&Sent) -> bool,
+    /// The cuts that the controller declared; none where the budget of faults permits no loss.
+    pub cuts: &'a [DeclaredCut],
     /// Whether records were removed on purpose (retention, DeleteRecords, a deleted topic) or rotted: then a record that is not
     /// there is no loss.
     pub records_removed: bool,
+}
+
+impl Context<'_> {
+    /// Whether the loss of a record that was acknowledged at `offset` is declared, by the file or by the controller.
+    fn is_declared(&self, sent: &Sent, offset: Offset) -> bool {
+        (self.may_be_lost)(sent)
+            || sent.partition.as_ref().is_some_and(|partition| {
+                let mut cuts = self.cuts_of(partition);
+                // A record that was on its way when the cut was made may have been acknowledged before it and heard of after it.
+                cuts.any(|cut| cut.from <= offset && sent.sent_at <= cut.at)
+            })
+    }
+
+    /// Whether what stood at `offset` may be another record since a cut before `at`.
+    fn is_cut(&self, partition: &TopicPartition, offset: Offset, at: SimTime) -> bool {
+        self.cuts_of(partition).any(|cut| cut.from <= offset && cut.at <= at)
+    }
+
+    fn cuts_of(&self, partition: &TopicPartition) -> impl Iterator<Item = &DeclaredCut> {
+        self.cuts.iter().filter(move |cut| cut.partition == *partition)
+    }
 }
 
 /// The check of one property of a history.
@@ -247,6 +342,7 @@ const HISTORY_CHECKS: &[HistoryCheck] = &[
     history_records::unseen,
     history_records::duplicate,
     history_records::inconsistent_offsets,
+    history_records::read_although_refused,
     history_order::polls_inside,
     history_order::polls_between,
     history_order::sends,

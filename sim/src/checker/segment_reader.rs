@@ -156,3 +156,40 @@ pub fn read_partition_metadata(bytes: &Bytes) -> Option<String> {
     let text = std::str::from_utf8(bytes).ok()?;
     text.lines().find_map(|line| line.strip_prefix("topic_id: ")).map(|id| id.trim().to_owned())
 }
+
+/// The entries of a `leader-epoch-checkpoint` file: (epoch, start offset); `None` where it is not one.
+#[must_use]
+pub fn read_epoch_checkpoint(bytes: &Bytes) -> Option<Vec<(i32, i64)>> {
+    let mut lines = std::str::from_utf8(bytes).ok()?.lines();
+    lines.next().filter(|version| *version == "0")?;
+    let count: usize = lines.next()?.parse().ok()?;
+    let entry = |line: &str| {
+        let (epoch, offset) = line.split_once(' ')?;
+        Some((epoch.parse().ok()?, offset.parse().ok()?))
+    };
+    let entries: Option<Vec<(i32, i64)>> = lines.map(entry).collect();
+    entries.filter(|entries| entries.len() == count)
+}
+
+/// What a `quorum-state` file says: the epoch, and whom the node voted for or follows in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuorumStateFile {
+    /// The epoch.
+    pub epoch: i32,
+    /// The leader, or −1.
+    pub leader: i32,
+    /// The vote, or −1.
+    pub voted: i32,
+}
+
+/// Reads a `quorum-state` file; `None` where it is not one.
+#[must_use]
+pub fn read_quorum_state(bytes: &Bytes) -> Option<QuorumStateFile> {
+    let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    let field = |name: &str| i32::try_from(value.get(name)?.as_i64()?).ok();
+    Some(QuorumStateFile {
+        epoch: field("leaderEpoch")?,
+        leader: field("leaderId")?,
+        voted: field("votedId")?,
+    })
+}

@@ -12,7 +12,7 @@ use crate::expect::{Evidence, measure_all};
 use crate::history::{FINAL_READER, History, Outcome, Sent};
 use crate::scenario::Plan;
 use crate::scenario::duration::Span;
-use crate::scenario::plan::{Action, Step};
+use crate::scenario::plan::{Action, Budget, Step};
 use crate::stats::{Fate, Stats};
 use crate::trace::TraceResult;
 use crate::verdict::{SeedRun, Violation};
@@ -83,7 +83,13 @@ impl Findings<'_> {
         let wipes = |step: &Step| matches!(step.action, Action::Wipe { .. });
         let records_removed =
             self.plan.cluster.brokers == 1 && self.plan.timeline.iter().any(wipes);
-        let context = Context { end: self.end, may_be_lost: &may_be_lost, records_removed };
+        // What the controller declares lost is lost only where the budget of faults permits it: else nothing could have been.
+        let cuts = match self.plan.budget {
+            Budget::Beyond => self.ears.oracle.cuts(),
+            Budget::Tolerable => Vec::new(),
+        };
+        let context =
+            Context { end: self.end, may_be_lost: &may_be_lost, cuts: &cuts, records_removed };
         let mut all = self.ears.oracle.violations();
         all.extend(seen);
         all.extend(self.ears.oracle.judge(self.history, &context));

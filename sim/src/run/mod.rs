@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::checker::liveness::Missing;
 use crate::event::{Event, Who};
 use crate::history::SharedHistory;
 use crate::scenario::duration::Span;
@@ -36,7 +37,7 @@ use crate::trace::TraceResult;
 use crate::verdict::{Fired, SeedRun, Violation};
 use crate::world::{SimTime, World, WorldOptions};
 use ears::Ears;
-use stage::Stage;
+use stage::{LOOK_EVERY, Stage};
 
 /// How long the nodes may take to start and make the topics, in simulated time: ten times what a real one needs.
 const SETUP_WITHIN: Duration = Duration::from_secs(60);
@@ -206,6 +207,10 @@ async fn play(stage: &Arc<Stage>, plan: &Plan, resolved: &Value) -> Finished {
     let outcome = stage.converge(deadline).await;
     let ended = stage.time();
     stage.check_disks();
+    let missing = if outcome.is_ok() { settle(stage, deadline).await } else { Vec::new() };
+    if outcome.is_ok() && missing.is_empty() {
+        stage.check_end();
+    }
     let views = Some(stage.last_views());
     let (converged_after, not_converged) = match outcome {
         Ok(()) => {
@@ -224,8 +229,27 @@ async fn play(stage: &Arc<Stage>, plan: &Plan, resolved: &Value) -> Finished {
         ),
         evidence: vec![reason.clone()],
     });
-    let violations = violations.collect();
+    let not_come = missing.into_iter().map(|missing| Violation {
+        check: missing.check,
+        at: ended,
+        node: None,
+        partition: None,
+        what: missing.what,
+        evidence: Vec::new(),
+    });
+    let violations = violations.chain(not_come).collect();
     Finished { violations, fired, unfired, converged_after, not_converged, views }
+}
+
+/// Waits until all that must come about has; says what has not at `deadline`.
+async fn settle(stage: &Arc<Stage>, deadline: SimTime) -> Vec<Missing> {
+    loop {
+        let missing = stage.missing();
+        if missing.is_empty() || stage.world().now() >= deadline {
+            return missing;
+        }
+        stage.world().sleep(LOOK_EVERY).await;
+    }
 }
 
 /// Events that only a finished history shows: what producers gave up, what consumers were given.

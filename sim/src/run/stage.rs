@@ -13,6 +13,8 @@ use super::client::{Shared, bootstrap, final_reader, workload_client};
 use super::draws::{latency, ordinary_link};
 use super::ears::Ears;
 use super::node::{self, Member};
+use crate::checker::TopicFacts;
+use crate::checker::liveness::Missing;
 use crate::cluster::{Cluster, factory};
 use crate::event::{Event, Recorder, Who};
 use crate::history::SharedHistory;
@@ -24,7 +26,7 @@ use crate::stats::LastViews;
 use crate::world::{NodeId, ProcessEnd, SimTime, World};
 
 /// How often the testbed looks whether a healed cluster is whole.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A node of the cluster.
 struct MemberNode {
@@ -82,11 +84,15 @@ impl Stage {
             let process = node::process(config, Arc::clone(&needs_format));
             let node = cluster.add(&member.host(), process);
             ears.recorder.name_node(node.0, member.who());
-            ears.oracle.add_broker(node, member.log_dirs(&plan));
+            let id = broker_id(member.id()).expect("few nodes");
+            ears.oracle.add_node(node, id, member.log_dirs(&plan));
             world.machine(node).disk.set_latency(latency(&plan.disk));
             world.machine(node).disk.set_capacity(plan.disk.capacity_bytes);
             members.insert(member, MemberNode { node, needs_format });
         }
+        let voters = Member::voters(&plan);
+        let is_voter = |(member, _): &(&Member, &MemberNode)| voters.contains(member);
+        ears.oracle.name_voters(members.iter().filter(is_voter).map(|(_, member)| member.node));
         world.network().set_ordinary_link(ordinary_link(&plan));
         let shared =
             Arc::new(Shared { world: Arc::clone(&world), plan: Arc::clone(&plan), history });
@@ -171,6 +177,7 @@ impl Stage {
     fn keep_topics(&self, made: Made) {
         for (name, id) in &made.ids {
             self.ears.oracle.name_topic(*id, name);
+            self.ears.oracle.describe_topic(*id, topic_facts(&self.plan, name));
         }
         let mut state = self.lock();
         state.topics = made.ids;
@@ -347,6 +354,16 @@ impl Stage {
         self.ears.oracle.barrier(self.world());
     }
 
+    /// Lets the checkers look at all disks together: everything is healed and has settled.
+    pub(super) fn check_end(&self) {
+        self.ears.oracle.end(self.world());
+    }
+
+    /// What should have come about by now and has not, as the checkers see it.
+    pub(super) fn missing(&self) -> Vec<Missing> {
+        self.ears.oracle.missing(self.world().now())
+    }
+
     /// Tells the checkers that bytes of a broker's files were changed.
     pub(super) fn rotted(&self, node: NodeId) {
         self.ears.oracle.rotted(self.world().now(), node);
@@ -472,6 +489,19 @@ impl Stage {
             value = future => Some(value),
             () = self.world().sleep_until(deadline) => None,
         }
+    }
+}
+
+/// What the checks must know of a topic.
+fn topic_facts(plan: &Plan, name: &str) -> TopicFacts {
+    let is = |of_topic: &str, of_broker: &str, value: &str| {
+        let topic = plan.topics.get(name).and_then(|topic| topic.config.0.get(of_topic));
+        topic.or_else(|| plan.broker_config.0.get(of_broker)).is_some_and(|is| is == value)
+    };
+    let unclean = "unclean.leader.election.enable";
+    TopicFacts {
+        flushes_each: is("flush.messages", "log.flush.interval.messages", "1"),
+        allows_unclean: is(unclean, unclean, "true"),
     }
 }
 

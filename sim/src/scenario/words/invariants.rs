@@ -2,15 +2,147 @@
 
 /// The checks that are always on, with what they say.
 pub const INVARIANTS: &[(&str, &str)] = &[
+    (
+        "R1",
+        "A partition has one leader in each leader epoch, and it is the one that the controller elected.",
+    ),
+    (
+        "R2",
+        "Leader epoch and partition epoch never go down: not in the metadata, not at a replica between its starts.",
+    ),
     ("R3", "(partition, leader epoch, offset) names one record for ever, on every disk."),
+    ("R4", "What is below the high watermark is the same on every replica."),
+    (
+        "R5",
+        "What was once readable keeps its content on every later leader, unless a declared election lost it.",
+    ),
+    (
+        "R6",
+        "Whoever believes it leads holds below its high watermark what each member of its own ISR holds; those that stopped dirty aside.",
+    ),
+    (
+        "R7",
+        "Each member of the controller's ISR holds everything that is committed; those that stopped dirty aside.",
+    ),
+    (
+        "R8",
+        "Whoever may be elected without loss (ISR and ELR) has a log that reaches the high watermark.",
+    ),
+    (
+        "R9",
+        "A leader that was elected without a declared loss holds all that is committed and all that was acknowledged with acks=all.",
+    ),
+    (
+        "R10",
+        "The replicas that the current leader waits for contain all that the controller may elect; without a pending change they are the ISR.",
+    ),
+    (
+        "R11",
+        "The high watermark is the least log end of the maximal ISR (committed and proposed), never of a smaller set.",
+    ),
     (
         "R12",
         "Log start offset <= high watermark <= log end offset, and the last record below the high watermark can be read if it is retained.",
     ),
     (
-        "R15",
-        "A producer is told OK only of what its leader's log holds, and with acks=all only of what is below the high watermark.",
+        "R13",
+        "Within its term a leader's high watermark never falls; a follower is asked into the ISR only when its log reaches the watermark and the start of the term.",
     ),
+    (
+        "R14",
+        "The high watermark advances only while the leader's committed ISR has at least min.insync.replicas members.",
+    ),
+    (
+        "R15",
+        "A producer is told OK only of what its leader's log holds, and with acks=all only of what is below the high watermark; when the watermark passed it, min.insync.replicas replicas held it.",
+    ),
+    ("R16", "A record that its producer was told is refused for good is never read."),
+    (
+        "R17",
+        "ISR and ELR are of the replicas and share no member; the ELR is empty where the ISR is large enough; the leader is in the ISR; no fenced or leaving broker is in the ISR.",
+    ),
+    (
+        "R18",
+        "A replica whose broker stopped dirty is outside ISR and ELR until its new incarnation has caught up; the leader of a declared election aside.",
+    ),
+    (
+        "R19",
+        "A member is admitted to the ISR under the incarnation that is registered, not under an earlier one.",
+    ),
+    (
+        "R20",
+        "What a replica asks or writes takes effect only where both sides are of the same leader epoch.",
+    ),
+    ("R21", "Truncation never removes a committed record."),
+    (
+        "R22",
+        "The epoch cache of a log rises strictly, and names for every record the record's own epoch.",
+    ),
+    ("R23", "A follower's high watermark never passes the largest one that a leader had."),
+    (
+        "R24",
+        "What was acknowledged with acks=all is in some broker's log; an election loses it only where an eligible replica had lost bytes.",
+    ),
+    ("R25", "At the end, with everything healed, all replicas of a partition hold equal records."),
+    ("R26", "Nothing is served to a consumer before it is committed."),
+    (
+        "R27",
+        "A leader is elected from ISR and ELR; another one only if it is declared to be recovering, and then it is the last known leader or unclean elections are allowed.",
+    ),
+    (
+        "R28",
+        "With flush.messages=1 everything below the high watermark is durable on min.insync.replicas replicas.",
+    ),
+    ("R29", "The registration of a broker never goes back to an earlier incarnation."),
+    (
+        "P1",
+        "Nobody waits for what has happened: a producer whose batch is below the high watermark was answered.",
+    ),
+    ("Q1", "No two nodes name different leaders of the metadata quorum in one epoch."),
+    (
+        "Q2",
+        "A voter gives one vote in an epoch, also over a restart, and the vote is durable before it is told.",
+    ),
+    ("Q3", "The quorum epoch of a node never goes down, and what it told of it is durable."),
+    (
+        "Q4",
+        "The quorum's high watermark never goes down: not on a node between its starts, not from one leader to the next.",
+    ),
+    ("Q5", "Everything below the quorum's high watermark is durable on a majority of the voters."),
+    (
+        "Q6",
+        "Committed metadata is the same on all nodes, and in one epoch one thing is written at one offset.",
+    ),
+    ("Q7", "No node truncates committed metadata."),
+    (
+        "Q8",
+        "A leader becomes the active controller only when a record of its own epoch is committed.",
+    ),
+    ("Q9", "The active controller never replaces its state by a snapshot."),
+    ("Q10", "Where the metadata log does not begin at 0, a snapshot stands for what is not there."),
+    ("Q11", "A node that led the quorum in an epoch does not lead in it again after a restart."),
+    (
+        "Q12",
+        "A leader of the quorum that lost its majority stops acting within one and a half fetch timeouts.",
+    ),
+    (
+        "Q14",
+        "One version of a partition, and one registration at one moment, is the same in the image of every node.",
+    ),
+    ("Q15", "What a node publishes of the metadata is committed, and never goes back."),
+    ("Q16", "Committed metadata survives: each new active controller holds all of it."),
+    (
+        "Q17",
+        "Roles of the quorum make sense: only voters vote and stand, a leader was a candidate of the same epoch, a term is not led and then followed.",
+    ),
+    (
+        "L2",
+        "After healing every replica is in sync and has what its leader has, and the high watermark is the end.",
+    ),
+    ("L3", "After healing every running broker may lead."),
+    ("L4", "A leader that asked for another ISR is answered."),
+    ("L5", "After healing all nodes publish the same metadata."),
+    ("L7", "After healing some node is the active controller."),
     ("S1", "Recovery is idempotent, a crash in the middle of recovery included."),
     (
         "S2",

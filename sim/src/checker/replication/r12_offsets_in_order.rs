@@ -2,11 +2,11 @@
 
 use ottla::types::{Observation, Offset, TopicIdPartition, Uuid};
 
-use super::{Event, Ghost, Occurrence, Violation};
+use crate::checker::{Event, Ghost, Occurrence, Violation};
 
 /// A high watermark or a served range that is not within the log.
 #[expect(clippy::wildcard_enum_match_arm, reason = "only these observations carry watermarks")]
-pub(super) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
+pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
     let Event::Observed(observation) = occurrence.event else { return };
     match observation {
         Observation::HighWatermarkAdvanced { partition, from, to, .. }

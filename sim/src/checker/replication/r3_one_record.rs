@@ -1,44 +1,27 @@
 //! R3: (partition, leader epoch, offset) names one record for ever, on every disk.
 
-use ottla::types::Observation;
-
-use super::disk_logs::{PartitionFiles, each_partition};
-use super::{Disks, Event, Ghost, Occurrence, Violation};
+use crate::checker::disk_logs::{PartitionFiles, each_partition};
+use crate::checker::ghost::log::appended;
+use crate::checker::{Disks, Event, Ghost, Occurrence, Violation, found};
 use crate::world::{NodeId, SimTime};
 
-/// A leader writes at a place where, in the same term, something else was written before.
-pub(super) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
-    let Event::Observed(Observation::ProduceAppended {
-        partition,
-        leader_epoch,
-        base_offset,
-        crc,
-        ..
-    }) = occurrence.event
-    else {
-        return;
-    };
-    if let Some(first) = ghost.written(partition, leader_epoch, base_offset)
-        && first.crc != crc
+/// A replica writes at a place where, in the same term, something else was written before, by whomever.
+pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
+    let Event::Observed(observation) = occurrence.event else { return };
+    let Some((partition, batch)) = appended(&observation) else { return };
+    let (epoch, offset) = (batch.leader_epoch, batch.base_offset);
+    if let Some(first) = ghost.written(partition, epoch, offset)
+        && first.crc != batch.crc
     {
-        out.push(Violation {
-            check: "R3",
-            at: occurrence.at,
-            node: Some(occurrence.node),
-            partition: Some(ghost.name(partition)),
-            what: format!(
-                "two records were written at offset {base_offset} in leader epoch {leader_epoch}"
-            ),
-            evidence: vec![format!(
-                "checksum of the first {:08x}, of the second {crc:08x}",
-                first.crc
-            )],
-        });
+        let what = format!("two records were written at offset {offset} in leader epoch {epoch}");
+        let fact =
+            format!("checksum of the first {:08x}, of the second {:08x}", first.crc, batch.crc);
+        out.push(found("R3", ghost, occurrence, Some(partition), what, vec![fact]));
     }
 }
 
 /// A disk holds at a place something else than what was written there.
-pub(super) fn on_disk(
+pub(crate) fn on_disk(
     ghost: &Ghost,
     disks: &dyn Disks,
     node: NodeId,

@@ -1,0 +1,129 @@
+//! The atlas of faults: which fault may strike which node now without a record being lost that must not be.
+//!
+//! For each partition the ghost knows three sets: **E**, whoever may be elected without loss (ISR ∪ ELR, in the committed state and,
+//! where a leader has asked for another ISR, in that one too); **U**, whoever stopped dirty and was not taken back into the ISR
+//! under its new incarnation; **D**, those of U that were in E and whose bytes may be gone. The rule: a fault is tolerable if
+//! afterwards, for each partition, D is empty or E∖U is not. Surviving bytes alone are not enough: a dirty stop takes a replica out
+//! of ISR and ELR, and with both empty the last known leader is elected, whose log may be the shorter one.
+
+use std::collections::BTreeSet;
+
+use ottla::types::{BrokerId, BrokerSet, TopicIdPartition};
+
+use super::Ghost;
+use super::ghost::GhostPartition;
+use crate::world::NodeId;
+
+/// A kind of fault, as far as the atlas tells them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The process ends, or panics: the page cache survives.
+    Kill,
+    /// It ends in good order.
+    Shutdown,
+    /// It stands still, or its network is cut or slow, or its requests are dropped.
+    Isolate,
+    /// The machine ends: what is not synced is gone. A torn last write too.
+    PowerLoss,
+    /// Its disk is emptied.
+    Wipe,
+    /// A write fails: the directory goes offline with what it holds.
+    FailWrite,
+    /// A sync fails and drops what was dirty.
+    FailSync,
+    /// Bits of its files change.
+    Rot,
+    /// Its wall clock jumps; judged by the scenario, which knows retention.
+    Clock,
+}
+
+/// What a fault does to a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Harm {
+    /// Nothing that lasts.
+    None,
+    /// U.
+    Dirty,
+    /// U, and D where it is in E.
+    Damaged,
+}
+
+impl Fault {
+    fn harm(self, flushes_each: bool) -> Harm {
+        match self {
+            Fault::Shutdown | Fault::Isolate | Fault::Clock => Harm::None,
+            Fault::Kill | Fault::FailWrite => Harm::Dirty,
+            Fault::PowerLoss | Fault::FailSync if flushes_each => Harm::Dirty,
+            Fault::PowerLoss | Fault::FailSync | Fault::Wipe | Fault::Rot => Harm::Damaged,
+        }
+    }
+}
+
+/// Whether a fault on a node is tolerable now.
+#[must_use]
+pub fn may(ghost: &Ghost, fault: Fault, node: NodeId) -> bool {
+    let is_voter = ghost.quorum().voters.contains(&node);
+    if fault == Fault::Wipe && is_voter && ghost.quorum().voters.len() > 1 {
+        return false; // static voters: it may vote a second time
+    }
+    let Some(broker) = ghost.broker_of(node) else { return true };
+    let was_clean = ghost.node(node).is_some_and(|state| {
+        !state.is_running
+            && state.last_stop.is_some_and(|facts| facts.stop == super::Stop::Shutdown)
+    });
+    if was_clean && !matches!(fault, Fault::Wipe | Fault::Rot) {
+        return true; // everything of it is durable
+    }
+    ghost.partitions().all(|(id, of)| tolerates(ghost, id, of, fault, broker))
+}
+
+fn tolerates(
+    ghost: &Ghost,
+    id: TopicIdPartition,
+    of: &GhostPartition,
+    fault: Fault,
+    broker: BrokerId,
+) -> bool {
+    let Some(state) = of.state().filter(|state| state.replicas.contains(broker)) else {
+        return true;
+    };
+    let eligible = eligible(ghost, id, of);
+    let is_eligible = state.eligible().contains(broker);
+    let harm = fault.harm(ghost.facts(id.topic_id).flushes_each);
+    if harm == Harm::Damaged && matches!(fault, Fault::Wipe | Fault::Rot) && !is_eligible {
+        return true;
+    }
+    let node = ghost.node_of(broker);
+    if fault == Fault::Rot && node.is_some_and(|node| ghost.is_running(node)) {
+        return false; // a running leader may serve and replicate from it before it is found
+    }
+    let mut dirty: BrokerSet = of.dirty.keys().copied().collect();
+    let mut damaged: BTreeSet<BrokerId> = of.damaged().collect();
+    match harm {
+        Harm::None => return true,
+        Harm::Dirty => dirty.insert(broker),
+        Harm::Damaged => {
+            dirty.insert(broker);
+            if is_eligible {
+                damaged.insert(broker);
+            }
+        }
+    }
+    damaged.is_empty() || !eligible.without(&dirty).is_empty()
+}
+
+/// E: in the committed state, and in what the leader has asked for.
+fn eligible(ghost: &Ghost, id: TopicIdPartition, of: &GhostPartition) -> BrokerSet {
+    let Some(state) = of.state() else { return BrokerSet::EMPTY };
+    let pending = state
+        .leader
+        .and_then(|leader| ghost.leading(ghost.node_of(leader)?, id))
+        .and_then(|leading| leading.pending);
+    match pending {
+        Some((asked, _)) => {
+            let kept = asked.union(&state.elr);
+            state.eligible().iter().filter(|broker| kept.contains(*broker)).collect()
+        }
+        None => state.eligible(),
+    }
+}

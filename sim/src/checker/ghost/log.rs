@@ -1,0 +1,313 @@
+//! A node's copy of a log, as it said it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ottla::types::{
+    LeaderEpoch, Observation, Offset, PartitionIndex, ProducerEpoch, ProducerId, ProducerStamp,
+    Sequence, TopicIdPartition, Uuid,
+};
+
+use crate::checker::disk_logs::SegmentFile;
+use crate::checker::segment_reader::FileBatch;
+
+/// The partition that stands for the metadata log.
+pub const METADATA: TopicIdPartition =
+    TopicIdPartition { topic_id: Uuid::METADATA_TOPIC, partition: PartitionIndex::new(0) };
+
+/// The batch that an observation says was written, and to which partition's log; the metadata log's among them.
+#[must_use]
+#[expect(clippy::wildcard_enum_match_arm, reason = "only these observations are of appends")]
+pub fn appended(observation: &Observation) -> Option<(TopicIdPartition, GhostBatch)> {
+    match *observation {
+        Observation::ProduceAppended {
+            partition,
+            leader_epoch,
+            base_offset,
+            end_offset,
+            producer,
+            crc,
+        }
+        | Observation::FollowerAppended {
+            partition,
+            leader_epoch,
+            base_offset,
+            end_offset,
+            producer,
+            crc,
+            ..
+        } => Some((partition, GhostBatch { base_offset, end_offset, leader_epoch, producer, crc })),
+        Observation::MetadataAppended { epoch: leader_epoch, base_offset, end_offset, crc } => {
+            let producer = None;
+            Some((METADATA, GhostBatch { base_offset, end_offset, leader_epoch, producer, crc }))
+        }
+        _ => None,
+    }
+}
+
+/// Whether an observation changes the metadata log.
+#[must_use]
+pub fn is_of_metadata(observation: &Observation) -> bool {
+    appended(observation).is_some_and(|(partition, _)| partition == METADATA)
+        || partition_of(observation) == Some(METADATA)
+}
+
+/// Whose log an observation is about that changes a log in another way.
+#[must_use]
+#[expect(clippy::wildcard_enum_match_arm, reason = "only these observations change logs")]
+pub fn partition_of(observation: &Observation) -> Option<TopicIdPartition> {
+    match *observation {
+        Observation::HighWatermarkAdvanced { partition, .. }
+        | Observation::LogFlushed { partition, .. }
+        | Observation::LogRecovered { partition, .. }
+        | Observation::LogTruncated { partition, .. }
+        | Observation::LogStartMoved { partition, .. }
+        | Observation::ProducerExpired { partition, .. } => Some(partition),
+        _ => None,
+    }
+}
+
+/// A batch that a leader wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GhostBatch {
+    /// Its first record.
+    pub base_offset: Offset,
+    /// After its last record.
+    pub end_offset: Offset,
+    /// The term of the leader that wrote it.
+    pub leader_epoch: LeaderEpoch,
+    /// Its producer, if that numbers its records.
+    pub producer: Option<ProducerStamp>,
+    /// The checksum it carries: names its content.
+    pub crc: u32,
+}
+
+impl GhostBatch {
+    /// Whether it is the same batch: the same place, term and content.
+    #[must_use]
+    pub fn is_same(&self, other: &GhostBatch) -> bool {
+        (self.base_offset, self.end_offset, self.leader_epoch, self.crc)
+            == (other.base_offset, other.end_offset, other.leader_epoch, other.crc)
+    }
+
+    /// For people: offsets, term, checksum.
+    #[must_use]
+    pub fn text(&self) -> String {
+        format!(
+            "{}..{} of epoch {} (checksum {:08x})",
+            self.base_offset, self.end_offset, self.leader_epoch, self.crc
+        )
+    }
+
+    /// How many records it has.
+    #[must_use]
+    pub fn records(&self) -> u32 {
+        u32::try_from(self.end_offset.saturating_distance(self.base_offset)).unwrap_or(u32::MAX)
+    }
+
+    /// The sequence after its last record.
+    #[must_use]
+    pub fn next_sequence(&self) -> Option<Sequence> {
+        self.producer.map(|producer| producer.base_sequence.plus(self.records()))
+    }
+}
+
+/// A node's copy of a partition, as it said it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GhostLog {
+    /// What is in it, in order: what the node told of, and what was found on its disk after it stopped.
+    pub batches: Vec<GhostBatch>,
+    /// Those of idempotent producers; of two with the same stamp the first.
+    stamps: BTreeMap<ProducerStamp, GhostBatch>,
+    /// The first offset that can be read.
+    pub start: Offset,
+    /// After the last record.
+    pub end: Offset,
+    /// Below it everything is readable. Not known from the opening of a log until it first moves: a checkpoint restores it.
+    pub high_watermark: Option<Offset>,
+    /// Below it everything was said to be durable.
+    pub synced_end: Offset,
+    /// Whether the node has opened it since it started.
+    pub is_open: bool,
+    /// Where the last recovery ended, until something was appended, cut or removed.
+    pub recovered_end: Option<Offset>,
+    /// Producers whose state was dropped as idle: anything is a first sequence again.
+    pub expired: BTreeSet<ProducerId>,
+    /// The entry of `log.dirs` in which it lies, once a disk was looked at.
+    pub dir: Option<u32>,
+    /// Whether batches were lost or cut that the producer's state may still know or not know.
+    pub was_cut: bool,
+}
+
+/// A batch as the oracle's reader found it.
+fn untold(batch: &FileBatch) -> Option<GhostBatch> {
+    let producer = ProducerId::from_wire(batch.producer_id)
+        .zip(ProducerEpoch::from_wire(batch.producer_epoch))
+        .zip(Sequence::from_wire(batch.base_sequence))
+        .map(|((id, epoch), base_sequence)| ProducerStamp { id, epoch, base_sequence });
+    Some(GhostBatch {
+        base_offset: Offset::from_wire(batch.base_offset)?,
+        end_offset: Offset::from_wire(batch.end_offset)?,
+        leader_epoch: LeaderEpoch::from_wire(batch.leader_epoch)?,
+        producer,
+        crc: batch.crc,
+    })
+}
+
+impl GhostLog {
+    /// A batch was written behind the end.
+    pub(super) fn append(&mut self, batch: GhostBatch) {
+        if let Some(producer) = batch.producer {
+            self.expired.remove(&producer.id);
+        }
+        self.push(batch);
+        self.end = batch.end_offset;
+        self.is_open = true;
+        self.recovered_end = None;
+    }
+
+    /// Anything but an append.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "as `partition_of`")]
+    pub(super) fn apply(&mut self, observation: &Observation) {
+        match *observation {
+            Observation::HighWatermarkAdvanced { to, .. } => self.high_watermark = Some(to),
+            Observation::LogFlushed { end_offset, .. } => {
+                self.synced_end = self.synced_end.max(end_offset);
+            }
+            Observation::LogRecovered { log_start_offset, log_end_offset, .. } => {
+                self.cut_to(log_end_offset);
+                self.start = log_start_offset;
+                self.end = log_end_offset;
+                self.high_watermark = None;
+                self.synced_end = self.synced_end.min(log_end_offset);
+                self.is_open = true;
+                self.recovered_end = Some(log_end_offset);
+            }
+            Observation::LogTruncated { from, to, .. } => {
+                self.cut_to(to);
+                self.end = to;
+                if to > from {
+                    self.start = to; // emptied, to begin anew further up
+                }
+                // As the product does: a truncation takes the watermark along.
+                self.high_watermark = self.high_watermark.map(|known| known.min(to));
+                self.synced_end = self.synced_end.min(to);
+                self.recovered_end = None;
+            }
+            Observation::LogStartMoved { to, .. } => {
+                self.start = to;
+                self.end = self.end.max(to);
+                self.recovered_end = None;
+            }
+            Observation::ProducerExpired { producer, .. } => {
+                self.expired.insert(producer);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes in whole batches that stand in the files behind the end that the node told of, and says which.
+    pub(super) fn learn_untold(&mut self, segments: &[SegmentFile]) -> Vec<GhostBatch> {
+        let mut learnt = Vec::new();
+        let in_files = segments.iter().flat_map(|segment| &segment.content.batches);
+        for batch in in_files.take_while(|batch| batch.crc_holds).filter_map(untold) {
+            if batch.base_offset != self.end {
+                continue;
+            }
+            self.end = batch.end_offset;
+            self.recovered_end = None;
+            self.push(batch);
+            learnt.push(batch);
+        }
+        learnt
+    }
+
+    /// The batch that begins at `base_offset`.
+    #[must_use]
+    pub fn batch_at(&self, base_offset: Offset) -> Option<&GhostBatch> {
+        let at = self.batches.binary_search_by_key(&base_offset, |batch| batch.base_offset).ok()?;
+        self.batches.get(at)
+    }
+
+    /// The batches that end in `from..=to`, `from` itself left out: what a watermark that moves so passes.
+    #[must_use]
+    pub fn batches_in(&self, from: Offset, to: Offset) -> &[GhostBatch] {
+        let first = self.batches.partition_point(|batch| batch.end_offset <= from);
+        let last = self.batches.partition_point(|batch| batch.end_offset <= to);
+        &self.batches[first..last.max(first)]
+    }
+
+    /// Whether this very batch stands in the log.
+    #[must_use]
+    pub fn holds(&self, batch: &GhostBatch) -> bool {
+        self.batch_at(batch.base_offset).is_some_and(|own| own.is_same(batch))
+    }
+
+    /// The first of `batches` (from this log's start on, and below `below`) that does not stand in the log.
+    pub fn first_missing<'a>(
+        &self,
+        batches: impl IntoIterator<Item = &'a GhostBatch>,
+        below: Offset,
+    ) -> Option<&'a GhostBatch> {
+        let due =
+            |batch: &&GhostBatch| batch.base_offset >= self.start && batch.end_offset <= below;
+        batches.into_iter().filter(due).find(|batch| !self.holds(batch))
+    }
+
+    /// The last batch.
+    #[must_use]
+    pub fn last(&self) -> Option<&GhostBatch> {
+        self.batches.last()
+    }
+
+    fn push(&mut self, batch: GhostBatch) {
+        self.batches.push(batch);
+        if let Some(stamp) = batch.producer {
+            self.stamps.entry(stamp).or_insert(batch);
+        }
+    }
+
+    /// Drops what stands at or after `end`.
+    fn cut_to(&mut self, end: Offset) {
+        let before = self.batches.len();
+        self.batches.retain(|batch| batch.end_offset <= end);
+        self.stamps.retain(|_, batch| batch.end_offset <= end);
+        self.was_cut |= self.batches.len() < before;
+    }
+
+    /// The newest epoch of a producer that stands in the log.
+    #[must_use]
+    pub fn newest_epoch(&self, producer: ProducerId) -> Option<ProducerEpoch> {
+        let last = ProducerStamp {
+            id: producer,
+            epoch: ProducerEpoch::new(i16::MAX),
+            base_sequence: Sequence::new(i32::MAX),
+        };
+        let (newest, _) = self.stamps.range(..=last).next_back()?;
+        (newest.id == producer).then_some(newest.epoch)
+    }
+
+    /// The last batch of a producer that is in the log, of its newest epoch.
+    #[must_use]
+    pub fn last_of(&self, producer: ProducerId) -> Option<&GhostBatch> {
+        let of_producer =
+            |batch: &&GhostBatch| batch.producer.is_some_and(|stamp| stamp.id == producer);
+        self.batches.iter().rev().find(of_producer)
+    }
+
+    /// Where a batch of a producer stands.
+    #[must_use]
+    pub fn find(&self, stamp: ProducerStamp) -> Option<&GhostBatch> {
+        self.stamps.get(&stamp)
+    }
+
+    /// Whether a batch ends or begins at `offset`, or the log does.
+    #[must_use]
+    pub fn is_boundary(&self, offset: Offset) -> bool {
+        offset == self.start
+            || offset == self.end
+            || self
+                .batches
+                .iter()
+                .any(|batch| batch.end_offset == offset || batch.base_offset == offset)
+    }
+}

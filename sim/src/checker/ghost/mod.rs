@@ -1,0 +1,506 @@
+//! The ghost: what the testbed knows because it heard everything, and the nodes do not know themselves.
+//!
+//! [`log`]: a node's copy of a partition. [`partition`]: what is true of a partition across all nodes. [`replica`]: what a node
+//! believes it is to a partition. [`quorum`]: the metadata quorum. Here: the nodes, and where an event goes.
+
+pub mod log;
+pub mod partition;
+pub mod quorum;
+pub mod replica;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ottla::types::{
+    BrokerEpoch, BrokerId, LeaderEpoch, Observation, Offset, PartitionEpoch, TopicId,
+    TopicIdPartition, Uuid,
+};
+
+use super::disk_logs::SegmentFile;
+use super::{Event, Occurrence, Stop};
+use crate::world::{NodeId, SimTime};
+pub use log::{GhostBatch, GhostLog};
+pub use partition::{Acked, Cut, GhostPartition, PartitionState};
+pub use quorum::GhostQuorum;
+pub use replica::{GhostReplica, Leading, Role};
+
+/// A node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GhostNode {
+    /// Whether it runs.
+    pub is_running: bool,
+    /// How often it was started.
+    pub boots: u32,
+    /// Until when it last stood still; the world's time.
+    pub resumed_at: Option<SimTime>,
+    /// Whether it stands still.
+    pub is_paused: bool,
+    /// How it stopped last.
+    pub last_stop: Option<StopFacts>,
+    /// The entries of `log.dirs` on which a write or a sync failed in this run of the node.
+    pub failed_dirs: Vec<u32>,
+    /// Whether bytes of its files were changed by a fault.
+    pub has_rot: bool,
+    /// Since its start: the newest version of each partition that it told of.
+    pub told: BTreeMap<TopicIdPartition, (PartitionEpoch, LeaderEpoch)>,
+    /// Since its start: the newest registration of each broker that it told of.
+    pub told_brokers: BTreeMap<BrokerId, BrokerEpoch>,
+    /// Since its start: the end of the metadata that it published.
+    pub applied: Option<Offset>,
+}
+
+/// How a node stopped, and what was known then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StopFacts {
+    /// How.
+    pub stop: Stop,
+    /// Whether a write or sync had failed: pages may have been dropped, so only what was synced before is sure.
+    pub had_failure: bool,
+}
+
+/// A broker as the controller committed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// Its incarnation.
+    pub broker_epoch: BrokerEpoch,
+    /// Which start of its node this incarnation is.
+    pub boot: u32,
+    /// The end of the metadata that says so.
+    pub at: Offset,
+    /// Whether it may not lead.
+    pub is_fenced: bool,
+    /// Whether it is leaving in good order.
+    pub in_controlled_shutdown: bool,
+}
+
+/// What the testbed knows of a topic from its own plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TopicFacts {
+    /// `flush.messages=1`: everything below the high watermark is durable.
+    pub flushes_each: bool,
+    /// `unclean.leader.election.enable`: a cut may be declared although nobody lost a byte.
+    pub allows_unclean: bool,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Ghost {
+    nodes: BTreeMap<NodeId, GhostNode>,
+    logs: BTreeMap<(NodeId, TopicIdPartition), GhostLog>,
+    replicas: BTreeMap<(NodeId, TopicIdPartition), GhostReplica>,
+    partitions: BTreeMap<TopicIdPartition, GhostPartition>,
+    registrations: BTreeMap<BrokerId, Registration>,
+    quorum: GhostQuorum,
+    /// Which node is which broker, and the other way round.
+    node_of: BTreeMap<BrokerId, NodeId>,
+    broker_of: BTreeMap<NodeId, BrokerId>,
+    /// (partition, leader epoch, first offset) → what was written there first. Never forgotten.
+    written: BTreeMap<(TopicIdPartition, LeaderEpoch, Offset), GhostBatch>,
+    names: BTreeMap<TopicId, String>,
+    facts: BTreeMap<TopicId, TopicFacts>,
+}
+
+// ── Questions ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+impl Ghost {
+    /// A node, if it was ever started.
+    #[must_use]
+    pub fn node(&self, node: NodeId) -> Option<&GhostNode> {
+        self.nodes.get(&node)
+    }
+
+    /// Whether a node runs.
+    #[must_use]
+    pub fn is_running(&self, node: NodeId) -> bool {
+        self.node(node).is_some_and(|state| state.is_running)
+    }
+
+    /// A node's copy of a partition.
+    #[must_use]
+    pub fn log(&self, node: NodeId, partition: TopicIdPartition) -> Option<&GhostLog> {
+        self.logs.get(&(node, partition))
+    }
+
+    /// All copies of a partition.
+    pub fn logs(&self, partition: TopicIdPartition) -> impl Iterator<Item = (NodeId, &GhostLog)> {
+        let of = self.logs.iter().filter(move |((_, of), _)| *of == partition);
+        of.map(|((node, _), log)| (*node, log))
+    }
+
+    /// A broker's copy of a partition.
+    #[must_use]
+    pub fn log_of(&self, broker: BrokerId, partition: TopicIdPartition) -> Option<&GhostLog> {
+        self.log(self.node_of(broker)?, partition)
+    }
+
+    /// What a node believes it is to a partition, since its start.
+    #[must_use]
+    pub fn replica(&self, node: NodeId, partition: TopicIdPartition) -> Option<&GhostReplica> {
+        self.replicas.get(&(node, partition))
+    }
+
+    /// What a node that believes it leads a partition knows.
+    #[must_use]
+    pub fn leading(&self, node: NodeId, partition: TopicIdPartition) -> Option<&Leading> {
+        self.replica(node, partition)?.leading()
+    }
+
+    /// All that believe they lead a partition, in running nodes.
+    pub fn leaders(&self) -> impl Iterator<Item = (NodeId, TopicIdPartition, &Leading)> {
+        let running = self.replicas.iter().filter(|((node, _), _)| self.is_running(*node));
+        running.filter_map(|((node, partition), replica)| {
+            Some((*node, *partition, replica.leading()?))
+        })
+    }
+
+    /// What is true of a partition, once anything was said of it.
+    #[must_use]
+    pub fn partition(&self, partition: TopicIdPartition) -> Option<&GhostPartition> {
+        self.partitions.get(&partition)
+    }
+
+    /// All partitions.
+    pub fn partitions(&self) -> impl Iterator<Item = (TopicIdPartition, &GhostPartition)> {
+        self.partitions.iter().map(|(id, partition)| (*id, partition))
+    }
+
+    /// The metadata quorum.
+    #[must_use]
+    pub fn quorum(&self) -> &GhostQuorum {
+        &self.quorum
+    }
+
+    /// The node that is a broker.
+    #[must_use]
+    pub fn node_of(&self, broker: BrokerId) -> Option<NodeId> {
+        self.node_of.get(&broker).copied()
+    }
+
+    /// The broker, or voter, that a node is.
+    #[must_use]
+    pub fn broker_of(&self, node: NodeId) -> Option<BrokerId> {
+        self.broker_of.get(&node).copied()
+    }
+
+    /// Every broker that was named.
+    pub fn brokers(&self) -> impl Iterator<Item = BrokerId> {
+        self.node_of.keys().copied()
+    }
+
+    /// A broker's newest registration.
+    #[must_use]
+    pub fn registration(&self, broker: BrokerId) -> Option<&Registration> {
+        self.registrations.get(&broker)
+    }
+
+    /// All registrations.
+    pub fn registrations(&self) -> impl Iterator<Item = (BrokerId, &Registration)> {
+        self.registrations.iter().map(|(broker, registration)| (*broker, registration))
+    }
+
+    /// Whether a broker of a partition is in U although it was registered since it stopped dirty.
+    #[must_use]
+    pub fn is_registered_dirty(&self, of: &GhostPartition, broker: BrokerId) -> bool {
+        let boot = self.registration(broker).map(|registration| registration.boot);
+        of.dirty.get(&broker).is_some_and(|dirty| dirty.has_stopped && boot > Some(dirty.boot))
+    }
+
+    /// What was first written at this place, by whichever node.
+    #[must_use]
+    pub fn written(
+        &self,
+        partition: TopicIdPartition,
+        epoch: LeaderEpoch,
+        base_offset: Offset,
+    ) -> Option<&GhostBatch> {
+        self.written.get(&(partition, epoch, base_offset))
+    }
+
+    /// The entry of `log.dirs` in which a node keeps a partition, once a disk was looked at.
+    #[must_use]
+    pub fn dir_of(&self, node: NodeId, partition: TopicIdPartition) -> Option<u32> {
+        self.logs.get(&(node, partition)).and_then(|log| log.dir)
+    }
+
+    /// The name of a partition for people: `orders-0`.
+    #[must_use]
+    pub fn name(&self, partition: TopicIdPartition) -> String {
+        if partition.topic_id == Uuid::METADATA_TOPIC {
+            return "__cluster_metadata-0".to_owned();
+        }
+        match self.names.get(&partition.topic_id) {
+            Some(name) => format!("{name}-{}", partition.partition),
+            None => partition.to_string(),
+        }
+    }
+
+    /// The id of the topic that bears a name.
+    #[must_use]
+    pub fn topic_id(&self, name: &str) -> Option<TopicId> {
+        self.names.iter().find(|(_, known)| *known == name).map(|(id, _)| *id)
+    }
+
+    /// What the plan says of a topic.
+    #[must_use]
+    pub fn facts(&self, topic_id: TopicId) -> TopicFacts {
+        self.facts.get(&topic_id).copied().unwrap_or_default()
+    }
+}
+
+// ── What the testbed tells ─────────────────────────────────────────────────────────────────────────────────────────────
+
+impl Ghost {
+    pub(super) fn name_topic(&mut self, topic_id: TopicId, name: &str) {
+        self.names.insert(topic_id, name.to_owned());
+    }
+
+    pub(super) fn describe_topic(&mut self, topic_id: TopicId, facts: TopicFacts) {
+        self.facts.insert(topic_id, facts);
+    }
+
+    pub(super) fn name_node(&mut self, node: NodeId, broker: BrokerId) {
+        self.node_of.insert(broker, node);
+        self.broker_of.insert(node, broker);
+    }
+
+    pub(super) fn name_voters(&mut self, voters: BTreeSet<NodeId>) {
+        self.quorum.voters = voters;
+        self.quorum.are_voters_told = true;
+    }
+
+    /// Learns from the disk in which entry of `log.dirs` a partition lies.
+    pub(super) fn place(&mut self, node: NodeId, partition: TopicIdPartition, dir: u32) {
+        self.log_mut(node, partition).dir = Some(dir);
+    }
+
+    /// Takes in whole batches that stand in the files behind the end that the node told of.
+    pub(super) fn learn_untold(
+        &mut self,
+        node: NodeId,
+        partition: TopicIdPartition,
+        segments: &[SegmentFile],
+    ) {
+        let Some(log) = self.logs.get_mut(&(node, partition)) else { return };
+        for batch in log.learn_untold(segments) {
+            self.written.entry((partition, batch.leader_epoch, batch.base_offset)).or_insert(batch);
+        }
+    }
+}
+
+// ── Events ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+impl Ghost {
+    /// Takes an event in.
+    pub(super) fn apply(&mut self, occurrence: &Occurrence) {
+        let node = occurrence.node;
+        match occurrence.event {
+            Event::Started => self.on_started(node),
+            Event::Stopped(stop) => self.on_stopped(node, stop),
+            Event::Wiped => {
+                self.logs.retain(|(owner, _), _| *owner != node);
+                self.quorum.on_wiped(node);
+                self.nodes.entry(node).or_default().has_rot = false;
+                self.mark_dirty(node, true, true);
+            }
+            Event::DiskFailed { log_dir } => {
+                self.nodes.entry(node).or_default().failed_dirs.push(log_dir);
+                self.mark_dirty(node, false, true);
+            }
+            Event::DiskRotted => {
+                self.nodes.entry(node).or_default().has_rot = true;
+                self.mark_dirty(node, false, true);
+            }
+            Event::Paused => self.nodes.entry(node).or_default().is_paused = true,
+            Event::Resumed => {
+                let state = self.nodes.entry(node).or_default();
+                state.is_paused = false;
+                state.resumed_at = Some(occurrence.at);
+            }
+            Event::Observed(observation) => {
+                self.apply_to_logs(node, &observation);
+                self.apply_to_replicas(occurrence, &observation);
+                self.apply_to_metadata(occurrence, &observation);
+                self.quorum.apply(occurrence, &observation);
+            }
+        }
+    }
+
+    fn on_started(&mut self, node: NodeId) {
+        let state = self.nodes.entry(node).or_default();
+        state.is_running = true;
+        state.is_paused = false;
+        state.boots += 1;
+        state.failed_dirs.clear();
+        state.told.clear();
+        state.told_brokers.clear();
+        state.applied = None;
+        let of_node = self.logs.iter_mut().filter(|((owner, _), _)| *owner == node);
+        of_node.for_each(|(_, log)| log.is_open = false);
+        self.replicas.retain(|(owner, _), _| *owner != node);
+        self.quorum.on_started(node);
+    }
+
+    fn on_stopped(&mut self, node: NodeId, stop: Stop) {
+        let state = self.nodes.entry(node).or_default();
+        let was_clean =
+            !state.is_running && state.last_stop.is_some_and(|facts| facts.stop == Stop::Shutdown);
+        let had_failure = !state.failed_dirs.is_empty();
+        state.is_running = false;
+        state.is_paused = false;
+        state.last_stop = Some(StopFacts { stop, had_failure });
+        self.quorum.on_stopped(node);
+        if stop != Stop::Shutdown && !was_clean {
+            self.mark_dirty(node, true, stop == Stop::PowerLoss);
+        }
+    }
+
+    /// A broker's replicas are in U from now on, and where bytes may be gone in D if they were eligible.
+    fn mark_dirty(&mut self, node: NodeId, has_stopped: bool, loses_bytes: bool) {
+        let Some(broker) = self.broker_of(node) else { return };
+        let boot = self.node(node).map_or(0, |state| state.boots);
+        let facts = &self.facts;
+        for (id, partition) in &mut self.partitions {
+            let flushes = facts.get(&id.topic_id).is_some_and(|facts| facts.flushes_each);
+            partition.mark_dirty(broker, boot, has_stopped, loses_bytes && !flushes);
+        }
+    }
+
+    fn log_mut(&mut self, node: NodeId, partition: TopicIdPartition) -> &mut GhostLog {
+        self.logs.entry((node, partition)).or_default()
+    }
+
+    fn apply_to_logs(&mut self, node: NodeId, observation: &Observation) {
+        if log::is_of_metadata(observation) {
+            return; // kept with the quorum
+        }
+        if let Some((partition, batch)) = log::appended(observation) {
+            self.written.entry((partition, batch.leader_epoch, batch.base_offset)).or_insert(batch);
+            self.log_mut(node, partition).append(batch);
+        } else if let Observation::LogDeleted { partition } = observation {
+            self.logs.remove(&(node, *partition));
+            self.replicas.remove(&(node, *partition));
+        } else if let Some(partition) = log::partition_of(observation) {
+            self.log_mut(node, partition).apply(observation);
+        }
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "a new observation does not concern the replicas unless it says so here"
+    )]
+    fn apply_to_replicas(&mut self, occurrence: &Occurrence, observation: &Observation) {
+        let node = occurrence.node;
+        match *observation {
+            Observation::BecameLeader { partition, leader_epoch, start_offset, .. } => {
+                self.rebase(occurrence, partition, leader_epoch, start_offset);
+                self.partitions
+                    .entry(partition)
+                    .or_default()
+                    .leaders
+                    .entry(leader_epoch)
+                    .or_insert(node);
+            }
+            Observation::ProduceAppended { partition, leader_epoch, base_offset, .. } => {
+                self.rebase(occurrence, partition, leader_epoch, base_offset);
+                let of = self.partitions.entry(partition).or_default();
+                of.leaders.entry(leader_epoch).or_insert(node);
+            }
+            Observation::HighWatermarkAdvanced {
+                partition,
+                from,
+                to,
+                is_leader: true,
+                leader_epoch,
+                ..
+            } => {
+                let log = self.logs.entry((node, partition)).or_default();
+                let of = self.partitions.entry(partition).or_default();
+                of.commit(leader_epoch, log.batches_in(from, to), to);
+            }
+            Observation::ProduceAcked { partition, leader_epoch, base_offset, acks, .. } => {
+                let log = self.logs.entry((node, partition)).or_default();
+                if let (ottla::types::Acks::All, Some(batch)) = (acks, log.batch_at(base_offset)) {
+                    let of = self.partitions.entry(partition).or_default();
+                    of.acknowledge(occurrence.at, leader_epoch, *batch);
+                }
+            }
+            _ => {}
+        }
+        if let Some(partition) = replica::partition_of(observation) {
+            let replica = self.replicas.entry((node, partition)).or_default();
+            replica.apply(occurrence.at, observation);
+        }
+    }
+
+    /// At the first word of a leader whose election was declared to lose records: what it lacks is lost.
+    fn rebase(
+        &mut self,
+        occurrence: &Occurrence,
+        partition: TopicIdPartition,
+        leader_epoch: LeaderEpoch,
+        end: Offset,
+    ) {
+        let Some(of) = self.partitions.get_mut(&partition) else { return };
+        if of.is_declared(leader_epoch) && !of.is_rebased(leader_epoch) {
+            let log = self.logs.entry((occurrence.node, partition)).or_default();
+            of.rebase(occurrence.at, leader_epoch, log, end);
+        }
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "a new observation does not concern the metadata unless it says so here"
+    )]
+    fn apply_to_metadata(&mut self, occurrence: &Occurrence, observation: &Observation) {
+        let teller = self.nodes.entry(occurrence.node).or_default();
+        match *observation {
+            Observation::PartitionChanged { partition, partition_epoch, leader_epoch, .. } => {
+                teller.told.insert(partition, (partition_epoch, leader_epoch));
+                let state = PartitionState::of(observation).expect("it is one");
+                let registrations = &self.registrations;
+                let boot_of = |broker| registrations.get(&broker).map(|known| known.boot);
+                let of = self.partitions.entry(partition).or_default();
+                of.learn(partition_epoch, state, boot_of);
+            }
+            Observation::RegistrationChanged {
+                end_offset,
+                broker,
+                broker_epoch,
+                is_fenced,
+                in_controlled_shutdown,
+            } => {
+                teller.told_brokers.insert(broker, broker_epoch);
+                let (at, boot) = (end_offset, 0);
+                self.register(
+                    broker,
+                    Registration { broker_epoch, boot, at, is_fenced, in_controlled_shutdown },
+                );
+            }
+            Observation::RegistrationRemoved { broker } => {
+                self.registrations.remove(&broker);
+            }
+            Observation::MetadataApplied { end_offset, .. } => teller.applied = Some(end_offset),
+            Observation::MetadataSnapshotLoaded { .. } => {
+                teller.told.clear();
+                teller.told_brokers.clear();
+            }
+            Observation::TopicDeleted { topic_id } => {
+                self.partitions.retain(|id, _| id.topic_id != topic_id);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes a registration in, unless a node that lags behind tells of it.
+    fn register(&mut self, broker: BrokerId, new: Registration) {
+        let known = self.registrations.get(&broker).copied();
+        if known.is_some_and(|known| known.at >= new.at || known.broker_epoch > new.broker_epoch) {
+            return;
+        }
+        let node = self.node_of(broker).and_then(|node| self.node(node));
+        let boot = match known {
+            Some(known) if known.broker_epoch == new.broker_epoch => known.boot,
+            Some(_) | None => node.map_or(0, |node| node.boots),
+        };
+        self.registrations.insert(broker, Registration { boot, ..new });
+    }
+}

@@ -1,0 +1,264 @@
+//! What is true of a partition across all nodes: what the controller committed, who led when, what is committed and acknowledged,
+//! who may have lost what, and what was declared lost.
+
+use std::collections::BTreeMap;
+
+use ottla::types::{BrokerId, BrokerSet, LeaderEpoch, Observation, Offset, PartitionEpoch};
+
+use super::log::{GhostBatch, GhostLog};
+use crate::world::SimTime;
+
+/// A version of a partition's state, as the controller committed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionState {
+    /// Who leads.
+    pub leader: Option<BrokerId>,
+    /// In which term.
+    pub leader_epoch: LeaderEpoch,
+    /// Who holds it.
+    pub replicas: BrokerSet,
+    /// Who is in sync.
+    pub isr: BrokerSet,
+    /// Who is not, and holds everything committed.
+    pub elr: BrokerSet,
+    /// Who led last, where both are empty.
+    pub last_known_leader: Option<BrokerId>,
+    /// Whether the leader was chosen although it may lack committed records.
+    pub is_recovering: bool,
+}
+
+impl PartitionState {
+    /// The state that an observation tells.
+    #[must_use]
+    pub fn of(observation: &Observation) -> Option<Self> {
+        let Observation::PartitionChanged {
+            leader,
+            leader_epoch,
+            replicas,
+            isr,
+            elr,
+            last_known_leader,
+            is_recovering,
+            ..
+        } = *observation
+        else {
+            return None;
+        };
+        Some(Self { leader, leader_epoch, replicas, isr, elr, last_known_leader, is_recovering })
+    }
+
+    /// ISR ∪ ELR: whoever may be elected without loss.
+    #[must_use]
+    pub fn eligible(&self) -> BrokerSet {
+        self.isr.union(&self.elr)
+    }
+
+    /// Whether `next`, the version right after this one, gives the lead to somebody who was not eligible.
+    #[must_use]
+    pub fn elects_ineligible(&self, next: &PartitionState) -> bool {
+        next.leader_epoch > self.leader_epoch
+            && next.leader.is_some_and(|leader| !self.eligible().contains(leader))
+    }
+}
+
+/// A batch of which a producer was told with `acks=all`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acked {
+    /// The batch.
+    pub batch: GhostBatch,
+    /// When it was told first.
+    pub at: SimTime,
+}
+
+/// A declared cut: the controller recorded that a leader was elected that may lack committed records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// When the new leader said its first word.
+    pub at: SimTime,
+    /// In which term.
+    pub leader_epoch: LeaderEpoch,
+    /// The first offset that may hold something else than before.
+    pub from: Offset,
+    /// The acknowledged batches that fell off: the declared loss.
+    pub lost: Vec<Acked>,
+    /// Whether an eligible replica had lost bytes before.
+    pub was_damaged: bool,
+}
+
+/// How a replica came to be in U.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dirty {
+    /// Which start of its node it was.
+    pub boot: u32,
+    /// Whether the node stopped, so that the controller hears of it at the next start; rot and a failed disk it may not hear of.
+    pub has_stopped: bool,
+    /// Whether it is in D too: it was eligible and its bytes may be gone.
+    pub is_damaged: bool,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct GhostPartition {
+    /// Every version that any node told of, as told first.
+    pub states: BTreeMap<PartitionEpoch, PartitionState>,
+    /// Who led in which term: the first that said so.
+    pub leaders: BTreeMap<LeaderEpoch, crate::world::NodeId>,
+    /// The largest high watermark that a legal leader reached; less what was declared lost.
+    pub true_hw: Offset,
+    /// What stands below it, by first offset. Write-once, but for declared cuts.
+    pub committed: BTreeMap<Offset, GhostBatch>,
+    /// What producers were told with `acks=all`, by first offset; less what was declared lost.
+    pub acked: BTreeMap<Offset, Acked>,
+    /// U: who stopped dirty and was not taken into the ISR again since.
+    pub dirty: BTreeMap<BrokerId, Dirty>,
+    /// Terms that begin with a declared cut, and whether D was not empty when it was declared.
+    declared: BTreeMap<LeaderEpoch, bool>,
+    /// The declared cuts, as the new leaders began.
+    pub cuts: Vec<Cut>,
+}
+
+impl GhostPartition {
+    /// The newest version.
+    #[must_use]
+    pub fn state(&self) -> Option<&PartitionState> {
+        self.states.last_key_value().map(|(_, state)| state)
+    }
+
+    /// The newest version's number.
+    #[must_use]
+    pub fn partition_epoch(&self) -> Option<PartitionEpoch> {
+        self.states.last_key_value().map(|(epoch, _)| *epoch)
+    }
+
+    /// The version right before another, where it is known.
+    #[must_use]
+    pub fn state_before(&self, epoch: PartitionEpoch) -> Option<&PartitionState> {
+        let (before, state) = self.states.range(..epoch).next_back()?;
+        (before.next() == epoch).then_some(state)
+    }
+
+    /// Whether a term begins with a declared cut.
+    #[must_use]
+    pub fn is_declared(&self, epoch: LeaderEpoch) -> bool {
+        self.declared.contains_key(&epoch)
+    }
+
+    /// Whether a leader of this term is one that a declared cut has replaced: it no longer counts.
+    #[must_use]
+    pub fn is_cut_off(&self, epoch: LeaderEpoch) -> bool {
+        self.declared.keys().next_back().is_some_and(|declared| epoch < *declared)
+    }
+
+    /// Whether what is committed cannot be held against a replica of this term: a declared cut has ended the term, or begins it
+    /// and its leader has not spoken yet.
+    #[must_use]
+    pub fn is_unsettled(&self, epoch: LeaderEpoch) -> bool {
+        self.is_cut_off(epoch) || (self.is_declared(epoch) && !self.is_rebased(epoch))
+    }
+
+    pub(super) fn is_rebased(&self, epoch: LeaderEpoch) -> bool {
+        self.cuts.iter().any(|cut| cut.leader_epoch == epoch)
+    }
+
+    /// Whether D was not empty when the cut that begins this term was declared.
+    #[must_use]
+    pub fn was_damaged(&self, epoch: LeaderEpoch) -> bool {
+        self.declared.get(&epoch).is_some_and(|damaged| *damaged)
+    }
+
+    /// D: replicas that were eligible and whose bytes may be gone.
+    pub fn damaged(&self) -> impl Iterator<Item = BrokerId> {
+        self.dirty.iter().filter(|(_, dirty)| dirty.is_damaged).map(|(broker, _)| *broker)
+    }
+
+    /// Learns a version. Who is in its ISR and was registered since it stopped dirty (`boot_of` tells which start is registered)
+    /// is in U no longer.
+    pub(super) fn learn(
+        &mut self,
+        epoch: PartitionEpoch,
+        state: PartitionState,
+        boot_of: impl Fn(BrokerId) -> Option<u32>,
+    ) {
+        if self.states.contains_key(&epoch) {
+            return;
+        }
+        let before = self.states.range(..epoch).next_back().map(|(_, state)| *state);
+        if let Some(before) = before
+            && state.is_recovering
+            && state.leader.is_some()
+            && state.leader_epoch > before.leader_epoch
+            && (before.elects_ineligible(&state)
+                || !before.is_recovering
+                || self.is_unsettled(before.leader_epoch))
+        {
+            let is_damaged = self.damaged().next().is_some();
+            self.declared.insert(state.leader_epoch, is_damaged);
+        }
+        let is_newest = self.partition_epoch().is_none_or(|newest| newest < epoch);
+        self.states.insert(epoch, state);
+        if is_newest {
+            self.dirty.retain(|broker, dirty| {
+                let is_back = state.isr.contains(*broker) && boot_of(*broker) > Some(dirty.boot);
+                state.replicas.contains(*broker) && !is_back
+            });
+        }
+    }
+
+    /// A broker is in U from now on; in D too where it was eligible and `loses_bytes`.
+    pub(super) fn mark_dirty(
+        &mut self,
+        broker: BrokerId,
+        boot: u32,
+        has_stopped: bool,
+        loses_bytes: bool,
+    ) {
+        let Some(state) = self.state().copied() else { return };
+        if !state.replicas.contains(broker) {
+            return;
+        }
+        let is_damaged = loses_bytes && state.eligible().contains(broker);
+        let new = Dirty { boot, has_stopped, is_damaged };
+        let dirty = self.dirty.entry(broker).or_insert(new);
+        dirty.boot = boot;
+        dirty.has_stopped |= has_stopped;
+        dirty.is_damaged |= is_damaged;
+    }
+
+    /// A leader's watermark passed these batches and stands at `to`.
+    pub(super) fn commit(&mut self, epoch: Option<LeaderEpoch>, passed: &[GhostBatch], to: Offset) {
+        if epoch.is_some_and(|epoch| self.is_cut_off(epoch)) {
+            return;
+        }
+        for batch in passed {
+            self.committed.entry(batch.base_offset).or_insert(*batch);
+        }
+        self.true_hw = self.true_hw.max(to);
+    }
+
+    /// A producer was told of a batch with `acks=all`.
+    pub(super) fn acknowledge(&mut self, at: SimTime, epoch: LeaderEpoch, batch: GhostBatch) {
+        if !self.is_cut_off(epoch) {
+            self.acked.entry(batch.base_offset).or_insert(Acked { batch, at });
+        }
+    }
+
+    /// A leader whose election was declared begins with `log` up to `end`: what it lacks is lost.
+    pub(super) fn rebase(
+        &mut self,
+        at: SimTime,
+        leader_epoch: LeaderEpoch,
+        log: &GhostLog,
+        end: Offset,
+    ) {
+        let kept = |batch: &GhostBatch| batch.end_offset <= end && log.holds(batch);
+        let first_gone = self.committed.values().find(|batch| !kept(batch));
+        let from = first_gone.map_or(end, |batch| batch.base_offset.min(end));
+        let (stay, lost): (Vec<Acked>, Vec<Acked>) =
+            self.acked.values().partition(|acked| kept(&acked.batch));
+        self.acked = stay.into_iter().map(|acked| (acked.batch.base_offset, acked)).collect();
+        self.committed.retain(|_, batch| kept(batch));
+        self.true_hw = self.true_hw.min(end);
+        let was_damaged = self.was_damaged(leader_epoch);
+        self.cuts.push(Cut { at, leader_epoch, from, lost, was_damaged });
+    }
+}

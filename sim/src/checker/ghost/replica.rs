@@ -1,0 +1,197 @@
+//! What a node believes it is to a partition, as it said since its start.
+
+use std::collections::BTreeMap;
+
+use ottla::types::{
+    Acks, BrokerEpoch, BrokerId, BrokerSet, LeaderEpoch, Observation, Offset, PartitionEpoch,
+    TopicIdPartition,
+};
+
+use crate::world::SimTime;
+
+/// What a leader knows of a follower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// It holds everything below, by its own word.
+    pub fetch_offset: Offset,
+    /// Under which incarnation it said so.
+    pub broker_epoch: Option<BrokerEpoch>,
+}
+
+/// A leader, by its own word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leading {
+    /// Its term.
+    pub epoch: LeaderEpoch,
+    /// The log's end when it began.
+    pub start_offset: Offset,
+    /// The version of the partition that it knows.
+    pub partition_epoch: PartitionEpoch,
+    /// The committed ISR that it knows.
+    pub isr: BrokerSet,
+    /// The effective minimum of in-sync replicas that it knows.
+    pub min_isr: u32,
+    /// The ISR that it asked for, and since when.
+    pub pending: Option<(BrokerSet, SimTime)>,
+    /// What its followers said in this term.
+    pub progress: BTreeMap<BrokerId, Progress>,
+    /// The batches of its term, by end offset, whose producers it did not answer yet.
+    pub unanswered: BTreeMap<Offset, Offset>,
+    /// Whether each producer asked for `acks=all` and each was answered OK: only then `unanswered` proves anything.
+    pub only_acks_all: bool,
+    /// When its watermark moved last.
+    pub watermark_at: SimTime,
+}
+
+impl Leading {
+    /// The committed ISR together with the members it asked for.
+    #[must_use]
+    pub fn maximal_isr(&self) -> BrokerSet {
+        self.pending.map_or(self.isr, |(pending, _)| self.isr.union(&pending))
+    }
+}
+
+/// What a node is to a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It leads.
+    Leader(Box<Leading>),
+    /// It follows.
+    Follower {
+        /// Whom.
+        leader: Option<BrokerId>,
+        /// In which term.
+        epoch: LeaderEpoch,
+        /// The version of the partition that it knows.
+        partition_epoch: PartitionEpoch,
+    },
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GhostReplica {
+    /// `None` until it says so.
+    pub role: Option<Role>,
+}
+
+/// The partition that an observation of a replica's doings is about.
+#[must_use]
+#[expect(clippy::wildcard_enum_match_arm, reason = "only these observations are of replicas")]
+pub fn partition_of(observation: &Observation) -> Option<TopicIdPartition> {
+    match *observation {
+        Observation::BecameLeader { partition, .. }
+        | Observation::BecameFollower { partition, .. }
+        | Observation::FollowerFetched { partition, .. }
+        | Observation::IsrProposed { partition, .. }
+        | Observation::IsrCommitted { partition, .. }
+        | Observation::IsrRefused { partition, .. }
+        | Observation::MinIsrChanged { partition, .. }
+        | Observation::ProduceReceived { partition, .. }
+        | Observation::ProduceAppended { partition, .. }
+        | Observation::ProduceAcked { partition, .. }
+        | Observation::ProduceFailed { partition, .. }
+        | Observation::HighWatermarkAdvanced { partition, .. } => Some(partition),
+        _ => None,
+    }
+}
+
+impl GhostReplica {
+    /// What it knows as a leader.
+    #[must_use]
+    pub fn leading(&self) -> Option<&Leading> {
+        match &self.role {
+            Some(Role::Leader(leading)) => Some(leading),
+            Some(Role::Follower { .. }) | None => None,
+        }
+    }
+
+    /// The term in which it leads or follows.
+    #[must_use]
+    pub fn epoch(&self) -> Option<LeaderEpoch> {
+        match &self.role {
+            Some(Role::Leader(leading)) => Some(leading.epoch),
+            Some(Role::Follower { epoch, .. }) => Some(*epoch),
+            None => None,
+        }
+    }
+
+    /// The version of the partition that it knows.
+    #[must_use]
+    pub fn partition_epoch(&self) -> Option<PartitionEpoch> {
+        match &self.role {
+            Some(Role::Leader(leading)) => Some(leading.partition_epoch),
+            Some(Role::Follower { partition_epoch, .. }) => Some(*partition_epoch),
+            None => None,
+        }
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is for leaders")]
+    pub(super) fn apply(&mut self, at: SimTime, observation: &Observation) {
+        match *observation {
+            Observation::BecameLeader {
+                leader_epoch: epoch,
+                partition_epoch,
+                start_offset,
+                isr,
+                min_isr,
+                ..
+            } => {
+                self.role = Some(Role::Leader(Box::new(Leading {
+                    epoch,
+                    start_offset,
+                    partition_epoch,
+                    isr,
+                    min_isr,
+                    pending: None,
+                    progress: BTreeMap::new(),
+                    unanswered: BTreeMap::new(),
+                    only_acks_all: true,
+                    watermark_at: at,
+                })));
+            }
+            Observation::BecameFollower {
+                leader, leader_epoch: epoch, partition_epoch, ..
+            } => {
+                self.role = Some(Role::Follower { leader, epoch, partition_epoch });
+            }
+            _ => {
+                if let Some(Role::Leader(leading)) = &mut self.role {
+                    leading.apply(at, observation);
+                }
+            }
+        }
+    }
+}
+
+impl Leading {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "as `partition_of`")]
+    fn apply(&mut self, at: SimTime, observation: &Observation) {
+        match *observation {
+            Observation::FollowerFetched { replica, broker_epoch, fetch_offset, .. } => {
+                self.progress.insert(replica, Progress { fetch_offset, broker_epoch });
+            }
+            Observation::IsrProposed { isr, .. } => self.pending = Some((isr, at)),
+            Observation::IsrCommitted { isr, partition_epoch, .. } => {
+                self.isr = isr;
+                self.partition_epoch = partition_epoch;
+                self.pending = None;
+            }
+            Observation::IsrRefused { .. } => self.pending = None,
+            Observation::MinIsrChanged { min_isr, .. } => self.min_isr = min_isr,
+            Observation::HighWatermarkAdvanced { .. } => self.watermark_at = at,
+            Observation::ProduceReceived { acks, .. } => self.only_acks_all &= acks == Acks::All,
+            Observation::ProduceAppended { base_offset, end_offset, .. } => {
+                self.unanswered.insert(end_offset, base_offset);
+            }
+            Observation::ProduceAcked { end_offset, .. } => {
+                self.unanswered.remove(&end_offset);
+            }
+            // It does not say which: from now on nothing is proved by silence.
+            Observation::ProduceFailed { .. } => {
+                self.unanswered.clear();
+                self.only_acks_all = false;
+            }
+            _ => {}
+        }
+    }
+}

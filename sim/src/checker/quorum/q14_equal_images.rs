@@ -1,0 +1,44 @@
+//! Q14: one version of a partition, and one registration at one moment, is the same in the image of every node.
+
+use ottla::types::Observation;
+
+use super::{observed, on_node};
+use crate::checker::ghost::PartitionState;
+use crate::checker::{Ghost, Occurrence, Violation, found};
+
+/// A node tells of another state of the version than the first did.
+#[expect(clippy::wildcard_enum_match_arm, reason = "only these observations are of images")]
+pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
+    let Some(observation) = observed(occurrence) else { return };
+    match observation {
+        Observation::PartitionChanged { partition, partition_epoch, .. } => {
+            let state = PartitionState::of(&observation).expect("it is one");
+            let known = ghost.partition(partition).and_then(|of| of.states.get(&partition_epoch));
+            if let Some(known) = known.filter(|known| **known != state) {
+                let what = format!("two nodes know different states of version {partition_epoch}");
+                let facts = vec![format!("{known:?}"), format!("{state:?}")];
+                out.push(found("Q14", ghost, occurrence, Some(partition), what, facts));
+            }
+        }
+        Observation::RegistrationChanged {
+            end_offset,
+            broker,
+            broker_epoch,
+            is_fenced,
+            in_controlled_shutdown,
+        } => {
+            let Some(known) = ghost.registration(broker).filter(|known| known.at == end_offset)
+            else {
+                return;
+            };
+            let told = (broker_epoch, is_fenced, in_controlled_shutdown);
+            let first = (known.broker_epoch, known.is_fenced, known.in_controlled_shutdown);
+            if told != first {
+                let what = format!("two nodes know different registrations of broker {broker}");
+                let fact = format!("at {end_offset}: {first:?} and {told:?}");
+                out.push(on_node("Q14", ghost, occurrence, what, fact));
+            }
+        }
+        _ => {}
+    }
+}

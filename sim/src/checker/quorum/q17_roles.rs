@@ -1,0 +1,41 @@
+//! Q17: roles make sense: only voters vote and stand, a leader was a candidate of the same epoch, a term is not led and then followed.
+
+use ottla::types::{Observation, QuorumRole as Role};
+
+use super::{observed, on_node};
+use crate::checker::{Ghost, Occurrence, Violation};
+
+/// A transition that cannot be, or a vote of one that does not vote.
+pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
+    let quorum = ghost.quorum();
+    let is_voter = !quorum.are_voters_told || quorum.voters.contains(&occurrence.node);
+    let before = quorum.node(occurrence.node).and_then(|node| node.role);
+    let what = match observed(occurrence) {
+        Some(Observation::VoteGranted { voter, epoch, .. }) if !is_voter => {
+            format!("{voter}, which is no voter, voted in epoch {epoch}")
+        }
+        Some(Observation::QuorumRoleChanged { role, epoch, .. }) => {
+            // Of voters that did not say so yet nothing is known.
+            let alone = quorum.voters.len() <= 1;
+            match (role, before) {
+                (Role::Prospective | Role::Candidate | Role::Leader | Role::Resigned, _)
+                    if !is_voter =>
+                {
+                    format!("a node that is no voter became {role:?} in epoch {epoch}")
+                }
+                (Role::Leader, before) if !alone && before != Some((Role::Candidate, epoch)) => {
+                    format!("a node leads epoch {epoch} without having stood for it")
+                }
+                (
+                    Role::Follower | Role::Candidate | Role::Prospective,
+                    Some((Role::Leader, led)),
+                ) if led == epoch => {
+                    format!("the leader of epoch {epoch} became {role:?} in it")
+                }
+                _ => return,
+            }
+        }
+        _ => return,
+    };
+    out.push(on_node("Q17", ghost, occurrence, what, format!("it was {before:?}")));
+}

@@ -1,0 +1,75 @@
+//! R18: a replica whose broker stopped dirty is outside ISR and ELR until, under its new incarnation, it has fetched up to the leader's
+//! watermark and start; but for a leader of a declared election.
+
+use ottla::types::{BrokerId, BrokerSet, Observation, Offset, TopicIdPartition};
+
+use crate::checker::ghost::{GhostPartition, PartitionState};
+use crate::checker::{Event, Ghost, Occurrence, Violation, found};
+use crate::world::SimTime;
+
+/// A version that keeps such a replica, or lets it in before its time.
+pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
+    let Event::Observed(observation) = occurrence.event else { return };
+    let Observation::PartitionChanged { partition, partition_epoch, .. } = observation else {
+        return;
+    };
+    let state = PartitionState::of(&observation).expect("it is one");
+    let Some(of) = ghost.partition(partition) else { return };
+    if of.partition_epoch().is_some_and(|newest| newest >= partition_epoch) {
+        return;
+    }
+    for broker in registered_dirty(ghost, of, &state).iter() {
+        let is_declared_leader = state.leader == Some(broker) && state.is_recovering;
+        if is_declared_leader || caught_up(ghost, partition, &state, broker) {
+            continue;
+        }
+        let what = format!(
+            "broker {broker} stopped dirty and is in sync or eligible again before it caught up"
+        );
+        let fact = format!("isr {}, eligible {}", state.isr, state.elr);
+        out.push(found("R18", ghost, occurrence, Some(partition), what, vec![fact]));
+    }
+}
+
+/// The members of ISR ∪ ELR that stopped dirty and were registered anew since.
+fn registered_dirty(ghost: &Ghost, of: &GhostPartition, state: &PartitionState) -> BrokerSet {
+    state.eligible().iter().filter(|broker| ghost.is_registered_dirty(of, *broker)).collect()
+}
+
+/// Whether the leader has heard from this incarnation that it holds everything it must.
+fn caught_up(
+    ghost: &Ghost,
+    partition: TopicIdPartition,
+    state: &PartitionState,
+    broker: BrokerId,
+) -> bool {
+    let Some(node) = state.leader.and_then(|leader| ghost.node_of(leader)) else { return false };
+    let Some(leading) = ghost.leading(node, partition) else { return false };
+    let watermark = ghost.log(node, partition).and_then(|log| log.high_watermark);
+    let due = watermark.unwrap_or(Offset::ZERO).max(leading.start_offset);
+    let registered = ghost.registration(broker).map(|registration| registration.broker_epoch);
+    state.isr.contains(broker)
+        && leading.progress.get(&broker).is_some_and(|progress| {
+            progress.broker_epoch == registered && progress.fetch_offset >= due
+        })
+}
+
+/// The controller registered a broker that stopped dirty and left it among the candidates.
+pub(crate) fn at_barrier(ghost: &Ghost, at: SimTime, out: &mut Vec<Violation>) {
+    for (partition, of) in ghost.partitions() {
+        let Some(state) = of.state() else { continue };
+        let dirty = registered_dirty(ghost, of, state);
+        if !dirty.is_empty() {
+            out.push(Violation {
+                check: "R18",
+                at,
+                node: None,
+                partition: Some(ghost.name(partition)),
+                what: format!(
+                    "{dirty} stopped dirty, were registered anew and may still be elected"
+                ),
+                evidence: vec![format!("isr {}, eligible {}", state.isr, state.elr)],
+            });
+        }
+    }
+}

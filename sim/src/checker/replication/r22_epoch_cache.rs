@@ -1,0 +1,59 @@
+//! R22: the epoch cache rises strictly, and for every record of the log it names the record's own epoch.
+
+use crate::checker::disk_logs::{PartitionFiles, each_partition};
+use crate::checker::segment_reader::read_epoch_checkpoint;
+use crate::checker::{Disks, Ghost, Violation};
+use crate::world::{NodeId, SimTime};
+
+/// The file of a log in use disagrees with the log. What a log was opened with is put right before it is used.
+pub(crate) fn on_disk(
+    ghost: &Ghost,
+    disks: &dyn Disks,
+    node: NodeId,
+    at: SimTime,
+    out: &mut Vec<Violation>,
+) {
+    let Some(state) = ghost.node(node) else { return };
+    if state.has_rot || !state.is_running || !state.failed_dirs.is_empty() {
+        return;
+    }
+    for files in each_partition(disks, node) {
+        let is_used =
+            ghost.replica(node, files.partition).is_some_and(|replica| replica.role.is_some());
+        let path = files.directory.join("leader-epoch-checkpoint");
+        let Some(bytes) = disks.cached(node, &path).filter(|_| is_used) else { continue };
+        let Some((what, fact)) = problem(&files, read_epoch_checkpoint(&bytes)) else { continue };
+        out.push(Violation {
+            check: "R22",
+            at,
+            node: Some(node),
+            partition: Some(ghost.name(files.partition)),
+            what,
+            evidence: vec![path.display().to_string(), fact],
+        });
+    }
+}
+
+fn problem(files: &PartitionFiles, entries: Option<Vec<(i32, i64)>>) -> Option<(String, String)> {
+    let Some(entries) = entries else {
+        return Some(("the epoch cache cannot be read".to_owned(), String::new()));
+    };
+    for pair in entries.windows(2) {
+        if pair[0].0 >= pair[1].0 || pair[0].1 >= pair[1].1 {
+            let fact = format!("{:?} is followed by {:?}", pair[0], pair[1]);
+            return Some(("the epoch cache does not rise".to_owned(), fact));
+        }
+    }
+    for batch in files.segments.iter().flat_map(|segment| &segment.content.batches) {
+        let known = entries.iter().rev().find(|(_, start)| *start <= batch.base_offset);
+        if known.map(|(epoch, _)| *epoch) != Some(batch.leader_epoch) {
+            let what = format!(
+                "the epoch cache names another epoch than the batch at {}",
+                batch.base_offset
+            );
+            let fact = format!("the batch is of {}; the cache says {known:?}", batch.leader_epoch);
+            return Some((what, fact));
+        }
+    }
+    None
+}

@@ -1,0 +1,69 @@
+//! R25: when all is healed, all replicas of a partition hold equal records, byte for byte as their checksums say.
+
+use std::collections::BTreeMap;
+
+use ottla::types::{BrokerId, Offset, TopicIdPartition};
+
+use crate::checker::disk_logs::each_partition;
+use crate::checker::segment_reader::FileBatch;
+use crate::checker::{Disks, Ghost, Violation};
+use crate::world::SimTime;
+
+type Copies = BTreeMap<TopicIdPartition, BTreeMap<BrokerId, Vec<FileBatch>>>;
+
+/// Two replicas differ between the larger of their starts and the high watermark, or one ends below it.
+pub(crate) fn at_end(ghost: &Ghost, disks: &dyn Disks, at: SimTime, out: &mut Vec<Violation>) {
+    let copies = copies(ghost, disks);
+    for (partition, of) in ghost.partitions() {
+        let (Some(state), Some(copies)) = (of.state(), copies.get(&partition)) else { continue };
+        let Some(leader) = state.leader.and_then(|leader| copies.get(&leader)) else { continue };
+        for member in state.replicas.iter().filter(|member| Some(*member) != state.leader) {
+            let copy = copies.get(&member).map_or(&[][..], Vec::as_slice);
+            let Some(fact) = difference(leader, copy, of.true_hw) else { continue };
+            out.push(Violation {
+                check: "R25",
+                at,
+                node: ghost.node_of(member),
+                partition: Some(ghost.name(partition)),
+                what: format!("at the end broker {member} does not hold what its leader holds"),
+                evidence: vec![fact, format!("the high watermark is {}", of.true_hw)],
+            });
+        }
+    }
+}
+
+fn copies(ghost: &Ghost, disks: &dyn Disks) -> Copies {
+    let mut copies = Copies::new();
+    for broker in ghost.brokers() {
+        let Some(node) = ghost.node_of(broker) else { continue };
+        for files in each_partition(disks, node) {
+            let batches = files.segments.iter().flat_map(|segment| segment.content.batches.clone());
+            copies.entry(files.partition).or_default().insert(broker, batches.collect());
+        }
+    }
+    copies
+}
+
+/// What the copy lacks of the leader's log below the watermark.
+fn difference(leader: &[FileBatch], copy: &[FileBatch], watermark: Offset) -> Option<String> {
+    let start = copy.first().map_or(0, |batch| batch.base_offset);
+    let by_offset: BTreeMap<i64, &FileBatch> =
+        copy.iter().map(|batch| (batch.base_offset, batch)).collect();
+    let due = leader
+        .iter()
+        .filter(|batch| batch.base_offset >= start && batch.end_offset <= watermark.value());
+    for batch in due {
+        let place = format!("{}..{}", batch.base_offset, batch.end_offset);
+        match by_offset.get(&batch.base_offset) {
+            None => return Some(format!("{place} is not there")),
+            Some(own) if (own.crc, own.leader_epoch) != (batch.crc, batch.leader_epoch) => {
+                return Some(format!(
+                    "{place} has checksum {:08x} of epoch {}, at the leader {:08x} of {}",
+                    own.crc, own.leader_epoch, batch.crc, batch.leader_epoch
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    None
+}

@@ -1,0 +1,73 @@
+//! R4: what is below the high watermark is the same on every replica.
+
+use ottla::types::{LeaderEpoch, Observation, TopicIdPartition};
+
+use crate::checker::ghost::GhostBatch;
+use crate::checker::ghost::log::appended;
+use crate::checker::{Event, Ghost, Occurrence, Violation, found};
+
+/// A replica writes something else at a committed offset, or its watermark passes something else than what is committed.
+///
+/// Exempt are replicas of a term that a declared cut has ended, until they truncate.
+pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
+    let Event::Observed(observation) = occurrence.event else { return };
+    if let Some((partition, batch)) = appended(&observation) {
+        let mut term = batch.leader_epoch;
+        if let Observation::FollowerAppended { current_leader_epoch, .. } = observation {
+            term = current_leader_epoch;
+        }
+        wrote(ghost, occurrence, partition, term, &batch, out);
+    } else if let Observation::HighWatermarkAdvanced { partition, from, to, leader_epoch, .. } =
+        observation
+    {
+        let (Some(log), Some(of)) =
+            (ghost.log(occurrence.node, partition), ghost.partition(partition))
+        else {
+            return;
+        };
+        let rot = ghost.node(occurrence.node).is_some_and(|node| node.has_rot);
+        if rot || leader_epoch.is_some_and(|epoch| of.is_unsettled(epoch)) {
+            return;
+        }
+        let passed = log.batches_in(from, to).iter();
+        let differs = |batch: &&GhostBatch| {
+            of.committed.get(&batch.base_offset).is_some_and(|known| !known.is_same(batch))
+        };
+        if let Some(batch) = passed.clone().find(differs) {
+            let known = of.committed.get(&batch.base_offset);
+            report(ghost, occurrence, partition, batch, known, out);
+        }
+    }
+}
+
+fn wrote(
+    ghost: &Ghost,
+    occurrence: &Occurrence,
+    partition: TopicIdPartition,
+    term: LeaderEpoch,
+    batch: &GhostBatch,
+    out: &mut Vec<Violation>,
+) {
+    let Some(of) = ghost.partition(partition).filter(|of| !of.is_unsettled(term)) else { return };
+    let overlapping = of.committed.range(..batch.end_offset).next_back().map(|(_, known)| known);
+    let overlapping = overlapping.filter(|known| known.end_offset > batch.base_offset);
+    // A leader that was deposed and does not know it yet may still write in its old term: that is never committed.
+    let contradicts =
+        |known: &&GhostBatch| batch.leader_epoch >= known.leader_epoch && !known.is_same(batch);
+    if let Some(known) = overlapping.filter(contradicts) {
+        report(ghost, occurrence, partition, batch, Some(known), out);
+    }
+}
+
+fn report(
+    ghost: &Ghost,
+    occurrence: &Occurrence,
+    partition: TopicIdPartition,
+    batch: &GhostBatch,
+    known: Option<&GhostBatch>,
+    out: &mut Vec<Violation>,
+) {
+    let what = format!("a replica holds {} where another record is committed", batch.text());
+    let fact = known.map_or(String::new(), |known| format!("committed is {}", known.text()));
+    out.push(found("R4", ghost, occurrence, Some(partition), what, vec![fact]));
+}

@@ -1,0 +1,92 @@
+//! The atlas of faults, row by row.
+
+use super::cluster::{Run, version};
+use super::*;
+use crate::checker::atlas::{Fault, may};
+use crate::checker::{Stop, TopicFacts};
+
+const ALL: [Fault; 8] = [
+    Fault::Kill,
+    Fault::Shutdown,
+    Fault::Isolate,
+    Fault::PowerLoss,
+    Fault::Wipe,
+    Fault::FailWrite,
+    Fault::FailSync,
+    Fault::Rot,
+];
+
+/// The faults that are tolerable on a broker. Its node is made no voter, for a voter is never wiped.
+fn tolerable(run: &mut Run, id: u32) -> Vec<Fault> {
+    let ghost = run.checkers.ghost();
+    ALL.into_iter().filter(|fault| may(ghost, *fault, NodeId(id))).collect()
+}
+
+#[test]
+fn with_everybody_in_sync_one_may_be_lost_but_never_by_rot_nor_a_voter_wiped() {
+    let mut run = Run::settled();
+    assert_eq!(
+        tolerable(&mut run, 1),
+        [
+            Fault::Kill,
+            Fault::Shutdown,
+            Fault::Isolate,
+            Fault::PowerLoss,
+            Fault::FailWrite,
+            Fault::FailSync
+        ]
+    );
+}
+
+#[test]
+fn all_may_be_killed_while_nobody_lost_a_byte() {
+    let mut run = Run::settled();
+    run.stop(1, Stop::Kill).stop(2, Stop::Kill);
+    assert!(may(run.checkers.ghost(), Fault::Kill, NodeId(3)));
+    assert!(!may(run.checkers.ghost(), Fault::PowerLoss, NodeId(3)), "nobody could be elected");
+}
+
+#[test]
+fn two_may_lose_power_if_the_third_stays() {
+    let mut run = Run::settled();
+    run.stop(1, Stop::PowerLoss);
+    assert!(may(run.checkers.ghost(), Fault::PowerLoss, NodeId(2)));
+    run.stop(2, Stop::PowerLoss);
+    assert!(!may(run.checkers.ghost(), Fault::Kill, NodeId(3)));
+    assert!(may(run.checkers.ghost(), Fault::Isolate, NodeId(3)));
+    // Once one is back, the third may go.
+    run.start(1).opens(1, 0).registered(1, false);
+    run.change_at(3, version(1, 3, 1, &[3])).leads(3, 1, 2, &[3]).follows(1, 3, 1);
+    run.copy(1, 1, 0, 0, 2).fetch(3, 1, 1, 2).propose(3, 1, &[1, 3]);
+    assert!(!may(run.checkers.ghost(), Fault::Kill, NodeId(3)), "not before the controller agreed");
+    run.change_at(3, version(2, 3, 1, &[1, 3])).takes_over(3, 1, 2, &[1, 3]);
+    assert!(may(run.checkers.ghost(), Fault::Kill, NodeId(3)));
+}
+
+#[test]
+fn a_smaller_isr_permits_less() {
+    let mut run = Run::settled();
+    run.change(version(1, 1, 0, &[1, 2])).takes_over(1, 0, 1, &[1, 2]);
+    assert!(may(run.checkers.ghost(), Fault::PowerLoss, NodeId(1)));
+    assert!(may(run.checkers.ghost(), Fault::PowerLoss, NodeId(3)), "it is not in E");
+    run.propose(1, 0, &[1]);
+    assert!(!may(run.checkers.ghost(), Fault::PowerLoss, NodeId(1)), "broker 2 is about to go");
+}
+
+#[test]
+fn with_a_sync_for_each_batch_power_loss_is_like_a_kill() {
+    let mut run = Run::settled();
+    let facts = TopicFacts { flushes_each: true, ..TopicFacts::default() };
+    run.checkers.describe_topic(partition().topic_id, facts);
+    for id in 1..=3 {
+        assert!(may(run.checkers.ghost(), Fault::PowerLoss, NodeId(id)));
+        run.stop(i32::try_from(id).unwrap(), Stop::PowerLoss);
+    }
+}
+
+#[test]
+fn who_stopped_in_good_order_has_nothing_to_lose() {
+    let mut run = Run::settled();
+    run.stop(3, Stop::Shutdown).stop(1, Stop::PowerLoss).stop(2, Stop::PowerLoss);
+    assert!(may(run.checkers.ghost(), Fault::PowerLoss, NodeId(3)));
+}

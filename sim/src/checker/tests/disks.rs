@@ -1,0 +1,262 @@
+//! What lies on a disk: R3, S2 to S6, S9, T11.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::*;
+use crate::checker::segment_reader::crc32c;
+use crate::checker::{Disks, Stop};
+
+#[derive(Default)]
+struct Files {
+    cached: BTreeMap<PathBuf, Bytes>,
+    durable: BTreeMap<PathBuf, Bytes>,
+}
+
+impl Files {
+    fn put(&mut self, name: &str, bytes: impl Into<Bytes>) -> &mut Self {
+        let bytes = bytes.into();
+        let path = Path::new("/d0").join(name);
+        self.cached.insert(path.clone(), bytes.clone());
+        self.durable.insert(path, bytes);
+        self
+    }
+
+    fn with_partition() -> Self {
+        let mut files = Self::default();
+        files.put(
+            "t-0/partition.metadata",
+            format!("version: 0\ntopic_id: {}", partition().topic_id),
+        );
+        files
+    }
+
+    /// What the disk checks say of these files, after these events.
+    fn fired(&self, events: &[Event]) -> Vec<&'static str> {
+        let mut checkers = Checkers::new();
+        for event in events {
+            checkers.on_event(&Occurrence { at: SimTime(0), node: NODE, event: *event });
+        }
+        checkers.learn_places(self, NODE);
+        checkers.at_barrier(self, NODE, SimTime(1));
+        names(checkers.violations())
+    }
+}
+
+impl Disks for Files {
+    fn log_dirs(&self, _node: NodeId) -> Vec<PathBuf> {
+        vec![PathBuf::from("/d0")]
+    }
+
+    fn metadata_dir(&self, _node: NodeId) -> Option<PathBuf> {
+        let dir = PathBuf::from("/d0/__cluster_metadata-0");
+        self.cached.keys().any(|path| path.starts_with(&dir)).then_some(dir)
+    }
+
+    fn files(&self, _node: NodeId, below: &Path) -> Vec<PathBuf> {
+        self.cached.keys().filter(|path| path.starts_with(below)).cloned().collect()
+    }
+
+    fn cached(&self, _node: NodeId, path: &Path) -> Option<Bytes> {
+        self.cached.get(path).cloned()
+    }
+
+    fn durable(&self, _node: NodeId, path: &Path) -> Option<Bytes> {
+        self.durable.get(path).cloned()
+    }
+}
+
+/// A batch of `base..end` as it lies in a file, with its checksum.
+fn batch(base: i64, end: i64, producer: Option<(i64, i16, i32)>) -> Vec<u8> {
+    let (id, epoch, sequence) = producer.unwrap_or((-1, -1, -1));
+    let mut body = BytesMut::new();
+    body.put_i16(0);
+    body.put_i32(i32::try_from(end - base - 1).unwrap());
+    body.put_i64(1_000);
+    body.put_i64(1_000);
+    body.put_i64(id);
+    body.put_i16(epoch);
+    body.put_i32(sequence);
+    body.put_i32(i32::try_from(end - base).unwrap());
+    body.put_slice(&[0; 20]);
+    let mut batch = BytesMut::new();
+    batch.put_i64(base);
+    batch.put_i32(i32::try_from(body.len() + 9).unwrap());
+    batch.put_i32(0);
+    batch.put_i8(2);
+    batch.put_u32(crc32c(&body));
+    batch.put_slice(&body);
+    batch.to_vec()
+}
+
+fn segment(batches: &[(i64, i64)]) -> Vec<u8> {
+    batches.iter().flat_map(|(base, end)| batch(*base, *end, None)).collect()
+}
+
+const LOG: &str = "t-0/00000000000000000000.log";
+
+#[test]
+fn disks_in_order_fire_nothing() {
+    let mut files = Files::with_partition();
+    files
+        .put(LOG, segment(&[(0, 2), (2, 5)]))
+        .put("t-0/00000000000000000005.log", segment(&[(5, 6)]));
+    let position = i32::try_from(batch(0, 2, None).len()).unwrap();
+    files.put(
+        "t-0/00000000000000000000.index",
+        [4i32.to_be_bytes(), position.to_be_bytes()].concat(),
+    );
+    files.put("recovery-point-offset-checkpoint", "0\n1\nt 0 5\n");
+    assert!(files.fired(&[Event::Started]).is_empty());
+}
+
+#[test]
+fn batches_that_a_kill_left_untold_are_learnt_from_the_disk() {
+    let mut files = Files::with_partition();
+    let told = batch(0, 2, Some((9, 0, 0)));
+    let crc = u32::from_be_bytes(told[17..21].try_into().unwrap());
+    let untold = batch(2, 5, Some((9, 0, 2)));
+    files.put(LOG, [told, untold].concat());
+    let first = appended(0, 2, crc, Some(stamp(0, 0)));
+    let duplicate = |base| {
+        Event::Observed(Observation::ProduceDuplicate {
+            partition: partition(),
+            base_offset: Offset::new(base),
+            producer: stamp(0, 2),
+        })
+    };
+    let fired_with = |last: Event| {
+        let mut checkers = Checkers::new();
+        let tell = |checkers: &mut Checkers, event| {
+            checkers.on_event(&Occurrence { at: SimTime(0), node: NODE, event })
+        };
+        for event in [Event::Started, first, Event::Stopped(Stop::Kill)] {
+            tell(&mut checkers, event);
+        }
+        checkers.learn_places(&files, NODE);
+        for event in [Event::Started, recovered(5), last] {
+            tell(&mut checkers, event);
+        }
+        names(checkers.violations())
+    };
+    assert!(fired_with(duplicate(2)).is_empty());
+    assert!(fired_with(appended(5, 6, 1, Some(stamp(0, 5)))).is_empty());
+    assert_eq!(fired_with(duplicate(1)), ["T15"]);
+    assert_eq!(fired_with(appended(5, 6, 1, Some(stamp(0, 2)))), ["T14"]);
+}
+
+#[test]
+fn s2_sees_a_torn_batch_that_was_kept() {
+    let mut files = Files::with_partition();
+    let mut torn = segment(&[(0, 2), (2, 5)]);
+    *torn.last_mut().unwrap() ^= 1;
+    files.put(LOG, torn);
+    let open = [Event::Started, recovered(5)];
+    assert_eq!(files.fired(&open), ["S2"]);
+    assert!(files.fired(&[&open[..], &[Event::DiskRotted]].concat()).is_empty());
+    // Before the log is opened anew it may end in whatever the power loss left.
+    let restarted = [Event::Stopped(Stop::PowerLoss), Event::Started];
+    assert!(files.fired(&[&open[..], &restarted].concat()).is_empty());
+}
+
+#[test]
+fn r3_sees_another_record_on_disk() {
+    let mut files = Files::with_partition();
+    files.put(LOG, segment(&[(0, 2)]));
+    assert_eq!(files.fired(&[Event::Started, appended(0, 2, 77, None)]), ["R3"]);
+}
+
+#[test]
+fn s3_sees_an_index_entry_that_names_no_batch() {
+    let mut files = Files::with_partition();
+    files.put(LOG, segment(&[(0, 2), (2, 5)]));
+    files.put("t-0/00000000000000000000.index", [4i32.to_be_bytes(), 3i32.to_be_bytes()].concat());
+    assert_eq!(files.fired(&[Event::Started]), ["S3"]);
+    let mut files = Files::with_partition();
+    files.put(LOG, segment(&[(0, 2), (2, 5)]));
+    files.put(
+        "t-0/00000000000000000000.timeindex",
+        [&5_000i64.to_be_bytes()[..], &4i32.to_be_bytes()[..]].concat(),
+    );
+    assert_eq!(files.fired(&[Event::Started]), ["S3"]);
+}
+
+#[test]
+fn s4_sees_a_gap_between_segments_and_within_one() {
+    let mut files = Files::with_partition();
+    files.put(LOG, segment(&[(0, 2)])).put("t-0/00000000000000000003.log", segment(&[(3, 4)]));
+    assert_eq!(files.fired(&[Event::Started]), ["S4"]);
+    let mut files = Files::with_partition();
+    files.put(LOG, segment(&[(0, 2), (3, 4)]));
+    assert_eq!(files.fired(&[Event::Started]), ["S4"]);
+}
+
+#[test]
+fn s5_sees_a_clean_marker_over_dirty_bytes_and_a_recovery_point_too_far() {
+    let mut files = Files::with_partition();
+    files.put(LOG, segment(&[(0, 2), (2, 5)])).put(".kafka_cleanshutdown", "{}");
+    files.durable.insert(Path::new("/d0").join(LOG), segment(&[(0, 2)]).into());
+    assert_eq!(files.fired(&[Event::Started, Event::Stopped(Stop::Shutdown)]), ["S5"]);
+    let mut files = Files::with_partition();
+    files
+        .put(LOG, segment(&[(0, 2), (2, 5)]))
+        .put("recovery-point-offset-checkpoint", "0\n1\nt 0 5\n");
+    files.durable.insert(Path::new("/d0").join(LOG), segment(&[(0, 2)]).into());
+    assert_eq!(files.fired(&[Event::Started]), ["S5"]);
+}
+
+#[test]
+fn s6_sees_a_torn_checkpoint() {
+    let mut files = Files::with_partition();
+    files.put("recovery-point-offset-checkpoint", "0\n2\nt 0 0\n");
+    assert_eq!(files.fired(&[Event::Started]), ["S6"]);
+}
+
+#[test]
+fn s9_sees_an_acknowledgement_on_a_failed_directory() {
+    let mut files = Files::with_partition();
+    files.put(LOG, segment(&[(0, 2)]));
+    let mut checkers = Checkers::new();
+    let tell = |checkers: &mut Checkers, event| {
+        checkers.on_event(&Occurrence { at: SimTime(0), node: NODE, event })
+    };
+    tell(&mut checkers, Event::Started);
+    checkers.learn_places(&files, NODE);
+    tell(&mut checkers, appended(0, 2, 1, None));
+    tell(&mut checkers, acked(0, 1));
+    assert!(checkers.violations().is_empty());
+    tell(&mut checkers, Event::DiskFailed { log_dir: 0 });
+    tell(&mut checkers, acked(1, 2));
+    assert_eq!(names(checkers.violations()), ["S9"]);
+}
+
+#[test]
+fn t11_sees_a_snapshot_that_is_not_the_fold() {
+    let snapshot = |last_sequence: i32| {
+        let mut body = BytesMut::new();
+        body.put_i32(1);
+        body.put_i64(9);
+        body.put_i16(0);
+        body.put_i32(last_sequence);
+        body.put_i64(1);
+        body.put_i32(1);
+        body.put_i64(1_000);
+        body.put_i32(-1);
+        body.put_i64(-1);
+        let mut file = BytesMut::new();
+        file.put_i16(1);
+        file.put_u32(crc32c(&body));
+        file.put_slice(&body);
+        file.to_vec()
+    };
+    let fired = |last_sequence| {
+        let mut files = Files::with_partition();
+        files.put(LOG, batch(0, 2, Some((9, 0, 0))));
+        files.put("t-0/00000000000000000002.snapshot", snapshot(last_sequence));
+        files.fired(&[Event::Started])
+    };
+    assert!(fired(1).is_empty());
+    assert_eq!(fired(4), ["T11"]);
+}

@@ -1,0 +1,92 @@
+//! Elections, dirty stops and declared losses: R18, R24, R27.
+
+use super::cluster::{NONE, Run, Version, version};
+use super::*;
+use crate::checker::{Stop, TopicFacts};
+
+#[test]
+fn r18_sees_a_dirty_replica_that_stays_eligible() {
+    let mut run = Run::settled();
+    run.stop(3, Stop::PowerLoss).start(3).opens(3, 0).barrier();
+    assert_eq!(run.fired(), NONE, "the controller does not know yet");
+    run.registered(3, true).change(version(1, 1, 0, &[1, 2, 3]));
+    assert!(run.fired().contains(&"R18"));
+    // Left out, caught up, let in again.
+    let mut run = Run::settled();
+    run.stop(3, Stop::PowerLoss).start(3).opens(3, 0).registered(3, false);
+    run.change(version(1, 1, 0, &[1, 2])).takes_over(1, 0, 1, &[1, 2]).barrier();
+    run.follows(3, 1, 0).copy(3, 0, 0, 0, 2).fetch(1, 3, 0, 2).propose(1, 0, &[1, 2, 3]);
+    run.change(version(2, 1, 0, &[1, 2, 3])).barrier();
+    assert_eq!(run.fired(), NONE);
+    // The version does not change at all.
+    let mut run = Run::settled();
+    run.stop(3, Stop::Kill).start(3).opens(3, 2).registered(3, false).barrier();
+    assert_eq!(run.fired(), ["R18"]);
+    // A clean stop is no dirty one.
+    let mut run = Run::settled();
+    run.stop(3, Stop::Shutdown).start(3).opens(3, 2).registered(3, false).barrier();
+    assert_eq!(run.fired(), NONE);
+}
+
+/// Everybody was killed; the last known leader is `leader`.
+fn nobody_left() -> Version {
+    let mut version = version(1, 1, 1, &[]);
+    (version.leader, version.last_known) = (None, Some(1));
+    version
+}
+
+fn reopened(leader: i32) -> Version {
+    let isr: &'static [i32] = if leader == 1 { &[1] } else { &[2] };
+    let mut version = version(2, leader, 2, isr);
+    version.is_recovering = true;
+    version
+}
+
+#[test]
+fn r27_sees_an_election_of_one_who_was_not_eligible() {
+    let mut run = Run::settled();
+    let mut silent = reopened(1);
+    silent.is_recovering = false;
+    run.change(nobody_left()).change(silent);
+    assert_eq!(run.fired(), ["R27"], "it does not say so");
+    let mut run = Run::settled();
+    run.change(nobody_left()).change(reopened(2));
+    assert_eq!(run.fired(), ["R27"], "it is not the last known leader");
+    let mut run = Run::settled();
+    run.change(nobody_left()).change(reopened(1));
+    assert_eq!(run.fired(), NONE);
+    let mut run = Run::settled();
+    let facts = TopicFacts { allows_unclean: true, ..TopicFacts::default() };
+    run.checkers.describe_topic(partition().topic_id, facts);
+    run.change(nobody_left()).change(reopened(2));
+    assert_eq!(run.fired(), NONE, "the topic allows it");
+}
+
+#[test]
+fn a_declared_cut_takes_what_the_new_leader_lacks_and_the_rest_stays() {
+    let mut run = Run::settled();
+    run.commit(1, 0, 2, 4, &[1, 2, 3]);
+    for id in 1..=3 {
+        run.stop(id, Stop::PowerLoss).start(id).opens(id, 2).registered(id, false);
+    }
+    // Everybody lost 2..4: the controller declares it, and the offsets are given anew.
+    run.change(nobody_left()).change(reopened(1)).leads(1, 2, 2, &[1]);
+    run.append(1, 2, 2, 3).barrier();
+    assert_eq!(run.fired(), NONE);
+    let of = run.checkers.ghost().partition(partition()).unwrap();
+    assert_eq!((of.cuts.len(), of.cuts[0].from, of.true_hw), (1, Offset::new(2), Offset::new(2)));
+    assert_eq!(of.cuts[0].lost.len(), 1, "the acknowledged batch 2..4");
+    assert!(of.cuts[0].was_damaged);
+}
+
+#[test]
+fn r24_sees_a_declared_loss_although_nobody_lost_a_byte() {
+    let mut run = Run::settled();
+    for id in 1..=3 {
+        run.stop(id, Stop::Kill).start(id).opens(id, 2).registered(id, false);
+    }
+    run.change(nobody_left()).change(reopened(1));
+    assert_eq!(run.fired(), NONE);
+    run.truncate(1, 2, 0).leads(1, 2, 0, &[1]);
+    assert!(run.fired().contains(&"R24"));
+}

@@ -1,0 +1,182 @@
+//! What clients asked and were told.
+
+use std::sync::Arc;
+
+use ottla::types::TopicPartition;
+
+use super::*;
+use crate::checker::{Context, DeclaredCut, history_checks};
+use crate::history::{FINAL_READER, History, Outcome, Poll, Read, SendId, Sent};
+
+fn orders() -> TopicPartition {
+    TopicPartition { topic: "orders".into(), partition: PartitionIndex::new(0) }
+}
+
+/// Records 0.. of an idempotent producer, each acknowledged at its own number.
+fn sent(count: u64) -> History {
+    let sent = (0..count).map(|id| Sent {
+        id: SendId(id),
+        client: "writer/0".into(),
+        incarnation: 1,
+        partition: Some(orders()),
+        key: None,
+        acks: Acks::All,
+        is_idempotent: true,
+        is_ordered: true,
+        sent_at: SimTime(id * 10),
+        done_at: Some(SimTime(id * 10 + 5)),
+        outcome: Outcome::Acked { offset: Some(Offset::new(i64::try_from(id).unwrap())) },
+    });
+    History { sent: sent.collect(), final_read_complete: true, ..History::default() }
+}
+
+fn poll(client: &str, records: &[(i64, u64)]) -> Poll {
+    let records = records.iter().map(|(offset, id)| Read {
+        partition: orders(),
+        offset: Offset::new(*offset),
+        id: Some(SendId(*id)),
+        content: *id,
+    });
+    Poll {
+        client: Arc::from(client),
+        at: SimTime(1_000),
+        records: records.collect(),
+        repositioned: Vec::new(),
+    }
+}
+
+fn history_fired(history: &History) -> Vec<&'static str> {
+    let context =
+        Context { end: SimTime(2_000), may_be_lost: &|_| false, cuts: &[], records_removed: false };
+    names(&history_checks(history, &context))
+}
+
+const ALL: [(i64, u64); 4] = [(0, 0), (1, 1), (2, 2), (3, 3)];
+
+fn with_final(mut polls: Vec<Poll>, last: &[(i64, u64)]) -> History {
+    let mut history = sent(4);
+    polls.push(poll(FINAL_READER, last));
+    history.polls = polls;
+    history
+}
+
+#[test]
+fn a_history_in_order_fires_nothing() {
+    let polls = vec![poll("reader/0", &ALL[..2]), poll("reader/0", &ALL[2..])];
+    assert!(history_fired(&with_final(polls, &ALL)).is_empty());
+}
+
+#[test]
+fn lost_write_and_unseen_see_a_missing_record() {
+    assert_eq!(history_fired(&with_final(Vec::new(), &ALL[..3])), ["lost-write", "unseen"]);
+    let seen_once = vec![poll("reader/0", &ALL)];
+    assert_eq!(history_fired(&with_final(seen_once, &ALL[..3])), ["lost-write"]);
+}
+
+#[test]
+fn a_declared_loss_is_none() {
+    let history = with_final(Vec::new(), &ALL[..3]);
+    let context = Context {
+        end: SimTime(2_000),
+        may_be_lost: &|sent| sent.id == SendId(3),
+        cuts: &[],
+        records_removed: false,
+    };
+    assert!(history_checks(&history, &context).is_empty());
+}
+
+#[test]
+fn duplicate_sees_a_record_at_two_offsets() {
+    let log = [ALL[0], ALL[1], ALL[2], ALL[3], (4, 1)];
+    assert!(history_fired(&with_final(Vec::new(), &log)).contains(&"duplicate"));
+}
+
+#[test]
+fn inconsistent_offsets_sees_two_records_at_one_offset() {
+    assert!(
+        history_fired(&with_final(vec![poll("reader/0", &[(1, 2)])], &ALL))
+            .contains(&"inconsistent-offsets")
+    );
+}
+
+#[test]
+fn phantom_and_s10_see_what_nobody_sent() {
+    assert!(
+        history_fired(&with_final(vec![poll("reader/0", &[(9, 77)])], &ALL)).contains(&"phantom")
+    );
+    let mut history = with_final(vec![poll("reader/0", &ALL[..1])], &ALL);
+    history.polls[0].records[0].id = None;
+    assert!(history_fired(&history).contains(&"S10"));
+    let mut history = with_final(Vec::new(), &ALL);
+    history.sent[2].partition =
+        Some(TopicPartition { topic: "other".into(), partition: PartitionIndex::new(0) });
+    assert!(history_fired(&history).contains(&"phantom"));
+}
+
+#[test]
+fn polls_that_skip_or_go_back_are_seen() {
+    let fired = |polls| history_fired(&with_final(polls, &ALL));
+    assert_eq!(fired(vec![poll("reader/0", &[ALL[0], ALL[2]])]), ["int-poll-skip"]);
+    assert_eq!(fired(vec![poll("reader/0", &[ALL[1], ALL[0]])]), ["int-nonmonotonic-poll"]);
+    assert_eq!(
+        fired(vec![poll("reader/0", &ALL[..1]), poll("reader/0", &ALL[2..])]),
+        ["poll-skip"]
+    );
+    assert_eq!(
+        fired(vec![poll("reader/0", &ALL[..2]), poll("reader/0", &ALL[1..])]),
+        ["nonmonotonic-poll"]
+    );
+    let mut sought = vec![poll("reader/0", &ALL[..2]), poll("reader/0", &ALL[..1])];
+    sought[1].repositioned = vec![orders()];
+    assert!(fired(sought).is_empty(), "a seek explains it");
+}
+
+#[test]
+fn sends_that_stand_out_of_order_are_seen() {
+    let log = [(0, 0), (1, 2), (2, 1), (3, 3)];
+    assert_eq!(history_fired(&with_final(Vec::new(), &log)), ["nonmonotonic-send"]);
+    let mut history = with_final(Vec::new(), &log);
+    history.sent[2].sent_at = history.sent[1].sent_at;
+    assert_eq!(history_fired(&history), ["int-nonmonotonic-send"]);
+    let mut history = with_final(Vec::new(), &log);
+    history.sent.iter_mut().for_each(|sent| sent.is_ordered = false);
+    assert!(
+        history_fired(&history).is_empty(),
+        "five in flight without idempotence promise no order"
+    );
+}
+
+#[test]
+fn a_cut_that_the_controller_declared_explains_what_it_took_and_no_more() {
+    let cuts = |from, at| {
+        vec![DeclaredCut { partition: orders(), at: SimTime(at), from: Offset::new(from) }]
+    };
+    let fired = |history: &History, cuts: &[DeclaredCut]| {
+        let context =
+            Context { end: SimTime(2_000), may_be_lost: &|_| false, cuts, records_removed: false };
+        names(&history_checks(history, &context))
+    };
+    let lost = with_final(vec![poll("reader/0", &ALL)], &ALL[..3]);
+    assert!(fired(&lost, &cuts(3, 500)).is_empty(), "record 3 was sent at 30, before the cut");
+    assert_eq!(fired(&lost, &cuts(4, 500)), ["lost-write"], "the cut begins behind it");
+    assert_eq!(fired(&lost, &cuts(3, 20)), ["lost-write"], "it was sent after the cut");
+    // A consumer reads on in the new log: another record at an old offset, and back to where the logs part.
+    let mut polls = vec![poll("reader/0", &[ALL[0], ALL[1], ALL[2]]), poll("reader/0", &[(2, 3)])];
+    polls[0].at = SimTime(400);
+    let history = with_final(polls, &[ALL[0], ALL[1], (2, 3)]);
+    assert!(fired(&history, &cuts(2, 500)).is_empty());
+    let without = fired(&history, &[]);
+    assert!(without.contains(&"inconsistent-offsets") && without.contains(&"nonmonotonic-poll"));
+}
+
+#[test]
+fn r16_sees_a_record_that_was_refused_for_good_and_is_there() {
+    let mut history = with_final(Vec::new(), &ALL);
+    let refused = ottla::types::ErrorCode::NotEnoughReplicas;
+    history.sent[1].outcome =
+        Outcome::Failed { error: Some(refused), reason: "refused".to_owned() };
+    assert_eq!(history_fired(&history), ["R16"]);
+    history.sent[1].outcome =
+        Outcome::Unknown { error: Some(refused), reason: "one attempt was cut off".to_owned() };
+    assert!(history_fired(&history).is_empty());
+}

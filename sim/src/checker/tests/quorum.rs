@@ -1,0 +1,201 @@
+//! The metadata quorum: Q1 to Q12, Q14 to Q17, and what must come about: L2 to L7.
+
+use ottla::types::{BrokerId, QuorumRole};
+
+use super::cluster::{NONE, Run, version};
+use super::*;
+use crate::checker::Stop;
+use crate::checker::ghost::log::METADATA;
+
+/// Node 1 leads epoch 1; its first record is durable on nodes 1 and 2, and committed.
+fn led() -> Run {
+    let mut run = Run::bare();
+    run.role(1, QuorumRole::Candidate, 1, None).vote(1, 1, 1).vote(2, 1, 1);
+    run.role(1, QuorumRole::Leader, 1, Some(1)).role(2, QuorumRole::Follower, 1, Some(1));
+    run.metadata(1, 1, 0).metadata(2, 1, 0).active(1, 1).committed(1, 1, 1);
+    run
+}
+
+/// Node 2 takes over in epoch 2.
+fn taken_over() -> Run {
+    let mut run = led();
+    run.role(2, QuorumRole::Candidate, 2, None).vote(2, 2, 2).vote(3, 2, 2);
+    run.role(2, QuorumRole::Leader, 2, Some(2)).metadata(2, 2, 1);
+    run.metadata(3, 1, 0).metadata(3, 2, 1).active(2, 2).committed(2, 2, 2);
+    run
+}
+
+#[test]
+fn a_quorum_in_order_fires_nothing() {
+    let mut run = taken_over();
+    run.role(1, QuorumRole::Follower, 2, Some(2)).metadata(1, 2, 1).committed(1, 2, 2);
+    assert_eq!(run.fired(), NONE);
+}
+
+#[test]
+fn q1_and_q17_see_leaders_that_cannot_be() {
+    let mut run = led();
+    run.role(3, QuorumRole::Follower, 1, Some(2));
+    assert_eq!(run.fired(), ["Q1"]);
+    let mut run = led();
+    run.role(3, QuorumRole::Leader, 2, Some(3));
+    assert_eq!(run.fired(), ["Q17"], "it never stood for epoch 2");
+    let mut run = led();
+    run.role(1, QuorumRole::Follower, 1, Some(1));
+    assert_eq!(run.fired(), ["Q17"], "a leader does not follow in its own term");
+    let mut run = led();
+    run.checkers.name_node(NodeId(4), BrokerId::new(4));
+    run.role(4, QuorumRole::Prospective, 2, None);
+    assert_eq!(run.fired(), ["Q17"], "it is no voter");
+}
+
+#[test]
+fn q2_sees_a_second_vote_over_a_restart() {
+    let mut run = led();
+    run.stop(2, Stop::PowerLoss).start(2).vote(2, 1, 1);
+    assert_eq!(run.fired(), NONE);
+    run.vote(2, 1, 3);
+    assert_eq!(run.fired(), ["Q2"]);
+}
+
+#[test]
+fn q3_sees_an_epoch_that_was_forgotten() {
+    let mut run = led();
+    run.stop(2, Stop::PowerLoss).start(2).role(2, QuorumRole::Unattached, 0, None);
+    assert_eq!(run.fired(), ["Q3"]);
+}
+
+#[test]
+fn q4_and_q5_see_a_watermark_that_falls_or_runs_ahead() {
+    let mut run = led();
+    run.committed(1, 1, 0);
+    assert_eq!(run.fired(), ["Q4"]);
+    let mut run = led();
+    run.metadata(1, 1, 1).metadata_written(2, 1, 1).committed(1, 1, 2);
+    assert_eq!(run.fired(), ["Q5"], "node 2 has not synced it");
+    run.metadata_synced(2, 2);
+    let mut run = led();
+    run.metadata(1, 1, 1).metadata(2, 1, 1).committed(1, 1, 2);
+    assert_eq!(run.fired(), NONE);
+}
+
+#[test]
+fn q6_sees_two_records_at_one_place() {
+    let mut run = led();
+    run.metadata(3, 2, 0);
+    assert_eq!(run.fired(), ["Q6"]);
+}
+
+#[test]
+fn q7_sees_a_truncation_of_what_is_committed() {
+    let cut = |from, to| Observation::LogTruncated {
+        partition: METADATA,
+        from: Offset::new(from),
+        to: Offset::new(to),
+    };
+    let mut run = led();
+    run.metadata(1, 1, 1).say(1, cut(2, 1));
+    assert_eq!(run.fired(), NONE, "offset 1 is not committed");
+    run.say(2, cut(1, 0));
+    assert_eq!(run.fired(), ["Q7"]);
+}
+
+#[test]
+fn q8_sees_a_controller_that_is_active_too_early() {
+    let mut run = led();
+    run.role(2, QuorumRole::Candidate, 2, None).role(2, QuorumRole::Leader, 2, Some(2));
+    run.metadata(2, 2, 1).active(2, 2);
+    assert_eq!(run.fired(), ["Q8"], "its record is on node 2 alone");
+}
+
+#[test]
+fn q9_sees_an_active_controller_that_loads_a_snapshot() {
+    let load = Observation::MetadataSnapshotLoaded {
+        end_offset: Offset::new(1),
+        epoch: LeaderEpoch::new(1),
+    };
+    let mut run = led();
+    run.say(2, load);
+    assert_eq!(run.fired(), NONE);
+    run.say(1, load);
+    assert_eq!(run.fired(), ["Q9"]);
+}
+
+#[test]
+fn q11_sees_a_term_that_is_led_twice() {
+    let mut run = led();
+    run.stop(1, Stop::Kill).start(1).role(1, QuorumRole::Candidate, 1, None);
+    run.role(1, QuorumRole::Leader, 1, Some(1));
+    assert_eq!(run.fired(), ["Q11"]);
+}
+
+#[test]
+fn q12_sees_a_leader_that_goes_on_without_its_majority() {
+    let mut run = taken_over();
+    run.wait(1).metadata_written(1, 1, 1);
+    assert_eq!(run.fired(), NONE, "it may not know yet");
+    let mut run = taken_over();
+    run.wait(4).metadata_written(1, 1, 1);
+    assert!(run.fired().contains(&"Q12"));
+    let mut run = taken_over();
+    run.tell(1, Event::Paused).wait(9).tell(1, Event::Resumed).metadata_written(1, 1, 2);
+    assert!(!run.fired().contains(&"Q12"), "it stood still");
+}
+
+#[test]
+fn q14_sees_two_states_of_one_version() {
+    let mut run = Run::settled();
+    run.change_at(2, version(0, 1, 0, &[1, 2, 3]));
+    assert_eq!(run.fired(), NONE);
+    run.change_at(3, version(0, 1, 0, &[1, 2]));
+    assert_eq!(run.fired(), ["Q14"]);
+}
+
+#[test]
+fn q15_sees_what_is_published_too_early() {
+    let applied = |end| Observation::MetadataApplied {
+        end_offset: Offset::new(end),
+        epoch: LeaderEpoch::new(1),
+    };
+    let mut run = led();
+    run.say(3, applied(1));
+    assert_eq!(run.fired(), NONE);
+    run.say(3, applied(2));
+    assert_eq!(run.fired(), ["Q15"]);
+}
+
+#[test]
+fn q16_sees_a_controller_that_lacks_committed_metadata() {
+    let mut run = led();
+    run.role(3, QuorumRole::Candidate, 2, None).role(3, QuorumRole::Leader, 2, Some(3));
+    run.active(3, 2);
+    assert!(run.fired().contains(&"Q16"));
+}
+
+#[test]
+fn what_must_come_about_is_missed() {
+    let mut run = Run::settled();
+    assert_eq!(run.missing(), NONE);
+    run.append(1, 0, 2, 3);
+    assert_eq!(run.missing(), ["L2"], "the watermark is behind");
+    let mut run = Run::settled();
+    run.change(version(1, 1, 0, &[1, 2]));
+    assert_eq!(run.missing(), ["L2"], "broker 3 is not in sync");
+    let mut run = Run::settled();
+    run.registered(3, true);
+    assert_eq!(run.missing(), ["L3"]);
+    let mut run = Run::settled();
+    run.propose(1, 0, &[1, 2]).wait(60);
+    assert_eq!(run.missing(), ["L4"]);
+    let applied = |end| Observation::MetadataApplied {
+        end_offset: Offset::new(end),
+        epoch: LeaderEpoch::new(1),
+    };
+    let mut run = Run::settled();
+    run.say(1, applied(4)).say(2, applied(4)).say(3, applied(3));
+    assert_eq!(run.missing(), ["L5"]);
+    let mut run = led();
+    assert_eq!(run.missing(), NONE);
+    run.stop(1, Stop::Kill);
+    assert_eq!(run.missing(), ["L7"]);
+}
