@@ -133,7 +133,21 @@ impl Drop for Tasks {
 }
 
 /// Brings each committed image to the partitions, then tells the lifecycle how far that is.
+///
+/// Images from before this incarnation is registered are passed over: they may say that it leads what it led before it stopped,
+/// and the controller takes that back with the registration where the stop was unclean.
+///
+/// Kafka: `BrokerServer.startup`, which waits for `initialCatchUpFuture` before it installs the publishers.
 async fn follow_metadata(broker: Arc<Broker>, mut images: watch::Receiver<Arc<MetadataImage>>) {
+    let mut epochs = broker.lifecycle.epochs();
+    let Ok(epoch) = epochs.wait_for(Option::is_some).await.map(|epoch| *epoch) else { return };
+    let is_registered = |image: &Arc<MetadataImage>| {
+        let own = image.broker(broker.config.node_id);
+        own.map(|own| own.broker_epoch) >= epoch
+    };
+    if images.wait_for(is_registered).await.is_err() {
+        return;
+    }
     loop {
         let image = images.borrow_and_update().clone();
         let end_offset = image.end_offset;
