@@ -20,6 +20,7 @@ use ottla::protocol::Records;
 use ottla::protocol::compression::Compression;
 use ottla::protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use ottla::protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use ottla::protocol::messages::fetch_response::PartitionData;
 use ottla::protocol::messages::metadata_request::MetadataRequestTopic;
 use ottla::protocol::messages::metadata_response::MetadataResponsePartition;
 use ottla::protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -59,6 +60,11 @@ fn format_all(configs: &BTreeMap<i32, Config>) {
 
 impl Cluster {
     fn start(dir: &Path) -> Self {
+        Self::start_with(dir, "")
+    }
+
+    /// With more properties on each node; each stands in a rack of its own, `rack-1` and so on.
+    fn start_with(dir: &Path, more: &str) -> Self {
         let ports = free_ports(6);
         let voters: Vec<String> =
             (1..=3).map(|node| format!("{node}@127.0.0.1:{}", ports[node + 2])).collect();
@@ -69,7 +75,7 @@ impl Cluster {
                  controller.listener.names=CONTROLLER\ncontroller.quorum.voters={}\n\
                  broker.heartbeat.interval.ms=200\nbroker.session.timeout.ms=2000\n\
                  replica.lag.time.max.ms=4000\nreplica.fetch.wait.max.ms=200\n\
-                 replica.fetch.backoff.ms=100\nmin.insync.replicas=2\n",
+                 replica.fetch.backoff.ms=100\nmin.insync.replicas=2\nbroker.rack=rack-{node}\n{more}",
                 dir.join(node.to_string()).display(),
                 ports[node - 1],
                 ports[node + 2],
@@ -215,6 +221,23 @@ fn partition(client: &mut Client, topic: &str) -> Option<MetadataResponsePartiti
 }
 
 fn fetch(client: &mut Client, topic: &str) -> Vec<String> {
+    let answer = fetch_from(client, topic, "");
+    answer.records.as_ref().map_or_else(Vec::new, values_of)
+}
+
+fn values_of(records: &Records) -> Vec<String> {
+    let mut values = Vec::new();
+    for batch in RawBatches::new(records.to_bytes()) {
+        for record in batch.unwrap().records(1 << 20).unwrap() {
+            let value = record.unwrap().value.unwrap();
+            values.push(String::from_utf8(value.to_vec()).unwrap());
+        }
+    }
+    values
+}
+
+/// Asks as a consumer in a rack.
+fn fetch_from(client: &mut Client, topic: &str, rack: &str) -> PartitionData {
     let asked = FetchPartition {
         partition: PartitionIndex::new(0),
         fetch_offset: Some(Offset::ZERO),
@@ -228,18 +251,10 @@ fn fetch(client: &mut Client, topic: &str) -> Vec<String> {
         min_bytes: 1,
         max_bytes: 1 << 20,
         topics: vec![topic],
+        rack_id: rack.to_owned(),
         ..FetchRequest::default()
     };
-    let answer = client.ask(11, &request);
-    let Some(records) = &answer.responses[0].partitions[0].records else { return Vec::new() };
-    let mut values = Vec::new();
-    for batch in RawBatches::new(records.to_bytes()) {
-        for record in batch.unwrap().records(1 << 20).unwrap() {
-            let value = record.unwrap().value.unwrap();
-            values.push(String::from_utf8(value.to_vec()).unwrap());
-        }
-    }
-    values
+    client.ask(11, &request).responses[0].partitions[0].clone()
 }
 
 fn create(cluster: &Cluster, name: &str, configs: &[(&str, &str)]) -> Uuid {
@@ -334,4 +349,49 @@ fn a_follower_that_was_stopped_catches_up() {
     cluster.start_nodes(&followers[..1]);
     cluster.until_in_sync("t", 3);
     assert_eq!(cluster.values("t", 2), numbered(0..2));
+}
+
+#[test]
+fn consumers_are_sent_to_a_replica_in_their_rack() {
+    let dir = tempfile::tempdir().unwrap();
+    let selector = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+    let cluster = Cluster::start_with(dir.path(), &format!("replica.selector.class={selector}\n"));
+    create(&cluster, "t", &[]);
+    cluster.until_in_sync("t", 3);
+    cluster.produce("t", "v0");
+    let leader = cluster.leader("t");
+    let near = BrokerId::new(leader.value() % 3 + 1);
+    let rack = format!("rack-{near}");
+    let sent = fetch_from(&mut cluster.client(leader), "t", &rack);
+    assert_eq!((sent.error_code, sent.preferred_read_replica), (ErrorCode::None, Some(near)));
+    assert!(sent.records.is_none_or(|records| records.is_empty()));
+    // The follower learns with its next fetch what is committed.
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let read = fetch_from(&mut cluster.client(near), "t", &rack);
+        assert_eq!((read.error_code, read.preferred_read_replica), (ErrorCode::None, None));
+        let values = read.records.as_ref().map_or_else(Vec::new, values_of);
+        if values == ["v0"] {
+            break;
+        }
+        assert!(values.is_empty() && Instant::now() < deadline, "{values:?}");
+    }
+    // Who stands elsewhere, or nowhere, reads from the leader.
+    for rack in ["", "rack-9", &format!("rack-{leader}")] {
+        let read = fetch_from(&mut cluster.client(leader), "t", rack);
+        assert_eq!(read.preferred_read_replica, None);
+        assert_eq!(read.records.as_ref().map(values_of), Some(vec!["v0".to_owned()]));
+    }
+}
+
+#[test]
+fn without_a_selector_followers_send_consumers_to_the_leader() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(dir.path());
+    create(&cluster, "t", &[]);
+    cluster.until_in_sync("t", 3);
+    let leader = cluster.leader("t");
+    let follower = BrokerId::new(leader.value() % 3 + 1);
+    let read = fetch_from(&mut cluster.client(follower), "t", "rack-1");
+    assert_eq!(read.error_code, ErrorCode::NotLeaderOrFollower);
 }

@@ -46,7 +46,8 @@ impl ReadableBytes {
 
 impl Partition {
     pub(super) fn on_watch(&mut self, waiter: WaiterId, seen: Offset, out: &mut Vec<Effect>) {
-        if matches!(self.state, State::Leader(_)) && seen == self.high_watermark {
+        let serves = matches!(self.state, State::Leader(_) | State::Follower(_));
+        if serves && seen == self.high_watermark {
             self.watching.insert(waiter);
         } else {
             out.push(Effect::Readable { waiter, bytes: u64::MAX });

@@ -136,7 +136,32 @@ impl InSyncReplicas {
     }
 }
 
+/// A follower, as a consumer's choice of a replica to read from (KIP-392).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FollowerView {
+    /// The broker.
+    pub broker: BrokerId,
+    /// The end of its log, as it said last.
+    pub log_end_offset: Offset,
+    /// For how long it has not had all that the leader had.
+    pub behind_for: Duration,
+}
+
 impl Partition {
+    /// The followers in sync that can serve a consumer at `offset`; `None` where this replica does not lead.
+    #[must_use]
+    pub fn followers_with(&self, now: Now, offset: Offset) -> Option<Vec<FollowerView>> {
+        let State::Leader(leading) = &self.state else { return None };
+        let in_sync = leading.isr.committed().iter().filter_map(|broker| {
+            let progress = leading.followers.get(broker)?;
+            let log_end_offset = progress.log_end_offset.filter(|end| *end >= offset)?;
+            progress.log_start_offset.filter(|start| *start <= offset)?;
+            let behind_for = now.monotonic.since(progress.caught_up_at.unwrap_or_default());
+            Some(FollowerView { broker: *broker, log_end_offset, behind_for })
+        });
+        Some(in_sync.collect())
+    }
+
     /// How many replicas must be in sync for a batch to count as committed.
     pub(super) fn min_isr(&self, leading: &Leading) -> usize {
         let wanted = usize::try_from(self.config.min_insync_replicas).unwrap_or(usize::MAX);

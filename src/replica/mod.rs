@@ -31,4 +31,5 @@ pub use event::{
     PartitionConfig, Retention, Role, Truncation, UNSYNCED_BYTES_MAX, WaiterId,
 };
 pub use follower::CutAt;
-pub use partition::{OpenedState, Partition};
+pub use isr::FollowerView;
+pub use partition::{OpenedState, Partition, ServedBy};

@@ -58,6 +58,15 @@ pub(super) enum State {
     Offline,
 }
 
+/// Who may serve a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServedBy {
+    /// The leader alone.
+    Leader,
+    /// Followers too: up to the high watermark that they know.
+    AnyReplica,
+}
+
 /// The machine.
 ///
 /// Invariants: see [`Partition::check`].
@@ -359,6 +368,22 @@ impl Partition {
         };
         check_epoch(ours, epoch)?;
         if leads { Ok(ours) } else { Err(ErrorCode::NotLeaderOrFollower) }
+    }
+
+    /// Whether a consumer may be served here that believes in `epoch`: also by a follower, if it may be a replica in the
+    /// consumer's rack (KIP-392).
+    ///
+    /// Errors: as [`Partition::check_leader`].
+    pub fn check_reader(&self, epoch: Option<LeaderEpoch>, by: ServedBy) -> Result<(), ErrorCode> {
+        match (&self.state, by) {
+            (State::Follower(following), ServedBy::AnyReplica) => {
+                check_epoch(following.epoch, epoch)
+            }
+            (
+                State::Follower(_) | State::Leader(_) | State::Unassigned | State::Offline,
+                ServedBy::Leader | ServedBy::AnyReplica,
+            ) => self.check_leader(epoch).map(|_ours| ()),
+        }
     }
 
     /// Whether a reader may ask for `offset`. It may ask for the log's end: that is not wrong, there is only nothing.

@@ -10,7 +10,8 @@ use super::{
 use crate::log::{Lookup, ReplicatedError, validate_replicated};
 use crate::replica::{
     CutAt, Event, FetchState, FollowedBatches, FollowerAppend, FollowerFetch, FollowerFetched,
-    FollowerRead, FollowerState, IsrAnswer, IsrProposal, TruncateTo, Truncation,
+    FollowerRead, FollowerState, FollowerView, IsrAnswer, IsrProposal, ServedBy, TruncateTo,
+    Truncation,
 };
 use crate::storage::{StorageError, find_cut, producers_at};
 use crate::types::{BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, Offset, TopicIdPartition};
@@ -79,7 +80,7 @@ impl PartitionHandle {
             up_to: ReadUpTo::LogEnd,
             leader_epoch: fetch.current_leader_epoch,
         };
-        let (answer, _) = self.read_unobserved(request).await?;
+        let (answer, _) = self.read_unobserved(request, ServedBy::Leader).await?;
         let ReadAnswer { records, high_watermark, log_start_offset, log_end_offset, .. } = answer;
         Ok(FollowerRead {
             records,
@@ -332,6 +333,15 @@ impl PartitionHandle {
     /// The incarnations of the brokers that may join the ISR changed: registered, neither fenced nor in controlled shutdown.
     pub fn broker_epochs_changed(self: &Arc<Self>, epochs: &BTreeMap<BrokerId, BrokerEpoch>) {
         self.handle(Event::BrokerEpochs(epochs.clone()));
+    }
+
+    /// The followers in sync, as far as this leader knows, that can serve a consumer at `offset`: each with the end of its log
+    /// and for how long it has been behind. `None` at a follower.
+    ///
+    /// Kafka: `ReplicaManager.findPreferredReadReplica`.
+    #[must_use]
+    pub fn followers_with(&self, offset: Offset) -> Option<Vec<FollowerView>> {
+        self.lock().machine.followers_with(self.env.clock.now(), offset)
     }
 
     /// The in-sync replicas of a leader, rising: those committed, and those with what is proposed to be added.

@@ -21,7 +21,7 @@ use bytes::Bytes;
 
 use super::{
     AppendAnswer, Checkpoint, Effect, Event, IsrProposal, LeaderState, OpenedState, Partition,
-    PartitionConfig, Retention, Role, WaiterId,
+    PartitionConfig, Retention, Role, ServedBy, WaiterId,
 };
 use crate::log::{EpochEndOffset, IndexSizes, LeaderEpochCache, LogConfig, SegmentLimits};
 use crate::runtime::{BoxFuture, Env, File, Io, SyncDone};
@@ -332,8 +332,21 @@ impl PartitionHandle {
         epoch: LeaderEpoch,
         current_leader_epoch: Option<LeaderEpoch>,
     ) -> Result<Option<EpochEndOffset>, ErrorCode> {
+        self.end_offset_for_epoch_by(epoch, current_leader_epoch, ServedBy::Leader)
+    }
+
+    /// The same; where `by` allows it, also at a follower.
+    ///
+    /// # Errors
+    /// As [`PartitionHandle::check_leader`] with `current_leader_epoch`.
+    pub fn end_offset_for_epoch_by(
+        &self,
+        epoch: LeaderEpoch,
+        current_leader_epoch: Option<LeaderEpoch>,
+        by: ServedBy,
+    ) -> Result<Option<EpochEndOffset>, ErrorCode> {
         let inner = self.lock();
-        inner.machine.check_leader(current_leader_epoch)?;
+        inner.machine.check_reader(current_leader_epoch, by)?;
         Ok(inner.machine.end_offset_for(epoch))
     }
 

@@ -6,6 +6,7 @@ use crate::log::validator::DECOMPRESSED_BYTES_MAX;
 use crate::log::{Lookup, TimestampOffset};
 use crate::protocol::Records;
 use crate::protocol::record_batch::{RawBatch, RawBatches, TimestampType};
+use crate::replica::ServedBy;
 use crate::storage::{BatchesRead, ReadError, SegmentRead, StorageError, load_index, read_batches};
 use crate::types::{ErrorCode, LeaderEpoch, Observation, Offset, Timestamp};
 
@@ -92,7 +93,19 @@ impl PartitionHandle {
     /// # Errors
     /// OFFSET_OUT_OF_RANGE; CORRUPT_MESSAGE where the wanted batch is rotten; as [`PartitionHandle::check_leader`].
     pub async fn read(&self, request: ReadRequest) -> Result<ReadAnswer, ErrorCode> {
-        let result = self.read_unobserved(request).await;
+        self.read_by(request, ServedBy::Leader).await
+    }
+
+    /// The same; where `by` allows it, also at a follower, whose high watermark may be behind.
+    ///
+    /// # Errors
+    /// As [`PartitionHandle::read`].
+    pub async fn read_by(
+        &self,
+        request: ReadRequest,
+        by: ServedBy,
+    ) -> Result<ReadAnswer, ErrorCode> {
+        let result = self.read_unobserved(request, by).await;
         match &result {
             Ok((answer, Some(end_offset))) => self.env.observe(Observation::FetchServed {
                 partition: self.id,
@@ -112,12 +125,13 @@ impl PartitionHandle {
     pub(super) async fn read_unobserved(
         &self,
         request: ReadRequest,
+        by: ServedBy,
     ) -> Result<(ReadAnswer, Option<Offset>), ErrorCode> {
         let mut offset = request.offset;
         for _ in 0..ATTEMPTS_MAX {
             let (mut answer, plan, is_gapless) = {
                 let inner = self.lock();
-                inner.machine.check_leader(request.leader_epoch)?;
+                inner.machine.check_reader(request.leader_epoch, by)?;
                 inner.machine.check_offset(request.offset)?;
                 let answer = inner.empty_answer();
                 let end_offset = answer.end_for(request.up_to);
@@ -143,7 +157,7 @@ impl PartitionHandle {
                         is_gapless,
                     };
                     let read = read_batches(&self.files, read).await;
-                    if self.is_outdated(generation, request.offset)? {
+                    if self.is_outdated(generation, request.offset, by)? {
                         continue;
                     }
                     let read = read.map_err(|error| self.read_failed(error))?;
@@ -163,9 +177,14 @@ impl PartitionHandle {
     }
 
     /// Whether the log changed under a read. What was deleted meanwhile is out of range.
-    fn is_outdated(&self, generation: u64, offset: Offset) -> Result<bool, ErrorCode> {
+    fn is_outdated(
+        &self,
+        generation: u64,
+        offset: Offset,
+        by: ServedBy,
+    ) -> Result<bool, ErrorCode> {
         let inner = self.lock();
-        inner.machine.check_leader(None)?;
+        inner.machine.check_reader(None, by)?;
         inner.machine.check_offset(offset)?;
         Ok(inner.machine.generation() != generation)
     }
@@ -264,7 +283,9 @@ impl PartitionHandle {
                 up_to: ReadUpTo::HighWatermark,
                 leader_epoch: None,
             };
-            let (answer, Some(end_offset)) = self.read_unobserved(request).await? else {
+            let (answer, Some(end_offset)) =
+                self.read_unobserved(request, ServedBy::Leader).await?
+            else {
                 return Ok(None);
             };
             for batch in batches(&answer.records) {

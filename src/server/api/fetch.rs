@@ -6,6 +6,7 @@
 //!
 //! Kafka: `KafkaApis.handleFetchRequest`, `ReplicaManager.fetchMessages`, `DelayedFetch`.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::replica::driver::{
     FetchWatch, PartitionHandle, ReadAnswer, ReadRequest, ReadUpTo, Watching,
 };
 use crate::replica::fetch_session::{PartitionFetch, SessionPartition, SessionTopic, SessionUse};
-use crate::replica::{FollowerFetch, FollowerRead};
+use crate::replica::{FollowerFetch, FollowerRead, ServedBy};
 use crate::runtime::Timer;
 use crate::runtime::clock::wait_until;
 use crate::server::fetch_sessions::{SessionCall, SessionInUse};
@@ -30,16 +31,20 @@ use crate::types::{
 
 /// Storage errors are known to clients from this version on; before, `NOT_LEADER_OR_FOLLOWER` makes them ask again.
 const VERSION_OF_STORAGE_ERRORS: i16 = 6;
+/// Consumers tell their rack from this version on, and can be sent to another replica (KIP-392).
+const VERSION_OF_RACKS: i16 = 11;
 /// Topics are named by id from this version on (KIP-516).
 const VERSION_OF_TOPIC_IDS: i16 = 13;
 /// Answers tell the leader of a partition that is led elsewhere from this version on (KIP-951).
 const VERSION_OF_LEADER_HINTS: i16 = 16;
 
 pub(super) async fn handle(call: &Call<'_>, request: FetchRequest) -> FetchResponse {
-    let reader = Reader::of(call, &request);
+    let reader = Reader::of(&request);
+    let rack = (call.version() >= VERSION_OF_RACKS && !request.rack_id.is_empty())
+        .then(|| request.rack_id.clone());
     let sessions = call.broker.replicas.fetch_sessions();
     let now = call.broker.env.clock.now().monotonic;
-    let plan = Plan::new(call, &request, reader);
+    let plan = Plan::new(call, &request, reader, rack);
     let session = match sessions.begin(now, session_call(call, request, reader)) {
         Ok(session) => session,
         Err(error_code) => return FetchResponse { error_code, ..Default::default() },
@@ -58,7 +63,7 @@ enum Reader {
 
 impl Reader {
     /// The replica's field moved when its epoch came (version 15, KIP-903).
-    fn of(_call: &Call<'_>, request: &FetchRequest) -> Self {
+    fn of(request: &FetchRequest) -> Self {
         match request.replica_state.replica_id.or(request.replica_id) {
             Some(replica) => {
                 Self::Follower { replica, broker_epoch: request.replica_state.replica_epoch }
@@ -140,6 +145,9 @@ fn wants(call: &Call<'_>, reader: Reader, session: &SessionInUse) -> Vec<Want> {
 /// The limits of a whole request.
 struct Plan {
     reader: Reader,
+    by: ServedBy,
+    /// The rack of a consumer that may be sent to a replica in it.
+    rack: Option<String>,
     bytes_min: usize,
     bytes_max: usize,
     deadline: Monotonic,
@@ -147,7 +155,11 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(call: &Call<'_>, request: &FetchRequest, reader: Reader) -> Self {
+    fn new(call: &Call<'_>, request: &FetchRequest, reader: Reader, rack: Option<String>) -> Self {
+        let is_consumer = matches!(reader, Reader::Consumer(_));
+        // Without a selector nobody is sent to a follower: who comes there has old metadata, and is told so.
+        let selects = call.broker.config.replication.selects_by_rack && is_consumer;
+        let is_of_today = call.version() >= VERSION_OF_RACKS;
         let wire = |value: i32| usize::try_from(value).unwrap_or(0);
         let bytes_max = match reader {
             Reader::Consumer(_) => wire(request.max_bytes).min(call.broker.config.fetch_bytes_max),
@@ -156,6 +168,8 @@ impl Plan {
         let span = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
         Self {
             reader,
+            by: if selects && is_of_today { ServedBy::AnyReplica } else { ServedBy::Leader },
+            rack: rack.filter(|_| selects),
             bytes_min: wire(request.min_bytes).min(bytes_max),
             bytes_max,
             deadline: call.broker.env.clock.now().monotonic + span,
@@ -172,6 +186,8 @@ enum Given {
     Records(ReadAnswer),
     /// The same for a follower.
     ToFollower(FollowerRead),
+    /// Nothing: the consumer is to read from a replica in its own rack.
+    Elsewhere { replica: BrokerId, answer: ReadAnswer },
     /// The reader's log went another way than this one: where they parted (KIP-595).
     Diverging { epoch: LeaderEpoch, end_offset: Offset },
 }
@@ -181,7 +197,7 @@ impl Given {
         match self {
             Self::Records(answer) => answer.records.len(),
             Self::ToFollower(answer) => answer.records.len(),
-            Self::Diverging { .. } => 0,
+            Self::Elsewhere { .. } | Self::Diverging { .. } => 0,
         }
     }
 }
@@ -194,7 +210,9 @@ async fn read_until_enough(call: &Call<'_>, wants: &[Want], plan: &Plan) -> Vec<
         let reads = read_once(call, wants, plan, is_repeated).await;
         is_repeated = true;
         let bytes: usize = reads.iter().flatten().map(Given::bytes).sum();
-        let is_final = |read: &Read| matches!(read, Err(_) | Ok(Given::Diverging { .. }));
+        let is_final = |read: &Read| {
+            matches!(read, Err(_) | Ok(Given::Diverging { .. } | Given::Elsewhere { .. }))
+        };
         let is_over = call.broker.env.clock.now().monotonic >= plan.deadline;
         let is_enough = bytes >= plan.bytes_min || reads.iter().any(is_final);
         if is_enough || is_over || !plan.may_wait || wants.is_empty() {
@@ -230,7 +248,7 @@ fn watch_all(
             Given::ToFollower(answer) => {
                 watching.push(handle.watch_log_end(answer.log_end_offset, watch));
             }
-            Given::Diverging { .. } => {}
+            Given::Diverging { .. } | Given::Elsewhere { .. } => {}
         }
     }
     Ok(watching)
@@ -244,7 +262,7 @@ async fn read_once(call: &Call<'_>, wants: &[Want], plan: &Plan, is_repeated: bo
     for want in wants {
         let bytes_max = usize::try_from(want.fetch.bytes_max).unwrap_or(0);
         let room = Room { bytes_max: left.min(bytes_max), first_batch_whole: is_first };
-        let read = read_partition(call, want, plan.reader, room, is_repeated).await;
+        let read = read_partition(call, want, plan, room, is_repeated).await;
         if let Ok(given) = &read {
             left = left.saturating_sub(given.bytes());
             is_first = is_first && given.bytes() == 0;
@@ -265,14 +283,28 @@ struct Room {
 async fn read_partition(
     call: &Call<'_>,
     want: &Want,
-    reader: Reader,
+    plan: &Plan,
     room: Room,
     is_repeated: bool,
 ) -> Read {
     let handle = call.broker.replicas.hosted(want.partition?)?;
     let offset = want.fetch.fetch_offset.ok_or(ErrorCode::OffsetOutOfRange)?;
-    match reader {
-        Reader::Consumer(up_to) => read_as_consumer(&handle, want.fetch, offset, up_to, room).await,
+    match plan.reader {
+        Reader::Consumer(up_to) => {
+            if let Some(replica) = nearer_replica(call, &handle, plan, offset) {
+                let request = ReadRequest {
+                    offset,
+                    max_bytes: 0,
+                    first_batch_whole: false,
+                    up_to,
+                    leader_epoch: want.fetch.current_leader_epoch,
+                };
+                let answer = handle.read(request).await?;
+                return Ok(Given::Elsewhere { replica, answer });
+            }
+            read_as_consumer(&handle, want.fetch, offset, Reading { up_to, by: plan.by, room })
+                .await
+        }
         Reader::Follower { replica, broker_epoch } => {
             let fetch = FollowerFetch {
                 replica,
@@ -294,16 +326,50 @@ async fn read_partition(
     }
 }
 
+/// The replica in the consumer's rack that a leader in another rack sends it to.
+///
+/// Kafka: `ReplicaManager.findPreferredReadReplica`, `RackAwareReplicaSelector`.
+fn nearer_replica(
+    call: &Call<'_>,
+    handle: &PartitionHandle,
+    plan: &Plan,
+    offset: Offset,
+) -> Option<BrokerId> {
+    let rack = plan.rack.as_deref()?;
+    let image = call.broker.image();
+    let is_near = |broker: BrokerId| {
+        let broker = image.broker(broker).filter(|broker| !broker.fenced);
+        broker.is_some_and(|broker| {
+            broker.rack.as_deref() == Some(rack) && broker.endpoint(call.source.listener).is_some()
+        })
+    };
+    if is_near(call.broker.config.node_id) {
+        return None;
+    }
+    let followers = handle.followers_with(offset)?;
+    let near = followers.into_iter().filter(|follower| is_near(follower.broker));
+    let best = near.max_by_key(|one| (one.log_end_offset, Reverse(one.behind_for), one.broker));
+    best.map(|follower| follower.broker)
+}
+
+/// How a consumer reads.
+#[derive(Clone, Copy)]
+struct Reading {
+    up_to: ReadUpTo,
+    by: ServedBy,
+    room: Room,
+}
+
 /// Kafka: `Partition.readRecords`.
 async fn read_as_consumer(
     handle: &PartitionHandle,
     fetch: PartitionFetch,
     offset: Offset,
-    up_to: ReadUpTo,
-    room: Room,
+    reading: Reading,
 ) -> Read {
+    let Reading { up_to, by, room } = reading;
     if let Some(fetched_epoch) = fetch.last_fetched_epoch {
-        let end = handle.end_offset_for_epoch(fetched_epoch, fetch.current_leader_epoch)?;
+        let end = handle.end_offset_for_epoch_by(fetched_epoch, fetch.current_leader_epoch, by)?;
         let end = end.ok_or(ErrorCode::OffsetOutOfRange)?;
         if offset < handle.log_start_offset() {
             return Err(ErrorCode::OffsetOutOfRange);
@@ -319,7 +385,7 @@ async fn read_as_consumer(
         up_to,
         leader_epoch: fetch.current_leader_epoch,
     };
-    handle.read(request).await.map(Given::Records)
+    handle.read_by(request, by).await.map(Given::Records)
 }
 
 fn answer(
@@ -387,6 +453,14 @@ fn partition_data(
             last_stable_offset: Some(answer.high_watermark),
             log_start_offset: Some(answer.log_start_offset),
             records: Some(answer.records),
+            ..Default::default()
+        },
+        Ok(Given::Elsewhere { replica, answer }) => PartitionData {
+            high_watermark: Some(answer.high_watermark),
+            last_stable_offset: Some(answer.last_stable_offset),
+            log_start_offset: Some(answer.log_start_offset),
+            preferred_read_replica: Some(replica),
+            records: Some(Records::new()),
             ..Default::default()
         },
         Ok(Given::Diverging { epoch, end_offset }) => PartitionData {
