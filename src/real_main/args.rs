@@ -69,6 +69,9 @@ pub(crate) enum Command {
     /// Create, list, describe, change, move and delete topics.
     #[command(subcommand)]
     Topic(TopicCommand),
+    /// Show the brokers and the metadata quorum; take out a broker that is gone for good.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Write lines of standard input (or a file) to a topic.
     Produce(ProduceArgs),
     /// Read records from topics.
@@ -276,6 +279,19 @@ pub(crate) enum TopicCommand {
         /// Succeed where a topic is not there.
         #[arg(long)]
         if_exists: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// List the brokers.
+    Info,
+    /// Show who leads the metadata quorum and how far its members are.
+    Quorum,
+    /// Take a broker that is gone for good out of the cluster.
+    Unregister {
+        /// Its id.
+        broker: i32,
     },
 }
 

@@ -5,6 +5,7 @@
 mod args;
 mod bench;
 mod client;
+mod cluster;
 mod consume;
 mod dev;
 mod failure;
@@ -29,6 +30,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Start(args) => return node::start(&args),
         Command::Dev(args) => dev::run(&args),
         Command::Topic(command) => topic::run(&cli.global, command),
+        Command::Cluster(command) => cluster::run(&cli.global, command),
         Command::Produce(args) => produce::run(&cli.global, args),
         Command::Consume(args) => consume::run(&cli.global, args),
         Command::Bench(command) => bench::run(&cli.global, command),

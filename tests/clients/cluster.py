@@ -63,6 +63,12 @@ class Node:
         with open(self.log, encoding="utf-8", errors="replace") as file:
             self.starts = file.read().count("Kafka Server started")
 
+    def pause(self, seconds):
+        """Lets it hang."""
+        self.process.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        self.process.send_signal(signal.SIGCONT)
+
     def stop(self):
         """Ends it in good order; the exit code."""
         if self.process is None or self.process.poll() is not None:

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """A cluster of three processes under load, and nodes that are killed.
 
-Usage: python3 tests/clients/kills.py [PATH_OF_OTTLA] [--kills 5] [--seed N] [--overlap]     (default: target/release/ottla)
+Usage: python3 tests/clients/kills.py [PATH_OF_OTTLA] [--kills 5] [--seed N] [--overlap] [--pauses]     (default: target/release/ottla)
 
 Three server.properties, three processes on free loopback ports, brokers and controllers at once. confluent-kafka (librdkafka) writes with
 acks=all and idempotence to a topic of three copies, min.insync.replicas=2, while N times a node drawn at random gets SIGKILL and is started
 again. Then everything is read back: each acknowledged record stands once, where it was said to be; no record stands twice; those of a
-partition stand in the order of writing. With --overlap a node may be killed before the last one is back in sync.
+partition stand in the order of writing. With --pauses half of the kills are hangs of up to eight seconds (SIGSTOP), after which a leader that
+was replaced goes on where it was. With --overlap a node may be killed before the last one is back in sync.
 """
 
 import argparse
@@ -148,6 +149,7 @@ def main():
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--overlap", action="store_true")
+    parser.add_argument("--pauses", action="store_true")
     arguments = parser.parse_args()
     from confluent_kafka.admin import AdminClient, NewTopic
 
@@ -167,14 +169,18 @@ def main():
             time.sleep(random.uniform(0.5, 2.0))
             node = random.choice(cluster.nodes)
             before = len(load.acked)
-            node.kill()
-            time.sleep(random.uniform(0.0, 5.0))
-            node.start()
-            node.wait_until_serving()
+            is_pause = arguments.pauses and random.random() < 0.5
+            if is_pause:
+                node.pause(random.uniform(0.5, 8.0))
+            else:
+                node.kill()
+                time.sleep(random.uniform(0.0, 5.0))
+                node.start()
+                node.wait_until_serving()
             began = time.monotonic()
             if not arguments.overlap or random.random() < 0.5:
                 wait_in_sync(admin, NODES, 90, cluster)
-            print(f"kill {kill:3}: node {node.number}; {len(load.acked) - before} records acknowledged since, "
+            print(f"{'pause' if is_pause else 'kill '} {kill:3}: node {node.number}; {len(load.acked) - before} records acknowledged since, "
                   f"in sync again after {time.monotonic() - began:.1f} s", flush=True)
         wait_in_sync(admin, NODES, 90, cluster)
         load.stopping.set()

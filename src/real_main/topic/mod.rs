@@ -126,7 +126,7 @@ async fn list(global: &Global, env: &Env, admin: &Admin) -> Result<(), Failure> 
     print_all(&out)
 }
 
-fn print_all(text: &str) -> Result<(), Failure> {
+pub(super) fn print_all(text: &str) -> Result<(), Failure> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Ok(()) => Ok(()),
         Err(error) => output_failure(&error).map_or(Ok(()), Err),
