@@ -15,7 +15,7 @@ use super::alter_partition::{self, AskController, Proposals};
 use super::fetch_sessions::FetchSessions;
 use super::housekeeping;
 use super::identity::Identity;
-use super::replica_fetchers::{self, ReplicaFetchers};
+use super::replica_fetchers::ReplicaFetchers;
 use crate::log::{ConfigMap, LogConfig};
 use crate::metadata::MetadataImage;
 use crate::replica::driver::{PartitionHandle, ReplicaOptions, TailBudget, segment_limits};
@@ -35,12 +35,6 @@ pub(super) struct Applied {
     pub(super) hosted: BTreeMap<TopicIdPartition, Arc<PartitionHandle>>,
 }
 
-/// What replication needs beside the partitions.
-struct Replication {
-    fetchers: ReplicaFetchers,
-    epoch: watch::Receiver<Option<BrokerEpoch>>,
-}
-
 /// The partitions of this node.
 pub(super) struct ReplicaManager {
     node: BrokerId,
@@ -55,7 +49,7 @@ pub(super) struct ReplicaManager {
     applying: tokio::sync::Mutex<()>,
     fetch_sessions: Arc<FetchSessions>,
     /// Once this broker is being registered.
-    replication: OnceLock<Replication>,
+    fetchers: OnceLock<ReplicaFetchers>,
     proposals: Arc<Proposals>,
     /// Whether a directory could not even be entered at the start: nobody knows what is in it.
     has_unknown_dir: bool,
@@ -112,7 +106,7 @@ impl ReplicaManager {
                 config.fetch_sessions_max,
                 env.rng("fetch sessions"),
             ),
-            replication: OnceLock::new(),
+            fetchers: OnceLock::new(),
             proposals,
         };
         Ok((manager, identity))
@@ -172,8 +166,7 @@ impl ReplicaManager {
         ask: AskController,
     ) -> task::Task<()> {
         let fetchers = ReplicaFetchers::new(config, &self.env, epoch.clone());
-        let replication = Replication { fetchers, epoch: epoch.clone() };
-        assert!(self.replication.set(replication).is_ok(), "replication is started once");
+        assert!(self.fetchers.set(fetchers).is_ok(), "replication is started once");
         let (env, replicas) = (self.env.clone(), Arc::downgrade(self));
         let proposals = self.proposals.clone();
         task::spawn(alter_partition::run(env, self.node, proposals, replicas, epoch, ask))
@@ -181,16 +174,9 @@ impl ReplicaManager {
 
     /// Ends following: nothing is fetched any more.
     pub(super) fn stop_replication(&self) {
-        if let Some(replication) = self.replication.get() {
-            replication.fetchers.end();
+        if let Some(fetchers) = self.fetchers.get() {
+            fetchers.end();
         }
-    }
-
-    /// The epoch of this broker, as soon as it has one; `None` where the node ended before.
-    async fn registered(&self) -> Option<BrokerEpoch> {
-        let replication = self.replication.get();
-        let mut epoch = replication.expect("replication is started first").epoch.clone();
-        replica_fetchers::registered(&mut epoch).await
     }
 
     /// Starts what has to be done from time to time.

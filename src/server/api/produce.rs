@@ -22,7 +22,9 @@ use crate::replica::AppendAnswer;
 use crate::replica::driver::{AppendError, Appending};
 use crate::runtime::Timer;
 use crate::server::leader_hints::{LeaderHint, LeaderHints};
-use crate::types::{Acks, ErrorCode, Monotonic, PartitionIndex, TopicId, TopicIdPartition};
+use crate::types::{
+    Acks, ErrorCode, Monotonic, Observation, PartitionIndex, TopicId, TopicIdPartition,
+};
 
 /// Batches compressed with zstd are taken from this version on (KIP-110).
 const VERSION_OF_ZSTD: i16 = 7;
@@ -223,7 +225,13 @@ fn answer(call: &Call<'_>, one: Pending, hints: &mut LeaderHints<'_>) -> Partiti
             refused_by_log(index, error, hint)
         }
         // The batch is in the log, or will be: whether it stays is not known.
-        None => refused(index, ErrorCode::RequestTimedOut, None),
+        None => {
+            let error = ErrorCode::RequestTimedOut;
+            if let Some(partition) = one.id {
+                call.broker.env.observe(Observation::ProduceFailed { partition, error });
+            }
+            refused(index, error, None)
+        }
     }
 }
 

@@ -26,20 +26,10 @@ struct Applying<'a> {
 }
 
 impl ReplicaManager {
-    /// Brings the partitions to what `image` says, then publishes both. Waits until the broker is registered, and passes over
-    /// images from before.
-    ///
-    /// What metadata said earlier may be long over: a replica that led alone then, and followed later, would take for committed
-    /// what nobody else has; and logs of newer topics would look like strays. At the registration this broker leads nothing.
-    ///
-    /// Kafka: `MetadataLoader.stillNeedToCatchUp`, `BrokerServer.startup`.
+    /// Brings the partitions to what `image` says, then publishes both. Not with metadata from before this broker's registration:
+    /// a replica that led alone then would take for committed what nobody else has, and logs of newer topics would look like
+    /// strays.
     pub(in crate::server) async fn apply(&self, image: Arc<MetadataImage>) {
-        if self.image().end_offset == Offset::ZERO {
-            let epoch = self.registered().await;
-            if epoch.is_none_or(|epoch| image.end_offset.value() <= epoch.value()) {
-                return;
-            }
-        }
         let _alone = self.applying.lock().await;
         self.apply_alone(image).await;
     }
@@ -72,8 +62,8 @@ impl ReplicaManager {
         let is_first = before.image.end_offset == Offset::ZERO;
         let Applying { hosted, assignments, .. } = applying;
         self.applied.send_replace(Arc::new(Applied { image: image.clone(), hosted }));
-        if let Some(replication) = self.replication.get() {
-            replication.fetchers.apply(&image, assignments);
+        if let Some(fetchers) = self.fetchers.get() {
+            fetchers.apply(&image, assignments);
         }
         if is_first {
             self.set_strays_aside().await;
