@@ -137,7 +137,7 @@ impl ControllerChannel {
         R::Response: Send + 'static,
     {
         let mut leader = self.quorum.leader.clone();
-        let mut failures = 0;
+        let (mut asked, mut failures) = (None, 0);
         loop {
             let known = leader.wait_for(|known| known.leader.is_some()).await;
             let Some(known) = known.ok().map(|known| *known) else {
@@ -145,6 +145,10 @@ impl ControllerChannel {
                 return Err(ApiError::new(ErrorCode::NotController, message));
             };
             let id = known.leader.expect("it was waited for");
+            if asked != Some(known) {
+                // A new leader is active in a moment: it does not pay for the patience with the last one.
+                (asked, failures) = (Some(known), 0);
+            }
             let answer = match self.channel(id) {
                 Some(channel) => {
                     let left = deadline.since(self.quorum.env.clock.now().monotonic);
