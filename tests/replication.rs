@@ -369,6 +369,9 @@ fn consumers_are_sent_to_a_replica_in_their_rack() {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let read = fetch_from(&mut cluster.client(near), "t", &rack);
+        if read.error_code == ErrorCode::UnknownTopicOrPartition && Instant::now() < deadline {
+            continue;
+        }
         assert_eq!((read.error_code, read.preferred_read_replica), (ErrorCode::None, None));
         let values = read.records.as_ref().map_or_else(Vec::new, values_of);
         if values == ["v0"] {
@@ -392,6 +395,13 @@ fn without_a_selector_followers_send_consumers_to_the_leader() {
     cluster.until_in_sync("t", 3);
     let leader = cluster.leader("t");
     let follower = BrokerId::new(leader.value() % 3 + 1);
-    let read = fetch_from(&mut cluster.client(follower), "t", "rack-1");
-    assert_eq!(read.error_code, ErrorCode::NotLeaderOrFollower);
+    let deadline = Instant::now() + PATIENCE;
+    let error = loop {
+        // It may hear of the topic a little later than others.
+        let read = fetch_from(&mut cluster.client(follower), "t", "rack-1");
+        if read.error_code != ErrorCode::UnknownTopicOrPartition || Instant::now() > deadline {
+            break read.error_code;
+        }
+    };
+    assert_eq!(error, ErrorCode::NotLeaderOrFollower);
 }
