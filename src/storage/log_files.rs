@@ -216,6 +216,22 @@ impl LogFiles {
         sync(file.as_ref()).await.map_err(|error| on(io::Error::other(error)))
     }
 
+    /// Brings index files to what the indexes in memory are, durably.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn save_indexes(&self, indexes: &[IndexPart]) -> Result<(), StorageError> {
+        for part in indexes {
+            let suffix = match part.kind {
+                IndexKind::Offset => Suffix::Index,
+                IndexKind::Time => Suffix::TimeIndex,
+            };
+            let position = part.saved as u64 * part.kind.entry_bytes();
+            self.write_side_file(part.segment, suffix, position, part.content.clone()).await?;
+        }
+        Ok(())
+    }
+
     /// Saves what recovery starts from: index entries and the state of producers, in this order, and then the name of the
     /// snapshot: where it stands, everything it stands for is durable. The log itself was synced before.
     ///
@@ -229,14 +245,7 @@ impl LogFiles {
         indexes: &[IndexPart],
         snapshot: Bytes,
     ) -> Result<(), StorageError> {
-        for part in indexes {
-            let suffix = match part.kind {
-                IndexKind::Offset => Suffix::Index,
-                IndexKind::Time => Suffix::TimeIndex,
-            };
-            let position = part.saved as u64 * part.kind.entry_bytes();
-            self.write_side_file(part.segment, suffix, position, part.content.clone()).await?;
-        }
+        self.save_indexes(indexes).await?;
         let path = self.path(end_offset, Suffix::Snapshot);
         let replaced = replace_file(self.disk(), &path, snapshot).await;
         replaced.map_err(StorageError::on("write a producer snapshot", &path))?;

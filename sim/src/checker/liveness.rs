@@ -73,7 +73,7 @@ fn not_in_sync(ghost: &Ghost, id: TopicIdPartition, of: &GhostPartition) -> Opti
         return Some(format!("of the replicas {live} only {} are in sync", state.isr));
     }
     let log = ghost.log_of(leader, id).filter(|_| live.contains(leader))?;
-    let watermark = log.high_watermark.unwrap_or(Offset::ZERO);
+    let watermark = log.high_watermark?;
     let leads = ghost.node_of(leader).and_then(|node| ghost.leading(node, id)).is_some();
     if leads && watermark < log.end {
         return Some(format!("the high watermark {watermark} has not reached the end {}", log.end));

@@ -306,6 +306,7 @@ impl PartitionHandle {
         }
         self.files.remove_snapshots_above(cut.end_offset).await?;
         self.files.cut(cut.segment, cut.position, &cut.later).await?;
+        self.files.save_indexes(&cut.indexes).await?;
         self.files.sync(&[cut.segment]).await
     }
 

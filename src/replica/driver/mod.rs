@@ -23,7 +23,9 @@ use super::{
     AppendAnswer, Checkpoint, Effect, Event, IsrProposal, LeaderState, OpenedState, Partition,
     PartitionConfig, Retention, Role, ServedBy, WaiterId,
 };
-use crate::log::{EpochEndOffset, IndexSizes, LeaderEpochCache, LogConfig, SegmentLimits};
+use crate::log::{
+    EpochEndOffset, IndexPart, IndexSizes, LeaderEpochCache, LogConfig, SegmentLimits,
+};
 use crate::runtime::{BoxFuture, Env, File, Io, SyncDone};
 use crate::storage::{
     LogDir, LogFiles, LogProgress, OfflineListener, OpenedPartition, StorageError, Suffix,
@@ -158,6 +160,8 @@ struct TruncateFiles {
     segment: Offset,
     position: u64,
     later: Vec<Offset>,
+    /// What the index files of the segment lack, or hold too much of.
+    indexes: Vec<IndexPart>,
     end_offset: Offset,
     lowers_recovery_point: bool,
     number: u64,
@@ -586,14 +590,19 @@ impl PartitionHandle {
                     end_offset,
                     lowers_recovery_point,
                     number,
-                } => inner.queue.push_back(Work::Truncate(TruncateFiles {
-                    segment,
-                    position,
-                    later,
-                    end_offset,
-                    lowers_recovery_point,
-                    number,
-                })),
+                } => {
+                    let mut indexes = inner.machine.log().unsaved_indexes();
+                    indexes.retain(|part| part.segment == segment);
+                    inner.queue.push_back(Work::Truncate(TruncateFiles {
+                        segment,
+                        position,
+                        later,
+                        indexes,
+                        end_offset,
+                        lowers_recovery_point,
+                        number,
+                    }));
+                }
                 Effect::Restart { segments, start_offset, number } => {
                     inner.queue.push_back(Work::Restart { segments, start_offset, number });
                 }

@@ -54,10 +54,20 @@ impl PartitionState {
     }
 
     /// Whether `next`, the version right after this one, gives the lead to somebody who was not eligible.
+    ///
+    /// One change may let a follower into the ISR and make it leader, where a reassignment ends with it: the leader before asked
+    /// for that. Then somebody of the ISR before is in sync beside it; who is elected uncleanly is alone.
     #[must_use]
     pub fn elects_ineligible(&self, next: &PartitionState) -> bool {
+        let is_let_in = |leader| {
+            next.isr.contains(leader)
+                && self.leader.is_some_and(|before| self.isr.contains(before))
+                && next.isr.iter().any(|broker| self.isr.contains(broker))
+        };
         next.leader_epoch > self.leader_epoch
-            && next.leader.is_some_and(|leader| !self.eligible().contains(leader))
+            && next
+                .leader
+                .is_some_and(|leader| !self.eligible().contains(leader) && !is_let_in(leader))
     }
 }
 
