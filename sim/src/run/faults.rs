@@ -226,6 +226,9 @@ impl Doing<'_> {
                     "fault.ended",
                     "shutdown: still running after 90 s".into(),
                 );
+            } else if self.stage.is_healed() {
+                // Everything was healed while it was on its way out: nobody else starts it again.
+                self.stage.cluster.start(node);
             }
         }
         self.stage.check_disks();

@@ -20,7 +20,7 @@ use crate::event::{Event, Recorder, Who};
 use crate::history::SharedHistory;
 use crate::scenario::Plan;
 use crate::scenario::duration::Span;
-use crate::scenario::plan::Action;
+use crate::scenario::plan::{Action, Step};
 use crate::scenario::target::PartitionName;
 use crate::stats::LastViews;
 use crate::world::{NodeId, ProcessEnd, SimTime, World};
@@ -499,9 +499,11 @@ fn topic_facts(plan: &Plan, name: &str) -> TopicFacts {
         topic.or_else(|| plan.broker_config.0.get(of_broker)).is_some_and(|is| is == value)
     };
     let unclean = "unclean.leader.election.enable";
+    let by_hand = |step: &Step| matches!(step.action, Action::ElectUnclean { .. });
+    let is_elected_by_hand = plan.timeline.iter().any(by_hand);
     TopicFacts {
         flushes_each: is("flush.messages", "log.flush.interval.messages", "1"),
-        allows_unclean: is(unclean, unclean, "true"),
+        allows_unclean: is(unclean, unclean, "true") || is_elected_by_hand,
     }
 }
 

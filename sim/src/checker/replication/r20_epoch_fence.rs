@@ -44,7 +44,14 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
             base_offset,
             ..
         } => {
-            let is_leader = ghost.leading(occurrence.node, partition).is_some();
+            let leading = ghost.leading(occurrence.node, partition);
+            // Decided while it still followed, written after it was made leader: the term it leads begins behind it.
+            if leading.is_some_and(|leading| {
+                current_leader_epoch < leading.epoch && base_offset < leading.start_offset
+            }) {
+                return;
+            }
+            let is_leader = leading.is_some();
             let term = own(partition).unwrap_or(current_leader_epoch);
             if !is_leader && term == current_leader_epoch && leader_epoch <= current_leader_epoch {
                 return;

@@ -17,7 +17,10 @@ pub(crate) fn at_end(ghost: &Ghost, disks: &dyn Disks, at: SimTime, out: &mut Ve
     for (partition, of) in ghost.partitions() {
         let (Some(state), Some(copies)) = (of.state(), copies.get(&partition)) else { continue };
         let Some(leader) = state.leader.and_then(|leader| copies.get(&leader)) else { continue };
-        for member in state.replicas.iter().filter(|member| Some(*member) != state.leader) {
+        // Who was taken out for good cannot hold what came after.
+        let is_there = |member| ghost.node_of(member).is_some_and(|node| ghost.is_running(node));
+        let others = state.replicas.iter().filter(|member| Some(*member) != state.leader);
+        for member in others.filter(|member| is_there(*member)) {
             let copy = copies.get(&member).map_or(&[][..], Vec::as_slice);
             let Some(fact) = difference(leader, copy, of.true_hw) else { continue };
             out.push(Violation {
