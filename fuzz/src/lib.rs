@@ -62,12 +62,13 @@ macro_rules! requests {
 }
 
 requests! {
-    AllocateProducerIdsRequest AlterPartitionRequest ApiVersionsRequest BeginQuorumEpochRequest BrokerHeartbeatRequest
-    BrokerRegistrationRequest CreateTopicsRequest DeleteTopicsRequest DescribeClusterRequest DescribeConfigsRequest
-    EndQuorumEpochRequest FetchRequest FindCoordinatorRequest InitProducerIdRequest ListOffsetsRequest MetadataRequest
-    OffsetForLeaderEpochRequest ProduceRequest VoteRequest
-    AlterConfigsRequest AlterPartitionReassignmentsRequest CreatePartitionsRequest ElectLeadersRequest EnvelopeRequest
-    IncrementalAlterConfigsRequest ListPartitionReassignmentsRequest UnregisterBrokerRequest UpdateFeaturesRequest
+    AllocateProducerIdsRequest AlterConfigsRequest AlterPartitionReassignmentsRequest AlterPartitionRequest
+    ApiVersionsRequest BeginQuorumEpochRequest BrokerHeartbeatRequest BrokerRegistrationRequest CreatePartitionsRequest
+    CreateTopicsRequest DeleteTopicsRequest DescribeClusterRequest DescribeConfigsRequest DescribeQuorumRequest
+    DescribeTopicPartitionsRequest ElectLeadersRequest EndQuorumEpochRequest EnvelopeRequest FetchRequest
+    FetchSnapshotRequest FindCoordinatorRequest IncrementalAlterConfigsRequest InitProducerIdRequest ListOffsetsRequest
+    ListPartitionReassignmentsRequest MetadataRequest OffsetForLeaderEpochRequest ProduceRequest
+    UnregisterBrokerRequest UpdateFeaturesRequest VoteRequest
 }
 
 /// What was read can be written, and read again.
