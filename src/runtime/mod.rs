@@ -231,15 +231,20 @@ pub fn sync(file: &dyn File) -> BoxFuture<'static, io_std::Result<()>> {
 /// Writes a whole small file so that after a crash either the old or the new content is there:
 /// `<path>.tmp`, sync, rename, sync of the directory (Kafka: `CheckpointFile.write`, `Utils.atomicMoveWithFallback`).
 pub async fn replace_file(disk: &dyn Disk, path: &Path, content: Bytes) -> io_std::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".tmp");
-    let temporary = PathBuf::from(name);
+    let temporary = temporary_path(path);
     let file = disk.open(&temporary, OpenMode::Truncate).await?;
     file.write_at(0, vec![content]).await?;
     sync(file.as_ref()).await?;
     disk.rename(&temporary, path).await?;
     let parent = path.parent().expect("a file stands in a directory");
     disk.sync_dir(parent).await
+}
+
+/// Where a file is written that shall take the place of `path`: `<path>.tmp`, as in Kafka.
+pub(crate) fn temporary_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    PathBuf::from(name)
 }
 
 /// Reads a whole small file.

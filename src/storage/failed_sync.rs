@@ -8,10 +8,10 @@
 //!
 //! Kafka has nothing like it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{LogFileName, StorageError, Suffix};
-use crate::runtime::{Disk, OpenMode, sync};
+use super::{LogFileName, LogFiles, StorageError, Suffix};
+use crate::runtime::{DirEntry, Disk, OpenMode, sync, temporary_path};
 use crate::types::Offset;
 
 /// The mark's name.
@@ -26,14 +26,9 @@ pub(super) async fn mark(disk: &dyn Disk, dir: &Path) {
     }
 }
 
-/// Whether `dir` has the mark.
-///
-/// # Errors
-/// `Io`.
-pub(super) async fn is_marked(disk: &dyn Disk, dir: &Path) -> Result<bool, StorageError> {
-    let entries = disk.read_dir(dir).await;
-    let entries = entries.map_err(StorageError::on("list a log directory", dir))?;
-    Ok(entries.iter().any(|entry| entry.name == MARK))
+/// Whether the directory with these entries has the mark.
+pub(super) fn is_marked(entries: &[DirEntry]) -> bool {
+    entries.iter().any(|entry| entry.name == MARK)
 }
 
 /// Takes the mark from `dir`: all that it warned of is written anew.
@@ -46,36 +41,31 @@ pub(super) async fn unmark(disk: &dyn Disk, dir: &Path) -> Result<(), StorageErr
     disk.sync_dir(dir).await.map_err(StorageError::on("sync a directory", dir))
 }
 
-/// Writes anew, durably, the segments of the log in `dir` that reach beyond `recovery_point`. Doing it twice does no harm.
+/// Writes anew, durably, the segments that reach beyond `recovery_point`. Doing it twice does no harm. `names` are the log's
+/// files, sorted; none of its segments is open yet.
 ///
 /// # Errors
 /// `Io`.
 pub(super) async fn rewrite_segments(
-    disk: &dyn Disk,
-    dir: &Path,
+    files: &LogFiles,
+    names: &[LogFileName],
     recovery_point: Offset,
 ) -> Result<(), StorageError> {
-    let entries = disk.read_dir(dir).await;
-    let entries = entries.map_err(StorageError::on("list a log", dir))?;
-    let names = entries.iter().filter_map(|entry| LogFileName::parse(&entry.name));
-    let mut segments: Vec<Offset> =
-        names.filter(|name| name.suffix == Suffix::Log).map(|name| name.offset).collect();
-    segments.sort_unstable();
+    let segments: Vec<Offset> =
+        names.iter().filter(|name| name.suffix == Suffix::Log).map(|name| name.offset).collect();
     let first = segments.partition_point(|base_offset| *base_offset <= recovery_point);
     for base_offset in &segments[first.saturating_sub(1)..] {
         crate::mark!("a segment is written anew after a failed sync");
-        let path = dir.join(LogFileName::new(*base_offset, Suffix::Log).to_string());
-        let copied = copy_over(disk, &path).await;
+        let path = files.path(*base_offset, Suffix::Log);
+        let copied = copy_over(files.disk(), &path).await;
         copied.map_err(StorageError::on("write a segment anew", &path))?;
     }
-    disk.sync_dir(dir).await.map_err(StorageError::on("sync a directory", dir))
+    files.sync_dir().await
 }
 
 /// Gives the file's bytes to a new file of the same name.
 async fn copy_over(disk: &dyn Disk, path: &Path) -> std::io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".tmp");
-    let temporary = PathBuf::from(name);
+    let temporary = temporary_path(path);
     let old = disk.open(path, OpenMode::Read).await?;
     let new = disk.open(&temporary, OpenMode::Truncate).await?;
     let mut position = 0;

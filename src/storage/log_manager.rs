@@ -159,11 +159,12 @@ impl LogManager {
         if let Some(epoch) = clean.and_then(|clean| clean.broker_epoch) {
             self.previous_broker_epoch = Some(epoch);
         }
-        let sync_failed = failed_sync::is_marked(disk.as_ref(), path).await?;
         let on = |error| StorageError::io("list a log directory", path, error);
         let mut opened: Vec<OpenedPartition> = Vec::new();
         let mut is_checkpoint_wrong = false;
-        for entry in disk.read_dir(path).await.map_err(on)?.iter().filter(|entry| entry.is_dir) {
+        let entries = disk.read_dir(path).await.map_err(on)?;
+        let sync_failed = failed_sync::is_marked(&entries);
+        for entry in entries.iter().filter(|entry| entry.is_dir) {
             if is_deleted_dir_name(&entry.name) {
                 disk.remove_dir_all(&path.join(&entry.name)).await.map_err(on)?;
                 continue;

@@ -79,12 +79,12 @@ pub async fn open_log(
     let files = Arc::new(LogFiles::new(disk, options.dir.clone()));
     let on = |error| StorageError::io("open a log", &options.dir, error);
     files.disk().create_dir_all(&options.dir).await.map_err(on)?;
-    if options.sync_failed {
-        rewrite_segments(files.disk(), &options.dir, options.recovery_point).await?;
-    }
     let names = files.disk().read_dir(&options.dir).await.map_err(on)?;
     let names: Vec<LogFileName> =
         names.iter().filter_map(|entry| LogFileName::parse(&entry.name)).collect();
+    if options.sync_failed {
+        rewrite_segments(&files, &names, options.recovery_point).await?;
+    }
     remove_orphans(&files, &names).await?;
     let mut found = Vec::new();
     for name in names.iter().filter(|name| name.suffix == Suffix::Log) {

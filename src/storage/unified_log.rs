@@ -190,10 +190,7 @@ impl UnifiedLog {
             return Ok(end_offset);
         }
         let segments = self.log.segments_from(self.flushed_end_offset);
-        if let Err(error) = self.files.sync(&segments).await {
-            failed_sync::mark(self.files.disk(), self.files.dir()).await;
-            return Err(error);
-        }
+        self.sync(&segments).await?;
         self.flushed_end_offset = end_offset;
         self.env.observe(Observation::LogFlushed { partition: self.id, end_offset });
         if segments.len() > 1 {
@@ -277,7 +274,16 @@ impl UnifiedLog {
         }
         self.env.observe(Observation::LogTruncated { partition: self.id, from, to: end });
         self.flushed_end_offset = self.flushed_end_offset.min(end);
-        self.files.sync(&[segment]).await
+        self.sync(&[segment]).await
+    }
+
+    /// Makes segments durable, or leaves word for the next process that they may not be.
+    async fn sync(&self, segments: &[Offset]) -> Result<(), StorageError> {
+        let synced = self.files.sync(segments).await;
+        if synced.is_err() {
+            failed_sync::mark(self.files.disk(), self.files.dir()).await;
+        }
+        synced
     }
 
     /// Moves the start up to `to` and removes the segments that hold nothing from there on. The start is not kept in a file: the
@@ -392,7 +398,7 @@ async fn open_options(env: &Env, what: &OpenLog) -> Result<OpenOptions, StorageE
         log_start_offset: None,
         recovery_point: snapshots.max().unwrap_or(Offset::ZERO),
         clean: false,
-        sync_failed: failed_sync::is_marked(env.disk.as_ref(), &what.dir).await?,
+        sync_failed: failed_sync::is_marked(&entries),
         now: env.clock.now().wall,
     })
 }
