@@ -14,13 +14,14 @@ use super::draws::{latency, ordinary_link};
 use super::ears::Ears;
 use super::node::{self, Member};
 use crate::checker::TopicFacts;
+use crate::checker::atlas::Fault;
 use crate::checker::liveness::Missing;
 use crate::cluster::{Cluster, factory};
 use crate::event::{Event, Recorder, Who};
 use crate::history::SharedHistory;
 use crate::scenario::Plan;
 use crate::scenario::duration::Span;
-use crate::scenario::plan::{Action, Step};
+use crate::scenario::plan::{Action, DiskOperation, Step};
 use crate::scenario::target::PartitionName;
 use crate::stats::LastViews;
 use crate::world::{NodeId, ProcessEnd, SimTime, World};
@@ -449,22 +450,15 @@ impl Stage {
         self.ears.views().identical(&nodes).is_ok()
     }
 
-    /// Whether a fault may be done to a node now without putting an acknowledged record at stake.
+    /// Whether a fault may be done to a node now without putting an acknowledged record at stake, by the checkers' atlas.
     ///
-    /// Errors: what it would put at stake.
+    /// Errors: it may not.
     pub(super) fn may(&self, action: &Action, who: &Who) -> Result<(), String> {
-        let is_dirty = matches!(
-            action,
-            Action::Kill { .. }
-                | Action::PowerLoss { .. }
-                | Action::Wipe { .. }
-                | Action::DiskError { .. }
-                | Action::Corrupt { .. }
-        );
-        if !is_dirty || !matches!(who, Who::Broker(_)) {
+        let (Some(fault), Some(node)) = (fault_of(action), self.node(who)) else { return Ok(()) };
+        if self.ears.oracle.may(fault, node) {
             return Ok(());
         }
-        self.is_whole(None).map_err(|reason| format!("last-copy-safe: {reason}"))
+        Err(format!("an acknowledged record would be at stake with {who}"))
     }
 
     /// What expectations about the cluster are measured on.
@@ -504,6 +498,22 @@ fn topic_facts(plan: &Plan, name: &str) -> TopicFacts {
     TopicFacts {
         flushes_each: is("flush.messages", "log.flush.interval.messages", "1"),
         allows_unclean: is(unclean, unclean, "true") || is_elected_by_hand,
+    }
+}
+
+/// What an action is to the atlas of faults; `None` for what harms no copy.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the others leave every disk as it is")]
+const fn fault_of(action: &Action) -> Option<Fault> {
+    match action {
+        Action::Kill { .. } => Some(Fault::Kill),
+        Action::Shutdown { .. } => Some(Fault::Shutdown),
+        Action::PowerLoss { .. } => Some(Fault::PowerLoss),
+        Action::Wipe { .. } => Some(Fault::Wipe),
+        Action::Corrupt { .. } => Some(Fault::Rot),
+        Action::DiskError { operation: DiskOperation::Write, .. } => Some(Fault::FailWrite),
+        Action::DiskError { operation: DiskOperation::Sync, .. } => Some(Fault::FailSync),
+        Action::Pause { .. } | Action::Partition { .. } => Some(Fault::Isolate),
+        _ => None,
     }
 }
 
