@@ -226,8 +226,8 @@ impl Doing<'_> {
                     "fault.ended",
                     "shutdown: still running after 90 s".into(),
                 );
-            } else if self.stage.is_healed() {
-                // Everything was healed while it was on its way out: nobody else starts it again.
+            } else if self.stage.is_healed() && !self.stage.cluster.is_running(node) {
+                // Everything was healed while it was still stopping: it is to come back as the dead ones did.
                 self.stage.cluster.start(node);
             }
         }
