@@ -1,4 +1,5 @@
-//! One `cargo test` covers both builds: this test runs the tests of the simulated one.
+//! One `cargo test` covers both builds: this test runs the testbed's tests in the simulated one. (What the product is made of is tested in the
+//! real build; that it is the same code is the business of `architecture.rs`.)
 #![cfg(not(madsim))]
 
 use std::process::Command;
