@@ -480,6 +480,7 @@ impl Partition {
             leader: state.leader,
             leader_epoch: state.leader_epoch,
             partition_epoch: state.partition_epoch,
+            log_end_offset: self.log.log_end_offset(),
         }));
     }
 

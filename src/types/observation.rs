@@ -194,12 +194,14 @@ pub enum Observation {
         isr: BrokerSet,
         min_isr: u32,
     },
-    /// This replica follows in a new term, or follows another leader. By the partition's machine.
+    /// This replica follows in a new term, or follows another leader. By the partition's machine. `log_end_offset` is its log's
+    /// end at that moment, exclusive, with what it took in earlier terms and has not written yet.
     BecameFollower {
         partition: TopicIdPartition,
         leader: Option<BrokerId>,
         leader_epoch: LeaderEpoch,
         partition_epoch: PartitionEpoch,
+        log_end_offset: Offset,
     },
     /// This leader accepted the fetch of a replica, which says by it that it holds everything below `fetch_offset`. By the
     /// leader's machine when it has noted that, before the watermark moves by it. Not for fetches that were refused, nor for

@@ -64,6 +64,8 @@ pub enum Role {
         epoch: LeaderEpoch,
         /// The version of the partition that it knows.
         partition_epoch: PartitionEpoch,
+        /// Its log's end when the term began for it, with what it had taken before and not written yet.
+        taken_before: Offset,
     },
 }
 
@@ -115,6 +117,17 @@ impl GhostReplica {
         }
     }
 
+    /// Where the log ended when its term began, with what was taken in earlier terms and not written yet: below it such batches
+    /// may still come.
+    #[must_use]
+    pub fn taken_before(&self) -> Option<Offset> {
+        match &self.role {
+            Some(Role::Leader(leading)) => Some(leading.start_offset),
+            Some(Role::Follower { taken_before, .. }) => Some(*taken_before),
+            None => None,
+        }
+    }
+
     /// The version of the partition that it knows.
     #[must_use]
     pub fn partition_epoch(&self) -> Option<PartitionEpoch> {
@@ -150,9 +163,13 @@ impl GhostReplica {
                 })));
             }
             Observation::BecameFollower {
-                leader, leader_epoch: epoch, partition_epoch, ..
+                leader,
+                leader_epoch: epoch,
+                partition_epoch,
+                log_end_offset: taken_before,
+                ..
             } => {
-                self.role = Some(Role::Follower { leader, epoch, partition_epoch });
+                self.role = Some(Role::Follower { leader, epoch, partition_epoch, taken_before });
             }
             _ => {
                 if let Some(Role::Leader(leading)) = &mut self.role {

@@ -20,7 +20,11 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
     }
     for broker in registered_dirty(ghost, of, &state).iter() {
         let is_declared_leader = state.leader == Some(broker) && state.is_recovering;
-        if is_declared_leader || caught_up(ghost, partition, &state, broker) {
+        // Who let it in is the leader until this change: by the same one a reassignment may make it leader.
+        let let_in_by = of.state().and_then(|before| before.leader);
+        if is_declared_leader
+            || state.isr.contains(broker) && caught_up(ghost, partition, let_in_by, broker)
+        {
             continue;
         }
         let what = format!(
@@ -40,18 +44,18 @@ fn registered_dirty(ghost: &Ghost, of: &GhostPartition, state: &PartitionState) 
 fn caught_up(
     ghost: &Ghost,
     partition: TopicIdPartition,
-    state: &PartitionState,
+    leader: Option<BrokerId>,
     broker: BrokerId,
 ) -> bool {
-    let Some(node) = state.leader.and_then(|leader| ghost.node_of(leader)) else { return false };
+    let Some(node) = leader.and_then(|leader| ghost.node_of(leader)) else { return false };
     let Some(leading) = ghost.leading(node, partition) else { return false };
     let watermark = ghost.log(node, partition).and_then(|log| log.high_watermark);
     let due = watermark.unwrap_or(Offset::ZERO).max(leading.start_offset);
     let registered = ghost.registration(broker).map(|registration| registration.broker_epoch);
-    state.isr.contains(broker)
-        && leading.progress.get(&broker).is_some_and(|progress| {
-            progress.broker_epoch == registered && progress.fetch_offset >= due
-        })
+    leading
+        .progress
+        .get(&broker)
+        .is_some_and(|progress| progress.broker_epoch == registered && progress.fetch_offset >= due)
 }
 
 /// The controller registered a broker that stopped dirty and left it among the candidates.

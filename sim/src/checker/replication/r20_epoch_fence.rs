@@ -42,16 +42,18 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
             current_leader_epoch,
             leader_epoch,
             base_offset,
+            end_offset,
             ..
         } => {
-            let leading = ghost.leading(occurrence.node, partition);
-            // Decided while it still followed, written after it was made leader: the term it leads begins behind it.
-            if leading.is_some_and(|leading| {
-                current_leader_epoch < leading.epoch && base_offset < leading.start_offset
+            let replica = ghost.replica(occurrence.node, partition);
+            // Taken in an earlier term, written in this one: this one begins behind it.
+            if replica.is_some_and(|replica| {
+                replica.epoch().is_some_and(|term| current_leader_epoch < term)
+                    && replica.taken_before().is_some_and(|end| end_offset <= end)
             }) {
                 return;
             }
-            let is_leader = leading.is_some();
+            let is_leader = ghost.leading(occurrence.node, partition).is_some();
             let term = own(partition).unwrap_or(current_leader_epoch);
             if !is_leader && term == current_leader_epoch && leader_epoch <= current_leader_epoch {
                 return;

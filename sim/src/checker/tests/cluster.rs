@@ -166,12 +166,25 @@ impl Run {
         self.say(node, observation)
     }
 
+    /// It follows in a new term, with nothing taken that is not written.
     pub(super) fn follows(&mut self, node: i32, leader: i32, epoch: i32) -> &mut Self {
+        self.follows_with(node, leader, epoch, 0)
+    }
+
+    /// The same with a log that ends at `taken`.
+    pub(super) fn follows_with(
+        &mut self,
+        node: i32,
+        leader: i32,
+        epoch: i32,
+        taken: i64,
+    ) -> &mut Self {
         let observation = Observation::BecameFollower {
             partition: partition(),
             leader: Some(broker(leader)),
             leader_epoch: term(epoch),
             partition_epoch: PartitionEpoch::new(epoch),
+            log_end_offset: offset(taken),
         };
         self.say(node, observation)
     }

@@ -18,6 +18,17 @@ fn r18_sees_a_dirty_replica_that_stays_eligible() {
     run.follows(3, 1, 0).copy(3, 0, 0, 0, 2).fetch(1, 3, 0, 2).propose(1, 0, &[1, 2, 3]);
     run.change(version(2, 1, 0, &[1, 2, 3])).barrier();
     assert_eq!(run.fired(), NONE);
+    // Let in and made leader by one change, as at the end of a reassignment.
+    let back = |caught_up: i64| {
+        let mut run = Run::settled();
+        run.stop(3, Stop::PowerLoss).start(3).opens(3, 0).registered(3, false);
+        run.change(version(1, 1, 0, &[1, 2])).takes_over(1, 0, 1, &[1, 2]).barrier();
+        run.follows(3, 1, 0).copy(3, 0, 0, 0, 2).fetch(1, 3, 0, caught_up);
+        run.propose(1, 0, &[1, 2, 3]).change(version(2, 3, 1, &[1, 2, 3]));
+        run.fired()
+    };
+    assert_eq!(back(2), NONE);
+    assert!(back(1).contains(&"R18"), "it lacks a record");
     // The version does not change at all.
     let mut run = Run::settled();
     run.stop(3, Stop::Kill).start(3).opens(3, 2).registered(3, false).barrier();

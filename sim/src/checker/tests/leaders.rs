@@ -108,6 +108,11 @@ fn r20_sees_what_crosses_from_another_term() {
     run.change(version(1, 2, 1, &[2, 3])).follows(3, 2, 1).copy(3, 0, 0, 2, 3);
     assert_eq!(run.fired(), ["R20"], "it follows in term 1");
     let mut run = Run::settled();
+    run.change(version(1, 2, 1, &[2, 3])).follows_with(3, 2, 1, 3).copy(3, 0, 0, 2, 3);
+    assert_eq!(run.fired(), NONE, "taken before, written after");
+    run.copy(3, 0, 0, 3, 4);
+    assert_eq!(run.fired(), ["R20"], "taken after");
+    let mut run = Run::settled();
     run.say(1, fetched_in(None));
     assert_eq!(run.fired(), ["R20"], "a replica always says its term");
     let mut run = Run::settled();
