@@ -56,6 +56,8 @@ pub struct MetadataDelta {
     pub partitions: Vec<PartitionDelta>,
     /// Brokers that are new or changed, as they are now, by id.
     pub brokers_changed: Vec<(Option<Arc<BrokerRegistration>>, Arc<BrokerRegistration>)>,
+    /// Brokers that records in between were about, as they are now, by id: also those that are again what they were.
+    pub brokers_touched: Vec<Arc<BrokerRegistration>>,
     /// Brokers that left for good.
     pub brokers_removed: Vec<BrokerId>,
     /// Resources whose configs changed; those of a deleted topic are not listed.
@@ -80,7 +82,11 @@ impl MetadataDelta {
     fn compare_brokers(&mut self, before: &MetadataImage, now: &MetadataImage) {
         for broker in now.brokers() {
             let old = before.broker(broker.broker);
-            if old.is_none_or(|old| !Arc::ptr_eq(old, broker) && old != broker) {
+            if old.is_some_and(|old| Arc::ptr_eq(old, broker)) {
+                continue;
+            }
+            self.brokers_touched.push(broker.clone());
+            if old != Some(broker) {
                 self.brokers_changed.push((old.cloned(), broker.clone()));
             }
         }
@@ -200,7 +206,7 @@ impl MetadataDelta {
     /// What a node that applied these committed changes, and now knows all below `end_offset`, says of them, whoever it is: see
     /// [`Observation::PartitionChanged`]. To be told before anything is done about the changes.
     pub fn applied_observations(&self, end_offset: Offset, out: &mut Vec<Observation>) {
-        for (_, now) in &self.brokers_changed {
+        for now in &self.brokers_touched {
             out.push(Observation::RegistrationChanged {
                 end_offset,
                 broker: now.broker,

@@ -174,7 +174,7 @@ pub enum Observation {
     /// a term. By the leading partition's machine.
     MinIsrChanged { partition: TopicIdPartition, min_isr: u32 },
     /// The committed registration of a broker as this node now knows it. By every node, as [`Self::PartitionChanged`] and before
-    /// those of the same delta. `end_offset` is that of the image: of two words for one incarnation the later one counts.
+    /// those of the same delta; also where it is again what this node knew, and others know what was in between. `end_offset` is that of the image: of two words for one incarnation the later one counts.
     RegistrationChanged {
         end_offset: Offset,
         broker: BrokerId,

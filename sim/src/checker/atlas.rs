@@ -3,8 +3,10 @@
 //! For each partition the ghost knows three sets: **E**, whoever may be elected without loss (ISR ∪ ELR, in the committed state and,
 //! where a leader has asked for another ISR, in that one too); **U**, whoever stopped dirty and was not taken back into the ISR
 //! under its new incarnation; **D**, those of U that were in E and whose bytes may be gone. The rule: a fault is tolerable if
-//! afterwards, for each partition, D is empty or E∖U is not. Surviving bytes alone are not enough: a dirty stop takes a replica out
-//! of ISR and ELR, and with both empty the last known leader is elected, whose log may be the shorter one.
+//! afterwards, for each partition, D is empty, or E∖U is not and fewer than min.insync.replicas members of E are in U. Surviving
+//! bytes alone are not enough: a dirty stop takes a replica out of ISR and ELR, and with both empty the last known leader is elected,
+//! whose log may be the shorter one. Nor is E∖U: as long as min.insync.replicas others are in sync nobody who is fenced (by a cut, a
+//! pause) stays eligible, so that the members of U alone may come to be all of E before the controller hears how they stopped.
 
 use std::collections::BTreeSet;
 
@@ -109,7 +111,9 @@ fn tolerates(
             }
         }
     }
-    damaged.is_empty() || !eligible.without(&dirty).is_empty()
+    let min_isr = ghost.facts(id.topic_id).min_isr.clamp(1, state.replicas.len().max(1));
+    let is_outvoted = eligible.iter().filter(|member| dirty.contains(*member)).count() >= min_isr;
+    damaged.is_empty() || !eligible.without(&dirty).is_empty() && !is_outvoted
 }
 
 /// E: in the committed state, and in what the leader has asked for.

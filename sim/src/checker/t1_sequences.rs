@@ -1,7 +1,7 @@
 //! T1, T14, T15: what the sequences of idempotent producers promise.
 //!
 //! T1: in a partition's log the sequences of a producer epoch are contiguous modulo 2^31. T14: no sequence is appended twice.
-//! T15: a duplicate is answered with the offset of the first.
+//! T15: a duplicate is answered with the offset of the first, which may still be on its way to the disk: then it must come to stand there.
 
 use ottla::types::{Observation, Offset, ProducerStamp, TopicIdPartition};
 
@@ -13,14 +13,27 @@ use super::{Event, Ghost, Occurrence, Violation};
 pub(super) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
     let Event::Observed(observation) = occurrence.event else { return };
     match observation {
-        Observation::ProduceAppended { partition, producer: Some(stamp), base_offset, .. } => {
+        Observation::ProduceAppended { partition, producer, base_offset, end_offset, .. } => {
             let Some(log) = ghost.log(occurrence.node, partition) else { return };
+            if let Some((at, repeated)) = log
+                .repeated_in(base_offset, end_offset)
+                .filter(|(at, repeated)| *at != base_offset || Some(*repeated) != producer)
+            {
+                let what = format!(
+                    "a duplicate of {} was answered with offset {at}",
+                    stamp_text(repeated)
+                );
+                let fact = format!("another batch stands there, from {base_offset} on");
+                out.push(violation("T15", ghost, occurrence, partition, what, fact));
+            }
+            let Some(stamp) = producer else { return };
             appended(ghost, occurrence, partition, log, stamp, base_offset, out);
         }
         Observation::ProduceDuplicate { partition, base_offset, producer } => {
             let Some(log) = ghost.log(occurrence.node, partition) else { return };
             let first = log.find(producer).map(|batch| batch.base_offset);
-            if first != Some(base_offset) && !(first.is_none() && log.was_cut) {
+            let is_under_way = first.is_none() && base_offset >= log.end;
+            if first != Some(base_offset) && !is_under_way && !(first.is_none() && log.was_cut) {
                 let what = format!(
                     "a duplicate of {} was answered with offset {base_offset}",
                     stamp_text(producer)

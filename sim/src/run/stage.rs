@@ -495,7 +495,10 @@ fn topic_facts(plan: &Plan, name: &str) -> TopicFacts {
     let unclean = "unclean.leader.election.enable";
     let by_hand = |step: &Step| matches!(step.action, Action::ElectUnclean { .. });
     let is_elected_by_hand = plan.timeline.iter().any(by_hand);
+    let min_isr = plan.topics.get(name).and_then(|topic| topic.config.0.get("min.insync.replicas"));
+    let min_isr = min_isr.or_else(|| plan.broker_config.0.get("min.insync.replicas"));
     TopicFacts {
+        min_isr: min_isr.and_then(|text| text.parse().ok()).unwrap_or(1),
         flushes_each: is("flush.messages", "log.flush.interval.messages", "1"),
         allows_unclean: is(unclean, unclean, "true") || is_elected_by_hand,
     }

@@ -338,3 +338,19 @@ fn who_stopped_uncleanly_is_eligible_no_longer_when_it_returns() {
         => epoch 15
     "#]]);
 }
+
+/// Who skips what was in between tells at once where a broker stands that was fenced and is not any more: others know that it was.
+#[test]
+fn a_difference_names_the_brokers_that_are_again_what_they_were() {
+    let mut harness = Harness::new();
+    let epoch = harness.join(1);
+    let before = harness.ledger.image().clone();
+    harness.wait(10);
+    assert!(harness.ledger.image().broker(BrokerId::new(1)).unwrap().fenced);
+    harness.heartbeat(1, epoch, false);
+    let delta = crate::metadata::MetadataDelta::between(&before, harness.ledger.image());
+    assert!(delta.brokers_changed.is_empty());
+    let touched: Vec<_> =
+        delta.brokers_touched.iter().map(|one| (one.broker, one.fenced)).collect();
+    assert_eq!(touched, [(BrokerId::new(1), false)]);
+}

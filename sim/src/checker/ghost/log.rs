@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ottla::types::{
-    LeaderEpoch, Observation, Offset, PartitionIndex, ProducerEpoch, ProducerId, ProducerStamp,
-    Sequence, TopicIdPartition, Uuid,
+    ErrorCode, LeaderEpoch, Observation, Offset, PartitionIndex, ProducerEpoch, ProducerId,
+    ProducerStamp, Sequence, TopicIdPartition, Uuid,
 };
 
 use crate::checker::disk_logs::SegmentFile;
@@ -61,6 +61,8 @@ pub fn partition_of(observation: &Observation) -> Option<TopicIdPartition> {
         | Observation::LogRecovered { partition, .. }
         | Observation::LogTruncated { partition, .. }
         | Observation::LogStartMoved { partition, .. }
+        | Observation::ProduceDuplicate { partition, .. }
+        | Observation::ProduceFailed { partition, error: ErrorCode::KafkaStorageError }
         | Observation::ProducerExpired { partition, .. } => Some(partition),
         _ => None,
     }
@@ -136,6 +138,8 @@ pub struct GhostLog {
     pub dir: Option<u32>,
     /// Whether batches were lost or cut that the producer's state may still know or not know.
     pub was_cut: bool,
+    /// Batches on their way to the disk that were sent again meanwhile: where each is to stand.
+    repeated: BTreeMap<Offset, ProducerStamp>,
 }
 
 /// A batch as the oracle's reader found it.
@@ -159,6 +163,7 @@ impl GhostLog {
         if let Some(producer) = batch.producer {
             self.expired.remove(&producer.id);
         }
+        self.repeated.retain(|at, _| *at >= batch.end_offset);
         self.push(batch);
         self.end = batch.end_offset;
         self.is_open = true;
@@ -193,6 +198,13 @@ impl GhostLog {
                 self.synced_end = self.synced_end.min(to);
                 self.recovered_end = None;
             }
+            Observation::ProduceDuplicate { base_offset, producer, .. }
+                if base_offset >= self.end =>
+            {
+                self.repeated.insert(base_offset, producer);
+            }
+            // No space: what was under way is taken back.
+            Observation::ProduceFailed { .. } => self.repeated.clear(),
             Observation::LogStartMoved { to, .. } => {
                 self.start = to;
                 self.end = self.end.max(to);
@@ -269,6 +281,7 @@ impl GhostLog {
     /// Drops what stands at or after `end`.
     fn cut_to(&mut self, end: Offset) {
         let before = self.batches.len();
+        self.repeated.clear();
         self.batches.retain(|batch| batch.end_offset <= end);
         self.stamps.retain(|_, batch| batch.end_offset <= end);
         self.was_cut |= self.batches.len() < before;
@@ -292,6 +305,12 @@ impl GhostLog {
         let of_producer =
             |batch: &&GhostBatch| batch.producer.is_some_and(|stamp| stamp.id == producer);
         self.batches.iter().rev().find(of_producer)
+    }
+
+    /// The batch that was sent again while it was on its way to a place in `from..to`.
+    #[must_use]
+    pub fn repeated_in(&self, from: Offset, to: Offset) -> Option<(Offset, ProducerStamp)> {
+        self.repeated.range(from..to).next().map(|(at, producer)| (*at, *producer))
     }
 
     /// Where a batch of a producer stands.

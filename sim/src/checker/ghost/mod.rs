@@ -79,6 +79,8 @@ pub struct TopicFacts {
     pub flushes_each: bool,
     /// `unclean.leader.election.enable`: a cut may be declared although nobody lost a byte.
     pub allows_unclean: bool,
+    /// `min.insync.replicas`.
+    pub min_isr: usize,
 }
 
 /// See the module.

@@ -49,12 +49,19 @@ fn held_by_enough(
     let last = ghost
         .log(occurrence.node, partition)
         .and_then(|log| log.batches_in(Offset::ZERO, to).last());
+    // Who lost it since the leader heard that it held it does so still, until anybody can know better: a dirty stop is the atlas's business.
+    let of = ghost.partition(partition);
+    let held = |broker| {
+        of.is_some_and(|of| of.dirty.contains_key(&broker))
+            && leading.progress.get(&broker).is_some_and(|progress| progress.fetch_offset >= to)
+    };
     let holds = |broker| {
         ghost.log_of(broker, partition).is_some_and(|log| {
             log.end >= to && last.is_none_or(|last| last.base_offset < log.start || log.holds(last))
         })
     };
-    let holders: BrokerSet = maximal_isr.iter().filter(|broker| holds(*broker)).collect();
+    let holders: BrokerSet =
+        maximal_isr.iter().filter(|broker| holds(*broker) || held(*broker)).collect();
     if holders.len() < usize::try_from(leading.min_isr).unwrap_or(usize::MAX) {
         let what =
             format!("the watermark moved to {to} before enough replicas held what is below it");

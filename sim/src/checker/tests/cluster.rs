@@ -3,7 +3,7 @@
 use ottla::types::{BrokerEpoch, BrokerId, PartitionEpoch, QuorumRole};
 
 use super::*;
-use crate::checker::{Stop, liveness};
+use crate::checker::{Stop, TopicFacts, liveness};
 
 pub(super) const NONE: [&str; 0] = [];
 
@@ -74,6 +74,8 @@ impl Run {
     /// Broker 1 leads in term 0, the others follow, and two records are committed and acknowledged; two members are required.
     pub(super) fn settled() -> Self {
         let mut run = Self::bare();
+        let facts = TopicFacts { min_isr: 2, ..TopicFacts::default() };
+        run.checkers.describe_topic(partition().topic_id, facts);
         run.change(version(0, 1, 0, &[1, 2, 3]));
         run.leads(1, 0, 0, &[1, 2, 3]).follows(2, 1, 0).follows(3, 1, 0);
         run.commit(1, 0, 0, 2, &[1, 2, 3]);

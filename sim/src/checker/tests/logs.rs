@@ -122,6 +122,11 @@ fn t1_t14_and_t15_see_broken_sequences() {
     };
     assert_eq!(fired(&[Event::Started, first, duplicate(1)]), ["T15"]);
     assert!(fired(&[Event::Started, first, duplicate(0)]).is_empty());
+    // Sent again while the first was on its way to the disk.
+    assert!(fired(&[Event::Started, duplicate(0), first]).is_empty());
+    assert_eq!(fired(&[Event::Started, duplicate(1), first]), ["T15"]);
+    let other = appended(0, 2, 1, Some(stamp(0, 7)));
+    assert_eq!(fired(&[Event::Started, duplicate(0), other]), ["T15"]);
 }
 
 #[test]
