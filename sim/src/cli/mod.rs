@@ -142,10 +142,10 @@ struct ReportArgs {
 
 #[derive(Debug, Args)]
 struct BenchArgs {
-    /// Measures this scenario file [default: one broker, one producer, one consumer, 50 records/s]
+    /// Measures this scenario file [default: a cluster at rest, and the same in a storm of faults]
     scenario: Option<PathBuf>,
     /// How many seeds, one after another
-    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     seeds: u32,
     /// Sets a value of the scenario: /run-for=1h
     #[arg(long = "set", value_name = "/PTR=VALUE")]
