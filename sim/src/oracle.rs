@@ -20,7 +20,7 @@ use crate::event::Recorder;
 use crate::history::{FINAL_READER, History, Outcome, SendId, Sent};
 use crate::stats::{self, ErrorSeen, Fate, ReadSeen, Stats};
 use crate::verdict::Violation;
-use crate::world::disk::Operation;
+use crate::world::disk::{Look, Operation};
 use crate::world::{Boot, EventSink, NodeId, ProcessEnd, SimTime, World, WorldEvent};
 
 /// Hears a run. Given to the world as its sink.
@@ -108,7 +108,6 @@ impl Oracle {
         let inner = &mut *guard;
         let disks = WorldDisks { world, brokers: &inner.brokers };
         for node in inner.brokers.keys() {
-            inner.checkers.learn_places(&disks, *node);
             inner.checkers.at_barrier(&disks, *node, world.now());
         }
         inner.checkers.at_cluster_barrier(world.now());
@@ -167,8 +166,11 @@ impl Oracle {
     pub fn stats(&self, history: &History, end: SimTime) -> Stats {
         let found = found_at(history);
         let reordered = reordered(history, &found);
+        let mut clients: BTreeMap<&str, (Arc<str>, u32)> = BTreeMap::new();
         let outcomes = history.sent.iter().map(|sent| {
-            let (workload, client) = split_client(&sent.client);
+            let known =
+                clients.entry(&sent.client).or_insert_with(|| split_client(&sent.client)).clone();
+            let (workload, client) = known;
             let (fate, error) = fate_of(&sent.outcome);
             stats::Outcome {
                 workload,
@@ -291,24 +293,21 @@ impl Disks for WorldDisks<'_> {
         self.brokers.get(&node).cloned().unwrap_or_default()
     }
 
-    fn metadata_dir(&self, node: NodeId) -> Option<PathBuf> {
-        let files = self.world.machine(node).disk.files().into_iter().map(PathBuf::from);
-        let mut dirs = files.filter_map(|path| path.parent().map(Path::to_path_buf));
-        dirs.find(|dir| dir.ends_with("__cluster_metadata-0"))
+    fn files(&self, node: NodeId) -> Vec<PathBuf> {
+        self.world.machine(node).disk.files().into_iter().map(PathBuf::from).collect()
     }
 
-    fn files(&self, node: NodeId, below: &Path) -> Vec<PathBuf> {
-        let files = self.world.machine(node).disk.files().into_iter().map(PathBuf::from);
-        files.filter(|path| path.starts_with(below)).collect()
+    fn cached(&self, node: NodeId, path: &Path, from: usize) -> Option<Bytes> {
+        self.world.machine(node).disk.content_from(path, from).ok()
     }
 
-    fn cached(&self, node: NodeId, path: &Path) -> Option<Bytes> {
-        self.world.machine(node).disk.view(path).ok().map(|view| view.content)
-    }
-
-    fn durable(&self, node: NodeId, path: &Path) -> Option<Bytes> {
+    fn durable(&self, node: NodeId, path: &Path, from: usize) -> Option<Bytes> {
         let disk = &self.world.machine(node).disk;
-        disk.view(path).ok().filter(|_| disk.is_name_durable(path)).map(|view| view.durable)
+        if disk.is_name_durable(path) { disk.durable_from(path, from).ok() } else { None }
+    }
+
+    fn look(&self, node: NodeId, path: &Path) -> Option<Look> {
+        self.world.machine(node).disk.look(path).ok()
     }
 }
 

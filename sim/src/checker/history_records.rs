@@ -153,10 +153,11 @@ pub(super) fn inconsistent_offsets(
     context: &Context<'_>,
     out: &mut Vec<Violation>,
 ) {
-    let mut seen: BTreeMap<(&TopicPartition, Offset), &Read> = BTreeMap::new();
+    let mut seen: BTreeMap<&TopicPartition, BTreeMap<Offset, &Read>> = BTreeMap::new();
     let of_polls = history.polls.iter().flat_map(|poll| poll.records.iter().map(|r| (poll.at, r)));
     for (at, read) in of_polls {
-        let Some(first) = seen.insert((&read.partition, read.offset), read) else { continue };
+        let of_partition = seen.entry(&read.partition).or_default();
+        let Some(first) = of_partition.insert(read.offset, read) else { continue };
         let declared =
             first.id.and_then(|id| history.of(id)).is_some_and(|sent| (context.may_be_lost)(sent))
                 || context.is_cut(&read.partition, read.offset, at);

@@ -35,7 +35,9 @@ use bytes::Bytes;
 use ottla::types::{BrokerId, Observation, Offset, TopicId, TopicIdPartition, TopicPartition};
 
 use crate::history::{History, Sent};
+use crate::world::disk::Look;
 use crate::world::{NodeId, SimTime};
+use disk_logs::{NodeDisk, Segments};
 pub use ghost::{Ghost, TopicFacts};
 
 /// Something that must not be.
@@ -127,14 +129,14 @@ pub struct Occurrence {
 pub trait Disks {
     /// The log directories of a node, in the order of `log.dirs`.
     fn log_dirs(&self, node: NodeId) -> Vec<PathBuf>;
-    /// Where a node keeps the metadata log: the directory of its segments, snapshots and `quorum-state`.
-    fn metadata_dir(&self, node: NodeId) -> Option<PathBuf>;
-    /// All files below a directory of a node, sorted.
-    fn files(&self, node: NodeId, below: &Path) -> Vec<PathBuf>;
-    /// The content that a reader would be given.
-    fn cached(&self, node: NodeId, path: &Path) -> Option<Bytes>;
-    /// The content that is durable; `None` where the name is not.
-    fn durable(&self, node: NodeId, path: &Path) -> Option<Bytes>;
+    /// All files of a node, sorted.
+    fn files(&self, node: NodeId) -> Vec<PathBuf>;
+    /// The content that a reader would be given, from byte `from` on; empty from its end on.
+    fn cached(&self, node: NodeId, path: &Path, from: usize) -> Option<Bytes>;
+    /// The content that is durable, from byte `from` on; `None` where the name is not.
+    fn durable(&self, node: NodeId, path: &Path, from: usize) -> Option<Bytes>;
+    /// What was done to a file since it was looked at before. Looking begins the next span of time.
+    fn look(&self, node: NodeId, path: &Path) -> Option<Look>;
 }
 
 /// A check at each event: the ghost is as it was before the event.
@@ -142,9 +144,9 @@ type EventCheck = fn(&Ghost, &Occurrence, &mut Vec<Violation>);
 /// A check of what is true across the nodes, at barriers.
 type ClusterCheck = fn(&Ghost, SimTime, &mut Vec<Violation>);
 /// A check of all disks together, once everything is healed and has settled.
-type EndCheck = fn(&Ghost, &dyn Disks, SimTime, &mut Vec<Violation>);
+type EndCheck = fn(&Ghost, &[NodeDisk<'_>], SimTime, &mut Vec<Violation>);
 /// A check of one node's disk. `Ghost` tells whether the node runs.
-type DiskCheck = fn(&Ghost, &dyn Disks, NodeId, SimTime, &mut Vec<Violation>);
+type DiskCheck = fn(&Ghost, &NodeDisk<'_>, SimTime, &mut Vec<Violation>);
 
 const EVENT_CHECKS: &[EventCheck] = &[
     s1_recovery_idempotent::at_event,
@@ -171,6 +173,8 @@ const VIOLATIONS_MAX: usize = 20;
 #[derive(Debug, Default)]
 pub struct Checkers {
     ghost: Ghost,
+    /// What was read of the disks at the last barriers.
+    segments: Segments,
     violations: Vec<Violation>,
     counts: BTreeMap<&'static str, usize>,
 }
@@ -219,12 +223,15 @@ impl Checkers {
         self.keep(found);
     }
 
-    /// Looks at a node's disk: after each stop, and at the end.
+    /// Looks at a node's disk: when topics were created, after each stop and start, at each disk fault, and at the end. First the
+    /// ghost learns what only the disk tells ([`Checkers::learn_places`]).
     pub fn at_barrier(&mut self, disks: &dyn Disks, node: NodeId, at: SimTime) {
+        let disk = NodeDisk::look(disks, node, &mut self.segments);
+        learn(&mut self.ghost, &disk);
         let mut found = Vec::new();
         let all = DISK_CHECKS.iter().chain(replication::DISK_CHECKS).chain(quorum::DISK_CHECKS);
         for check in all {
-            check(&self.ghost, disks, node, at, &mut found);
+            check(&self.ghost, &disk, at, &mut found);
         }
         self.keep(found);
     }
@@ -240,28 +247,21 @@ impl Checkers {
 
     /// Looks at all disks together, once everything is healed and has settled.
     pub fn at_end(&mut self, disks: &dyn Disks, at: SimTime) {
+        let nodes: Vec<NodeId> =
+            self.ghost.brokers().filter_map(|broker| self.ghost.node_of(broker)).collect();
+        let look = |node| NodeDisk::look(disks, node, &mut self.segments);
+        let all: Vec<NodeDisk<'_>> = nodes.into_iter().map(look).collect();
         let mut found = Vec::new();
         for check in replication::END_CHECKS {
-            check(&self.ghost, disks, at, &mut found);
+            check(&self.ghost, &all, at, &mut found);
         }
         self.keep(found);
     }
 
-    /// Learns which partition lies in which log directory: to be called when topics were created and at each disk fault. Of a
-    /// node that has stopped it also learns the whole batches that reached the disk before the node could say so.
+    /// Learns which partition lies in which log directory. Of a node that has stopped it also learns the whole batches that
+    /// reached the disk before the node could say so.
     pub fn learn_places(&mut self, disks: &dyn Disks, node: NodeId) {
-        let log_dirs = disks.log_dirs(node);
-        let has_stopped =
-            self.ghost.node(node).is_some_and(|state| !state.is_running && !state.has_rot);
-        for files in disk_logs::each_partition(disks, node) {
-            if has_stopped {
-                self.ghost.learn_untold(node, files.partition, &files.segments);
-            }
-            let dir = log_dirs.iter().position(|dir| files.directory.starts_with(dir));
-            if let Some(dir) = dir.and_then(|dir| u32::try_from(dir).ok()) {
-                self.ghost.place(node, files.partition, dir);
-            }
-        }
+        learn(&mut self.ghost, &NodeDisk::look(disks, node, &mut self.segments));
     }
 
     fn keep(&mut self, found: Vec<Violation>) {
@@ -284,6 +284,21 @@ impl Checkers {
     #[must_use]
     pub fn counts(&self) -> &BTreeMap<&'static str, usize> {
         &self.counts
+    }
+}
+
+/// What the ghost learns from a disk: see [`Checkers::learn_places`].
+fn learn(ghost: &mut Ghost, disk: &NodeDisk<'_>) {
+    let node = disk.node;
+    let has_stopped = ghost.node(node).is_some_and(|state| !state.is_running && !state.has_rot);
+    for files in &disk.partitions {
+        if has_stopped {
+            ghost.learn_untold(node, files.partition, &files.segments);
+        }
+        let dir = disk.log_dirs.iter().position(|dir| files.directory.starts_with(dir));
+        if let Some(dir) = dir.and_then(|dir| u32::try_from(dir).ok()) {
+            ghost.place(node, files.partition, dir);
+        }
     }
 }
 

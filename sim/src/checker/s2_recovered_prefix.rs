@@ -3,9 +3,9 @@
 
 use ottla::types::Observation;
 
-use super::disk_logs::each_partition;
-use super::{Disks, Event, Ghost, Occurrence, Stop, Violation};
-use crate::world::{NodeId, SimTime};
+use super::disk_logs::NodeDisk;
+use super::{Event, Ghost, Occurrence, Stop, Violation};
+use crate::world::SimTime;
 
 /// A recovery that lost too much, or cut through a batch.
 pub(super) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
@@ -57,19 +57,14 @@ pub(super) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
 }
 
 /// A log in use with a batch that is not what its checksum says: recovery took a torn batch for a whole one.
-pub(super) fn on_disk(
-    ghost: &Ghost,
-    disks: &dyn Disks,
-    node: NodeId,
-    at: SimTime,
-    out: &mut Vec<Violation>,
-) {
+pub(super) fn on_disk(ghost: &Ghost, disk: &NodeDisk<'_>, at: SimTime, out: &mut Vec<Violation>) {
+    let node = disk.node;
     let Some(state) = ghost.node(node) else { return };
     if state.has_rot || !state.is_running || !state.failed_dirs.is_empty() {
         return;
     }
     let is_open = |partition| ghost.log(node, partition).is_some_and(|log| log.is_open);
-    for files in each_partition(disks, node).into_iter().filter(|files| is_open(files.partition)) {
+    for files in disk.partitions.iter().filter(|files| is_open(files.partition)) {
         for segment in &files.segments {
             let torn = segment.content.batches.iter().find(|batch| !batch.crc_holds);
             let Some(torn) = torn else { continue };

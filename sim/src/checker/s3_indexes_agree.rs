@@ -2,34 +2,29 @@
 //!
 //! Looked at while the node runs or after it stopped in good order: after a crash an index may be stale until it is rebuilt.
 
-use super::disk_logs::{PartitionFiles, SegmentFile, each_partition};
-use super::segment_reader::{read_offset_index, read_time_index};
-use super::{Disks, Ghost, Stop, Violation};
-use crate::world::{NodeId, SimTime};
+use super::disk_logs::{NodeDisk, PartitionFiles, SegmentFile};
+use super::segment_reader::{FileBatch, read_offset_index, read_time_index};
+use super::{Ghost, Stop, Violation};
+use crate::world::SimTime;
 
 /// An entry that names no batch.
-pub(super) fn on_disk(
-    ghost: &Ghost,
-    disks: &dyn Disks,
-    node: NodeId,
-    at: SimTime,
-    out: &mut Vec<Violation>,
-) {
+pub(super) fn on_disk(ghost: &Ghost, disk: &NodeDisk<'_>, at: SimTime, out: &mut Vec<Violation>) {
+    let node = disk.node;
     let Some(state) = ghost.node(node) else { return };
     let stopped_well = state.last_stop.is_some_and(|facts| facts.stop == Stop::Shutdown);
     if state.has_rot || !(state.is_running || stopped_well) {
         return;
     }
-    for PartitionFiles { partition, segments, .. } in each_partition(disks, node) {
-        for segment in &segments {
-            if let Some(what) = offset_index_problem(disks, node, segment)
-                .or_else(|| time_index_problem(disks, node, segment))
+    for PartitionFiles { partition, segments, .. } in &disk.partitions {
+        for segment in segments {
+            if let Some(what) =
+                offset_index_problem(disk, segment).or_else(|| time_index_problem(disk, segment))
             {
                 out.push(Violation {
                     check: "S3",
                     at,
                     node: Some(node),
-                    partition: Some(ghost.name(partition)),
+                    partition: Some(ghost.name(*partition)),
                     what,
                     evidence: vec![segment.path.display().to_string()],
                 });
@@ -38,16 +33,17 @@ pub(super) fn on_disk(
     }
 }
 
-fn offset_index_problem(disks: &dyn Disks, node: NodeId, segment: &SegmentFile) -> Option<String> {
-    let entries = read_offset_index(&disks.cached(node, &segment.path.with_extension("index"))?);
+fn offset_index_problem(disk: &NodeDisk<'_>, segment: &SegmentFile) -> Option<String> {
+    let entries = read_offset_index(&disk.cached(&segment.path.with_extension("index"))?);
+    let batches = &segment.content.batches;
     for (relative, position) in entries {
         let offset = segment.base_offset + i64::from(relative);
-        let at_position = segment
-            .content
-            .batches
-            .iter()
-            .find(|batch| i64::try_from(batch.position) == Ok(i64::from(position)));
-        if at_position.is_none_or(|batch| batch.end_offset - 1 != offset) {
+        // As they were read, one after the other.
+        let found = usize::try_from(position).ok().and_then(|position| {
+            let index = batches.binary_search_by_key(&position, |batch| batch.position).ok()?;
+            batches.get(index)
+        });
+        if found.is_none_or(|batch| batch.end_offset - 1 != offset) {
             return Some(format!(
                 "the offset index says that the batch ending with offset {offset} begins at byte {position}, where it does not"
             ));
@@ -56,22 +52,50 @@ fn offset_index_problem(disks: &dyn Disks, node: NodeId, segment: &SegmentFile) 
     None
 }
 
-fn time_index_problem(disks: &dyn Disks, node: NodeId, segment: &SegmentFile) -> Option<String> {
-    let entries = read_time_index(&disks.cached(node, &segment.path.with_extension("timeindex"))?);
+fn time_index_problem(disk: &NodeDisk<'_>, segment: &SegmentFile) -> Option<String> {
+    let entries = read_time_index(&disk.cached(&segment.path.with_extension("timeindex"))?);
+    let times = Times::of(&segment.content.batches);
     for (timestamp, relative) in entries {
         let offset = segment.base_offset + i64::from(relative);
-        let batches = segment.content.batches.iter();
-        let upto = batches
-            .clone()
-            .filter(|batch| batch.base_offset <= offset)
-            .map(|batch| batch.max_timestamp)
-            .max();
-        let is_end = batches.clone().any(|batch| batch.end_offset - 1 == offset);
-        if !is_end || upto != Some(timestamp) {
+        if !times.is_end(offset) || times.largest_up_to(offset) != Some(timestamp) {
             return Some(format!(
                 "the time index says that the largest timestamp up to offset {offset} is {timestamp}, which it is not"
             ));
         }
     }
     None
+}
+
+/// The batches of a segment by their offsets, whatever their order in the file is.
+struct Times {
+    /// Where batches begin, and the largest timestamp of those that begin there or before.
+    starts: Vec<(i64, i64)>,
+    /// The last offset of each batch.
+    ends: Vec<i64>,
+}
+
+impl Times {
+    fn of(batches: &[FileBatch]) -> Self {
+        let mut starts: Vec<(i64, i64)> =
+            batches.iter().map(|batch| (batch.base_offset, batch.max_timestamp)).collect();
+        let mut ends: Vec<i64> = batches.iter().map(|batch| batch.end_offset - 1).collect();
+        // In order already but for a broken log: that costs one look at each.
+        starts.sort_by_key(|(start, _)| *start);
+        ends.sort_unstable();
+        let mut largest = i64::MIN;
+        for (_, timestamp) in &mut starts {
+            largest = largest.max(*timestamp);
+            *timestamp = largest;
+        }
+        Self { starts, ends }
+    }
+
+    fn is_end(&self, offset: i64) -> bool {
+        self.ends.binary_search(&offset).is_ok()
+    }
+
+    fn largest_up_to(&self, offset: i64) -> Option<i64> {
+        let after = self.starts.partition_point(|(start, _)| *start <= offset);
+        self.starts.get(after.checked_sub(1)?).map(|(_, largest)| *largest)
+    }
 }

@@ -2,9 +2,9 @@
 
 use ottla::types::Observation;
 
-use super::disk_logs::{PartitionFiles, each_partition};
-use super::{Disks, Event, Ghost, Occurrence, Violation};
-use crate::world::{NodeId, SimTime};
+use super::disk_logs::{NodeDisk, PartitionFiles};
+use super::{Event, Ghost, Occurrence, Violation};
+use crate::world::SimTime;
 
 /// A leader appends elsewhere than at the end of its log.
 pub(super) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
@@ -29,19 +29,14 @@ pub(super) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
 }
 
 /// Files whose offsets do not follow each other. After a crash the last segment may end in garbage until it is recovered.
-pub(super) fn on_disk(
-    ghost: &Ghost,
-    disks: &dyn Disks,
-    node: NodeId,
-    at: SimTime,
-    out: &mut Vec<Violation>,
-) {
+pub(super) fn on_disk(ghost: &Ghost, disk: &NodeDisk<'_>, at: SimTime, out: &mut Vec<Violation>) {
+    let node = disk.node;
     let Some(state) = ghost.node(node) else { return };
     if state.has_rot || !state.is_running {
         return;
     }
-    for files in each_partition(disks, node) {
-        if let Some((what, fact)) = problem(&files) {
+    for files in &disk.partitions {
+        if let Some((what, fact)) = problem(files) {
             out.push(Violation {
                 check: "S4",
                 at,

@@ -2,24 +2,18 @@
 
 use std::path::Path;
 
-use super::disk_logs::{PartitionFiles, each_partition};
-use super::segment_reader::read_segment;
-use super::{Disks, Ghost, Violation};
-use crate::world::{NodeId, SimTime};
+use super::disk_logs::{NodeDisk, PartitionFiles};
+use super::{Ghost, Violation};
+use crate::world::SimTime;
 
 /// Something is not durable although a file says that it is.
-pub(super) fn on_disk(
-    ghost: &Ghost,
-    disks: &dyn Disks,
-    node: NodeId,
-    at: SimTime,
-    out: &mut Vec<Violation>,
-) {
+pub(super) fn on_disk(ghost: &Ghost, disk: &NodeDisk<'_>, at: SimTime, out: &mut Vec<Violation>) {
+    let node = disk.node;
     let Some(state) = ghost.node(node) else { return };
     if state.has_rot {
         return;
     }
-    for files in each_partition(disks, node) {
+    for files in &disk.partitions {
         let Some(log_dir) = files.directory.parent() else { continue };
         let mut refuse = |what: String, evidence: Vec<String>| {
             out.push(Violation {
@@ -31,8 +25,8 @@ pub(super) fn on_disk(
                 evidence,
             });
         };
-        let durable_end = durable_end(disks, node, &files);
-        if let Some(point) = recovery_point(disks, node, log_dir, &files.directory)
+        let durable_end = durable_end(disk, files);
+        if let Some(point) = recovery_point(disk, log_dir, &files.directory)
             && durable_end.is_some_and(|end| point > end)
         {
             refuse(
@@ -40,32 +34,27 @@ pub(super) fn on_disk(
                 vec![format!("recovery point {point}, durable up to {durable_end:?}")],
             );
         }
-        let is_clean = !state.is_running
-            && disks.durable(node, &log_dir.join(".kafka_cleanshutdown")).is_some();
+        let is_clean =
+            !state.is_running && disk.durable(&log_dir.join(".kafka_cleanshutdown")).is_some();
         if is_clean
-            && let Some(path) = files
-                .segments
-                .iter()
-                .map(|segment| &segment.path)
-                .find(|path| disks.cached(node, path) != disks.durable(node, path))
+            && let Some(segment) = files.segments.iter().find(|segment| !disk.is_durable(segment))
         {
             refuse(
                 "the clean-shutdown file stands, and a segment is not durable".to_owned(),
-                vec![path.display().to_string()],
+                vec![segment.path.display().to_string()],
             );
         }
     }
 }
 
 /// After the last record that a power loss cannot take; `None` where no segment's name is durable.
-fn durable_end(disks: &dyn Disks, node: NodeId, files: &PartitionFiles) -> Option<i64> {
+fn durable_end(disk: &NodeDisk<'_>, files: &PartitionFiles) -> Option<i64> {
     let mut end = None;
     for segment in &files.segments {
-        let Some(bytes) = disks.durable(node, &segment.path) else { break };
-        let content = read_segment(&bytes);
-        let valid = content.batches.iter().take_while(|batch| batch.crc_holds);
+        let Some((same, others)) = disk.durable_batches(segment) else { break };
+        let valid = same.iter().chain(&others.batches).take_while(|batch| batch.crc_holds);
         end = Some(valid.last().map_or(segment.base_offset, |batch| batch.end_offset));
-        if content.batches.len() < segment.content.batches.len() {
+        if same.len() + others.batches.len() < segment.content.batches.len() {
             break;
         }
     }
@@ -73,14 +62,9 @@ fn durable_end(disks: &dyn Disks, node: NodeId, files: &PartitionFiles) -> Optio
 }
 
 /// What the recovery-point checkpoint says of a partition.
-fn recovery_point(
-    disks: &dyn Disks,
-    node: NodeId,
-    log_dir: &Path,
-    directory: &Path,
-) -> Option<i64> {
+fn recovery_point(disk: &NodeDisk<'_>, log_dir: &Path, directory: &Path) -> Option<i64> {
     let (topic, partition) = directory.file_name()?.to_str()?.rsplit_once('-')?;
-    let bytes = disks.durable(node, &log_dir.join("recovery-point-offset-checkpoint"))?;
+    let bytes = disk.durable(&log_dir.join("recovery-point-offset-checkpoint"))?;
     let text = std::str::from_utf8(&bytes).ok()?;
     let wanted = format!("{topic} {partition} ");
     text.lines()

@@ -4,7 +4,8 @@
 
 use std::path::Path;
 
-use super::{Disks, Ghost, Violation};
+use super::disk_logs::NodeDisk;
+use super::{Ghost, Violation};
 use crate::world::{NodeId, SimTime};
 
 const CHECKPOINTS: &[&str] = &[
@@ -16,27 +17,22 @@ const CHECKPOINTS: &[&str] = &[
 ];
 
 /// A checkpoint, as a power loss now would leave it, that is torn.
-pub(super) fn on_disk(
-    ghost: &Ghost,
-    disks: &dyn Disks,
-    node: NodeId,
-    at: SimTime,
-    out: &mut Vec<Violation>,
-) {
+pub(super) fn on_disk(ghost: &Ghost, disk: &NodeDisk<'_>, at: SimTime, out: &mut Vec<Violation>) {
+    let node = disk.node;
     if ghost.node(node).is_none_or(|state| state.has_rot) {
         return;
     }
-    for log_dir in disks.log_dirs(node) {
-        for path in disks.files(node, &log_dir) {
+    for log_dir in &disk.log_dirs {
+        for path in disk.files_below(log_dir) {
             let is_checkpoint = path
                 .file_name()
                 .and_then(|name| name.to_str())
                 .is_some_and(|name| CHECKPOINTS.contains(&name));
             if is_checkpoint
-                && let Some(bytes) = disks.durable(node, &path)
+                && let Some(bytes) = disk.durable(path)
                 && let Some(problem) = torn(&bytes)
             {
-                out.push(violation(node, at, &path, problem));
+                out.push(violation(node, at, path, problem));
             }
         }
     }

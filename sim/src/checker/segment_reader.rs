@@ -31,6 +31,14 @@ pub struct FileBatch {
     pub is_control: bool,
 }
 
+impl FileBatch {
+    /// Where the next one begins in the file.
+    #[must_use]
+    pub fn end(&self) -> usize {
+        self.position + self.length
+    }
+}
+
 /// The batches of a segment, and how many bytes at its end are no whole batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileSegment {
@@ -40,17 +48,24 @@ pub struct FileSegment {
     pub trailing: usize,
 }
 
+impl FileSegment {
+    /// Drops the batches that reach beyond `position` in the file: what follows has changed. [`read_segment_on`] reads it again.
+    pub fn forget_from(&mut self, position: usize) {
+        let kept = self.batches.partition_point(|batch| batch.end() <= position);
+        self.batches.truncate(kept);
+    }
+}
+
 fn number<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let mut field = [0; N];
     field.copy_from_slice(&bytes[at..at + N]);
     field
 }
 
-/// Reads a `.log` file as far as it makes sense.
-#[must_use]
-pub fn read_segment(bytes: &Bytes) -> FileSegment {
+/// Reads a `.log` file as far as it makes sense, from byte `start` on, where a batch begins: `bytes` is what follows there.
+/// What stands before is in `segment` already.
+pub fn read_segment_on(segment: &mut FileSegment, start: usize, bytes: &Bytes) {
     const HEADER: usize = 61;
-    let mut segment = FileSegment::default();
     let mut position = 0;
     while bytes.len() - position >= HEADER {
         let here = &bytes[position..];
@@ -64,7 +79,7 @@ pub fn read_segment(bytes: &Bytes) -> FileSegment {
         let attributes = i16::from_be_bytes(number(here, 21));
         let last_delta = i32::from_be_bytes(number(here, 23));
         segment.batches.push(FileBatch {
-            position,
+            position: start + position,
             length,
             base_offset,
             end_offset: base_offset.saturating_add(i64::from(last_delta)).saturating_add(1),
@@ -80,7 +95,6 @@ pub fn read_segment(bytes: &Bytes) -> FileSegment {
         position += length;
     }
     segment.trailing = bytes.len() - position;
-    segment
 }
 
 /// CRC-32C of bytes.

@@ -5,25 +5,20 @@
 
 use std::collections::BTreeMap;
 
-use super::disk_logs::{PartitionFiles, each_partition};
+use super::disk_logs::{NodeDisk, PartitionFiles};
 use super::segment_reader::{SnapshotEntry, read_snapshot};
-use super::{Disks, Ghost, Stop, Violation};
-use crate::world::{NodeId, SimTime};
+use super::{Ghost, Stop, Violation};
+use crate::world::SimTime;
 
 /// A snapshot that says something else than the log.
-pub(super) fn on_disk(
-    ghost: &Ghost,
-    disks: &dyn Disks,
-    node: NodeId,
-    at: SimTime,
-    out: &mut Vec<Violation>,
-) {
+pub(super) fn on_disk(ghost: &Ghost, disk: &NodeDisk<'_>, at: SimTime, out: &mut Vec<Violation>) {
+    let node = disk.node;
     let Some(state) = ghost.node(node) else { return };
     let stopped_well = state.last_stop.is_some_and(|facts| facts.stop == Stop::Shutdown);
     if state.has_rot || !(state.is_running || stopped_well) {
         return;
     }
-    for files in each_partition(disks, node) {
+    for files in &disk.partitions {
         for path in files
             .files
             .iter()
@@ -33,10 +28,10 @@ pub(super) fn on_disk(
                 .file_stem()
                 .and_then(|stem| stem.to_str())
                 .and_then(|stem| stem.parse::<i64>().ok());
-            let (Some(end), Some(bytes)) = (end, disks.cached(node, path)) else { continue };
+            let (Some(end), Some(bytes)) = (end, disk.cached(path)) else { continue };
             let problem = match read_snapshot(&bytes) {
                 None => Some("the snapshot is not whole".to_owned()),
-                Some(entries) => difference(&files, end, &entries),
+                Some(entries) => difference(files, end, &entries),
             };
             if let Some(what) = problem {
                 let evidence = vec![path.display().to_string()];

@@ -221,10 +221,11 @@ impl GhostLog {
     pub(super) fn learn_untold(&mut self, segments: &[SegmentFile]) -> Vec<GhostBatch> {
         let mut learnt = Vec::new();
         let in_files = segments.iter().flat_map(|segment| &segment.content.batches);
-        for batch in in_files.take_while(|batch| batch.crc_holds).filter_map(untold) {
-            if batch.base_offset != self.end {
+        for batch in in_files.take_while(|batch| batch.crc_holds) {
+            if batch.base_offset != self.end.value() {
                 continue;
             }
+            let Some(batch) = untold(batch) else { continue };
             self.end = batch.end_offset;
             self.recovered_end = None;
             self.push(batch);
@@ -262,7 +263,21 @@ impl GhostLog {
     ) -> Option<&'a GhostBatch> {
         let due =
             |batch: &&GhostBatch| batch.base_offset >= self.start && batch.end_offset <= below;
-        batches.into_iter().filter(due).find(|batch| !self.holds(batch))
+        // Where the next one is expected: they are asked for one after the other.
+        let mut next = 0;
+        let mut holds = |batch: &&GhostBatch| {
+            let is_next =
+                self.batches.get(next).is_some_and(|own| own.base_offset == batch.base_offset);
+            if !is_next {
+                let found =
+                    self.batches.binary_search_by_key(&batch.base_offset, |own| own.base_offset);
+                let Ok(found) = found else { return false };
+                next = found;
+            }
+            next += 1;
+            self.batches[next - 1].is_same(batch)
+        };
+        batches.into_iter().filter(due).find(|batch| !holds(batch))
     }
 
     /// The last batch.

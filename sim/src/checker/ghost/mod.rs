@@ -217,6 +217,18 @@ impl Ghost {
         self.written.get(&(partition, epoch, base_offset))
     }
 
+    /// What was first written to a partition from this place on: first by term, then by offset.
+    pub fn written_from(
+        &self,
+        partition: TopicIdPartition,
+        epoch: LeaderEpoch,
+        base_offset: Offset,
+    ) -> impl Iterator<Item = ((LeaderEpoch, Offset), &GhostBatch)> {
+        let rest = self.written.range((partition, epoch, base_offset)..);
+        let of_partition = rest.take_while(move |((of, ..), _)| *of == partition);
+        of_partition.map(|((_, epoch, offset), batch)| ((*epoch, *offset), batch))
+    }
+
     /// The entry of `log.dirs` in which a node keeps a partition, once a disk was looked at.
     #[must_use]
     pub fn dir_of(&self, node: NodeId, partition: TopicIdPartition) -> Option<u32> {

@@ -1,24 +1,18 @@
 //! Q10: where the metadata log does not begin at 0, a snapshot stands for what is not there.
 
-use crate::checker::{Disks, Ghost, Violation};
-use crate::world::{NodeId, SimTime};
+use crate::checker::disk_logs::NodeDisk;
+use crate::checker::{Ghost, Violation};
+use crate::world::SimTime;
 
 /// A hole between the snapshot and the log.
-pub(crate) fn on_disk(
-    ghost: &Ghost,
-    disks: &dyn Disks,
-    node: NodeId,
-    at: SimTime,
-    out: &mut Vec<Violation>,
-) {
-    let Some(dir) = disks.metadata_dir(node) else { return };
+pub(crate) fn on_disk(ghost: &Ghost, disk: &NodeDisk<'_>, at: SimTime, out: &mut Vec<Violation>) {
+    let node = disk.node;
+    let Some(dir) = &disk.metadata_dir else { return };
     if ghost.node(node).is_none() {
         return;
     }
-    let files = disks.files(node, &dir);
     let numbers = |extension: &'static str| {
-        let dir = dir.clone();
-        files.iter().filter_map(move |path| {
+        disk.files_below(dir).filter_map(move |path| {
             let is_it = path.parent() == Some(dir.as_path())
                 && path.extension().is_some_and(|found| found == extension);
             let stem = path.file_stem().filter(|_| is_it)?.to_str()?;

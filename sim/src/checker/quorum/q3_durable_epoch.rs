@@ -3,9 +3,10 @@
 use ottla::types::Observation;
 
 use super::{observed, on_node};
+use crate::checker::disk_logs::NodeDisk;
 use crate::checker::segment_reader::read_quorum_state;
-use crate::checker::{Disks, Ghost, Occurrence, Violation};
-use crate::world::{NodeId, SimTime};
+use crate::checker::{Ghost, Occurrence, Violation};
+use crate::world::SimTime;
 
 /// An earlier epoch than the node ever told.
 pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
@@ -22,13 +23,8 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
 }
 
 /// The file says less than the node said.
-pub(crate) fn on_disk(
-    ghost: &Ghost,
-    disks: &dyn Disks,
-    node: NodeId,
-    at: SimTime,
-    out: &mut Vec<Violation>,
-) {
+pub(crate) fn on_disk(ghost: &Ghost, disk: &NodeDisk<'_>, at: SimTime, out: &mut Vec<Violation>) {
+    let node = disk.node;
     let (Some(voter), Some(broker)) = (ghost.quorum().node(node), ghost.broker_of(node)) else {
         return;
     };
@@ -46,8 +42,8 @@ pub(crate) fn on_disk(
             evidence: vec![fact],
         });
     };
-    let Some(dir) = disks.metadata_dir(node) else { return };
-    let file = disks.durable(node, &dir.join("quorum-state"));
+    let Some(dir) = &disk.metadata_dir else { return };
+    let file = disk.durable(&dir.join("quorum-state"));
     let Some(state) = file.as_ref().and_then(read_quorum_state) else {
         let fact = "it is not there, or not whole".to_owned();
         report("Q3", format!("epoch {told} was told and quorum-state is not durable"), fact);

@@ -1,14 +1,12 @@
 //! Q6: committed metadata is the same on all nodes, and in one epoch one thing is written at one offset.
 
-use std::path::Path;
-
 use ottla::types::{LeaderEpoch, Observation, Offset};
 
 use super::{observed, on_node};
+use crate::checker::disk_logs::NodeDisk;
 use crate::checker::ghost::log::appended;
-use crate::checker::segment_reader::read_segment;
-use crate::checker::{Disks, Ghost, Occurrence, Violation};
-use crate::world::{NodeId, SimTime};
+use crate::checker::{Ghost, Occurrence, Violation};
+use crate::world::SimTime;
 
 /// A node appends something else than was written or committed there.
 pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
@@ -36,27 +34,16 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
 }
 
 /// A disk holds something else than what is committed.
-pub(crate) fn on_disk(
-    ghost: &Ghost,
-    disks: &dyn Disks,
-    node: NodeId,
-    at: SimTime,
-    out: &mut Vec<Violation>,
-) {
-    let Some(dir) = disks.metadata_dir(node) else { return };
+pub(crate) fn on_disk(ghost: &Ghost, disk: &NodeDisk<'_>, at: SimTime, out: &mut Vec<Violation>) {
+    let node = disk.node;
     if ghost.node(node).is_some_and(|node| node.has_rot) {
         return;
     }
     let quorum = ghost.quorum();
     // A node that has not heard of the watermark yet may still hold what it will truncate.
     let known = quorum.node(node).and_then(|node| node.high_watermark).unwrap_or(Offset::ZERO);
-    let is_log = |path: &&std::path::PathBuf| {
-        path.parent() == Some(dir.as_path())
-            && path.extension().is_some_and(|extension| extension == "log")
-    };
-    for path in disks.files(node, Path::new(&dir)).iter().filter(is_log) {
-        let Some(bytes) = disks.cached(node, path) else { continue };
-        for batch in read_segment(&bytes).batches.iter().filter(|batch| batch.crc_holds) {
+    for segment in &disk.metadata {
+        for batch in segment.content.batches.iter().filter(|batch| batch.crc_holds) {
             let Some(base) = Offset::from_wire(batch.base_offset) else { continue };
             let Some(committed) =
                 quorum.committed.get(&base).filter(|_| batch.end_offset <= known.value())
@@ -74,7 +61,7 @@ pub(crate) fn on_disk(
                         "the disk holds other metadata at offset {base} than is committed"
                     ),
                     evidence: vec![
-                        path.display().to_string(),
+                        segment.path.display().to_string(),
                         format!("committed is {}", committed.text()),
                     ],
                 });

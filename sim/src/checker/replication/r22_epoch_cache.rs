@@ -1,28 +1,23 @@
 //! R22: the epoch cache rises strictly, and for every record of the log it names the record's own epoch.
 
-use crate::checker::disk_logs::{PartitionFiles, each_partition};
+use crate::checker::disk_logs::{NodeDisk, PartitionFiles};
 use crate::checker::segment_reader::read_epoch_checkpoint;
-use crate::checker::{Disks, Ghost, Violation};
-use crate::world::{NodeId, SimTime};
+use crate::checker::{Ghost, Violation};
+use crate::world::SimTime;
 
 /// The file of a log in use disagrees with the log. What a log was opened with is put right before it is used.
-pub(crate) fn on_disk(
-    ghost: &Ghost,
-    disks: &dyn Disks,
-    node: NodeId,
-    at: SimTime,
-    out: &mut Vec<Violation>,
-) {
+pub(crate) fn on_disk(ghost: &Ghost, disk: &NodeDisk<'_>, at: SimTime, out: &mut Vec<Violation>) {
+    let node = disk.node;
     let Some(state) = ghost.node(node) else { return };
     if state.has_rot || !state.is_running || !state.failed_dirs.is_empty() {
         return;
     }
-    for files in each_partition(disks, node) {
+    for files in &disk.partitions {
         let is_used =
             ghost.replica(node, files.partition).is_some_and(|replica| replica.role.is_some());
         let path = files.directory.join("leader-epoch-checkpoint");
-        let Some(bytes) = disks.cached(node, &path).filter(|_| is_used) else { continue };
-        let Some((what, fact)) = problem(&files, read_epoch_checkpoint(&bytes)) else { continue };
+        let Some(bytes) = disk.cached(&path).filter(|_| is_used) else { continue };
+        let Some((what, fact)) = problem(files, read_epoch_checkpoint(&bytes)) else { continue };
         out.push(Violation {
             check: "R22",
             at,

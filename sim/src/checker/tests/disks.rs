@@ -8,6 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::*;
 use crate::checker::segment_reader::crc32c;
 use crate::checker::{Disks, Stop};
+use crate::world::disk::Look;
 
 #[derive(Default)]
 struct Files {
@@ -50,21 +51,23 @@ impl Disks for Files {
         vec![PathBuf::from("/d0")]
     }
 
-    fn metadata_dir(&self, _node: NodeId) -> Option<PathBuf> {
-        let dir = PathBuf::from("/d0/__cluster_metadata-0");
-        self.cached.keys().any(|path| path.starts_with(&dir)).then_some(dir)
+    fn files(&self, _node: NodeId) -> Vec<PathBuf> {
+        self.cached.keys().cloned().collect()
     }
 
-    fn files(&self, _node: NodeId, below: &Path) -> Vec<PathBuf> {
-        self.cached.keys().filter(|path| path.starts_with(below)).cloned().collect()
+    fn cached(&self, _node: NodeId, path: &Path, from: usize) -> Option<Bytes> {
+        self.cached.get(path).map(|bytes| bytes.slice(from.min(bytes.len())..))
     }
 
-    fn cached(&self, _node: NodeId, path: &Path) -> Option<Bytes> {
-        self.cached.get(path).cloned()
+    fn durable(&self, _node: NodeId, path: &Path, from: usize) -> Option<Bytes> {
+        self.durable.get(path).map(|bytes| bytes.slice(from.min(bytes.len())..))
     }
 
-    fn durable(&self, _node: NodeId, path: &Path) -> Option<Bytes> {
-        self.durable.get(path).cloned()
+    fn look(&self, _node: NodeId, path: &Path) -> Option<Look> {
+        let file = self.cached.keys().position(|known| known == path)? as u64;
+        let (cached, durable) = (self.cached.get(path)?, self.durable.get(path)?);
+        let same = cached.iter().zip(durable).take_while(|(cached, durable)| cached == durable);
+        Some(Look { file, changed_from: Some(0), durable_below: same.count() })
     }
 }
 

@@ -71,6 +71,17 @@ pub struct FileView {
     pub durable: Bytes,
 }
 
+/// What is known of a file without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Names the file among all that the node ever had, whatever its path is.
+    pub file: u64,
+    /// The first byte that may read otherwise than when the file was looked at before; `None` where none does.
+    pub changed_from: Option<usize>,
+    /// Below it every byte is durable as it is read.
+    pub durable_below: usize,
+}
+
 impl SimDisk {
     pub(super) fn new(draw: Draw) -> Self {
         Self(Mutex::new(State {
@@ -203,7 +214,35 @@ impl SimDisk {
         let mut state = self.lock();
         let inode = state.tree.find(path)?;
         let file = state.tree.file(inode)?;
-        Ok(FileView { content: file.read(0, usize::MAX).into(), durable: file.durable().into() })
+        Ok(FileView { content: file.read(0, usize::MAX).into(), durable: file.durable(0).into() })
+    }
+
+    /// What readers see of a file from byte `from` on, for an oracle.
+    ///
+    /// Errors: as [`SimDisk::view`].
+    pub fn content_from(&self, path: &Path, from: usize) -> io::Result<Bytes> {
+        let mut state = self.lock();
+        let inode = state.tree.find(path)?;
+        Ok(state.tree.file(inode)?.read(from as u64, usize::MAX).into())
+    }
+
+    /// What the harshest power loss would leave of a file from byte `from` on, for an oracle.
+    ///
+    /// Errors: as [`SimDisk::view`].
+    pub fn durable_from(&self, path: &Path, from: usize) -> io::Result<Bytes> {
+        let mut state = self.lock();
+        let inode = state.tree.find(path)?;
+        Ok(state.tree.file(inode)?.durable(from as u64).into())
+    }
+
+    /// What was done to a file since an oracle looked at it before.
+    ///
+    /// Errors: as [`SimDisk::view`].
+    pub fn look(&self, path: &Path) -> io::Result<Look> {
+        let mut state = self.lock();
+        let inode = state.tree.find(path)?;
+        let (changed_from, durable_below) = state.tree.file(inode)?.look();
+        Ok(Look { file: inode, changed_from, durable_below })
     }
 
     /// Whether the name of a file is durable, and those of the directories above it.
@@ -247,7 +286,8 @@ impl SimDisk {
 
     pub(super) fn wipe(&self) {
         let mut state = self.lock();
-        let old = std::mem::replace(&mut state.tree, Tree::new());
+        let empty = state.tree.emptied();
+        let old = std::mem::replace(&mut state.tree, empty);
         state.power += 1;
         let waiting = state.end_handles();
         drop(state);

@@ -32,6 +32,8 @@ pub(super) struct PageCache {
     last_write: Option<LastWrite>,
     /// Bytes that read otherwise than they were written: bit rot and misdirected writes. The pristine ones are in `data`.
     rot: BTreeMap<u64, u8>,
+    /// The first byte that may read otherwise than when an oracle looked last; 0 before it ever did.
+    changed_from: u64,
 }
 
 type Images = BTreeMap<u64, Vec<u8>>;
@@ -78,6 +80,7 @@ impl PageCache {
         let (end, old_length) = (position + length, self.length());
         let overwritten = self.data[at(position.min(old_length))..at(end.min(old_length))].to_vec();
         self.make_dirty(position.min(old_length), end);
+        self.changes(position.min(old_length));
         if end > old_length {
             // Appends, the common case, fill what they extend at once.
             self.data.resize(at(position.max(old_length)), 0);
@@ -98,9 +101,31 @@ impl PageCache {
     pub(super) fn set_len(&mut self, length: u64) {
         let old_length = self.length();
         self.make_dirty(length.min(old_length), length.max(old_length));
+        self.changes(length.min(old_length));
         self.data.resize(at(length), 0);
         self.forget_rot(length, u64::MAX);
         self.last_write = None;
+    }
+
+    fn changes(&mut self, from: u64) {
+        self.changed_from = self.changed_from.min(from);
+    }
+
+    /// An oracle looks: the first byte that may read otherwise than when it looked last, and below which byte everything is
+    /// durable as it is read.
+    pub(super) fn look(&mut self) -> (Option<usize>, usize) {
+        let before = std::mem::replace(&mut self.changed_from, u64::MAX);
+        let changed = (before != u64::MAX).then(|| at(before));
+        let syncing = self.syncing.iter().flat_map(|syncing| &syncing.images);
+        let first_of = |images: &Images| images.first_key_value().map(|(block, _)| *block);
+        let blocks = [
+            first_of(&self.dirty),
+            first_of(&self.phantom),
+            syncing.map(|(block, _)| *block).next(),
+        ];
+        let clean = blocks.into_iter().flatten().map(|block| block * BLOCK).min();
+        let clean = clean.unwrap_or(u64::MAX).min(self.length()).min(self.durable_length);
+        (changed, if self.rot.is_empty() { at(clean) } else { 0 })
     }
 
     fn forget_rot(&mut self, from: u64, to: u64) {
@@ -166,21 +191,31 @@ impl PageCache {
         self.dirty.len() + self.phantom.len() + syncing
     }
 
-    /// What a power loss now, in the harshest mode, would leave. For oracles.
-    pub(super) fn durable(&self) -> Vec<u8> {
-        let mut data = self.data.clone();
-        data.resize(data.len().max(at(self.durable_length)), 0);
+    /// What a power loss now, in the harshest mode, would leave from `position` on. For oracles.
+    pub(super) fn durable(&self, position: u64) -> Vec<u8> {
+        if position >= self.durable_length {
+            return Vec::new();
+        }
+        // Whole blocks.
+        let (first, skipped) = (position / BLOCK, at(position % BLOCK));
+        let start = first * BLOCK;
+        let mut data = self.data.get(at(start)..).unwrap_or_default().to_vec();
+        data.resize(data.len().max(at(self.durable_length - start)), 0);
         let syncing = self.syncing.iter().flat_map(|syncing| &syncing.images);
         for (&block, image) in self.dirty.iter().chain(syncing).chain(&self.phantom) {
-            restore(&mut data, block, image);
+            if block >= first {
+                restore(&mut data, block - first, image);
+            }
         }
-        data.resize(at(self.durable_length), 0);
+        data.resize(at(self.durable_length - start), 0);
+        data.drain(..skipped);
         data
     }
 
     /// Loses power: afterwards what readers see is what is durable.
     pub(super) fn lose_power(&mut self, mode: PowerLossMode, draw: &mut Draw) -> FileLoss {
         let before = self.data.clone();
+        self.changes(0);
         let mut torn = false;
         if mode == PowerLossMode::TornLastWrite {
             torn = self.tear_last_write(draw);
@@ -246,7 +281,7 @@ impl PageCache {
             let old = last.overwritten.get(at(position - last.position)).copied();
             self.data[at(position)] = old.unwrap_or(0);
         }
-        debug_assert!(kept <= at(last.end - last.position), "the cut lies in the write");
+        assert!(kept <= at(last.end - last.position), "the cut lies in the write");
         // The file's new length may have been written before its bytes, or not.
         if last.end > last.old_length && last.end == length && draw.chance(500_000) {
             self.data.truncate(at(cut.max(last.old_length)));
@@ -260,6 +295,7 @@ impl PageCache {
             return false;
         }
         self.rot.insert(position, byte);
+        self.changes(position);
         true
     }
 
@@ -275,6 +311,8 @@ impl PageCache {
 
     /// What was written is read again.
     pub(super) fn lift_rot(&mut self) -> bool {
+        let first = self.rot.first_key_value().map(|(position, _)| *position);
+        self.changes(first.unwrap_or(u64::MAX));
         !std::mem::take(&mut self.rot).is_empty()
     }
 
@@ -337,7 +375,7 @@ mod tests {
         let mut file = file(&[7; 10_000], b"");
         file.write(4_000, &[[1u8; 200]]);
         file.set_len(5_000);
-        assert!(file.durable() == vec![7; 10_000]);
+        assert!(file.durable(0) == vec![7; 10_000]);
         assert!(lose(file, PowerLossMode::LoseUnsynced, 1).0 == vec![7; 10_000]);
     }
 

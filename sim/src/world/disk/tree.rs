@@ -64,6 +64,11 @@ impl Tree {
         Self { nodes, next_inode: ROOT + 1, pending: Vec::new(), next_change: 0 }
     }
 
+    /// A tree without files, whose inodes were never used in this one.
+    pub(super) fn emptied(&self) -> Self {
+        Self { next_inode: self.next_inode, ..Self::new() }
+    }
+
     fn dir(&self, inode: Inode) -> io::Result<&Dir> {
         match self.nodes.get(&inode) {
             Some(Node::Dir(dir)) => Ok(dir),
