@@ -75,7 +75,8 @@ fn note_poll(
 fn read_of(record: &ConsumerRecord) -> Read {
     let key = record.key.as_deref().unwrap_or(&[]);
     let value = record.value.as_deref().unwrap_or(&[]);
-    let mut parts: Vec<&[u8]> = vec![key, value];
+    let mut parts: Vec<&[u8]> = Vec::with_capacity(3 + 2 * record.headers.len());
+    parts.extend([key, value]);
     for (name, header) in &record.headers {
         parts.push(name.as_bytes());
         parts.push(header.as_deref().unwrap_or(&[]));

@@ -42,14 +42,22 @@ struct State {
 
 impl State {
     fn monotonic(&self, now: SimTime) -> u64 {
-        let passed = i128::from(now.nanos().saturating_sub(self.since.nanos()));
+        let passed = now.nanos().saturating_sub(self.since.nanos());
+        if self.drift_ppb == 0 {
+            return self.shown.saturating_add(passed);
+        }
+        let passed = i128::from(passed);
         let bent = passed * (BILLION + i128::from(self.drift_ppb)) / BILLION;
         self.shown.saturating_add(u64::try_from(bent).unwrap_or(u64::MAX))
     }
 
     /// The first moment of the world at which the monotonic clock shows `wanted` or more.
     fn moment_of(&self, wanted: u64) -> SimTime {
-        let missing = i128::from(wanted.saturating_sub(self.shown));
+        let missing = wanted.saturating_sub(self.shown);
+        if self.drift_ppb == 0 {
+            return SimTime(self.since.nanos().saturating_add(missing));
+        }
+        let missing = i128::from(missing);
         let rate = BILLION + i128::from(self.drift_ppb);
         let passed = (missing * BILLION + rate - 1) / rate;
         let passed = u64::try_from(passed).unwrap_or(u64::MAX);

@@ -4,7 +4,7 @@
 //! madsim only for "wake me at the earliest". A moment that is asked for twice is armed once.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,9 +29,13 @@ pub(crate) enum Event {
     Disk(disk::Event),
 }
 
-/// Names an event that is to come: its moment, and its number.
+/// Names an event that is to come: its moment and its number, by which events are ordered, and the slot it waits in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct EventKey(u64, u64);
+pub(crate) struct EventKey {
+    at: u64,
+    number: u64,
+    slot: usize,
+}
 
 /// The queue.
 pub(crate) struct Events {
@@ -41,13 +45,75 @@ pub(crate) struct Events {
 
 #[derive(Default)]
 struct Queue {
-    /// In the order in which they happen: of one moment, the one scheduled first.
-    events: BTreeMap<EventKey, Event>,
+    /// The next to happen first: of one moment, the one scheduled first. Those that were taken back are still here.
+    order: BinaryHeap<Reverse<EventKey>>,
+    slots: Vec<Slot>,
+    free: Vec<usize>,
     next_number: u64,
     /// The moments at which madsim will wake the task.
     armed: BinaryHeap<Reverse<u64>>,
     waker: Option<Waker>,
     closed: bool,
+}
+
+/// Where an event waits. A slot is used again, under another number.
+#[derive(Default)]
+struct Slot {
+    number: u64,
+    event: Option<Event>,
+}
+
+/// With so few events nothing is gained by forgetting those that were taken back.
+const FEW: usize = 256;
+
+impl Queue {
+    fn insert(&mut self, at: u64, event: Event) -> EventKey {
+        let number = self.next_number;
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            self.slots.len() - 1
+        });
+        self.slots[slot] = Slot { number, event: Some(event) };
+        let key = EventKey { at, number, slot };
+        self.order.push(Reverse(key));
+        key
+    }
+
+    fn contains(&self, key: EventKey) -> bool {
+        let slot = self.slots.get(key.slot);
+        slot.is_some_and(|slot| slot.number == key.number && slot.event.is_some())
+    }
+
+    fn take(&mut self, key: EventKey) -> Option<Event> {
+        if !self.contains(key) {
+            return None;
+        }
+        self.free.push(key.slot);
+        self.slots[key.slot].event.take()
+    }
+
+    /// Takes an event out before its time.
+    fn take_back(&mut self, key: EventKey) -> Option<Event> {
+        let event = self.take(key);
+        let waiting = self.slots.len() - self.free.len();
+        if self.order.len() > FEW && self.order.len() / 4 > waiting {
+            let mut order = std::mem::take(&mut self.order);
+            order.retain(|key| self.contains(key.0));
+            self.order = order;
+        }
+        event
+    }
+
+    /// The next to happen.
+    fn first(&mut self) -> Option<EventKey> {
+        while let Some(Reverse(first)) = self.order.peek().copied() {
+            if self.contains(first) {
+                return Some(first);
+            }
+            self.order.pop();
+        }
+        None
+    }
 }
 
 impl Events {
@@ -68,16 +134,14 @@ impl Events {
     /// Lets `event` happen at `at`, or as soon as possible after.
     pub(crate) fn schedule(&self, at: SimTime, event: Event) -> EventKey {
         let mut queue = self.lock();
-        let key = EventKey(at.nanos(), queue.next_number);
-        queue.next_number += 1;
         if queue.closed {
             drop(queue);
             drop(event);
-            return key;
+            return EventKey { at: at.nanos(), number: u64::MAX, slot: usize::MAX };
         }
-        queue.events.insert(key, event);
-        let first = queue.events.first_key_value().is_some_and(|(first, _)| *first == key);
-        if first {
+        let key = queue.insert(at.nanos(), event);
+        queue.next_number += 1;
+        if queue.first() == Some(key) {
             self.arm(&mut queue);
         }
         key
@@ -86,30 +150,34 @@ impl Events {
     /// Takes an event back. What it held is dropped by the caller, who must hold no lock then.
     #[must_use]
     pub(crate) fn cancel(&self, key: EventKey) -> Option<Event> {
-        self.lock().events.remove(&key)
+        self.lock().take_back(key)
     }
 
     /// Wakes every waiting task of `node`: its clock has changed.
     pub(crate) fn wake_all_of(&self, node: NodeId) {
-        let mut woken = Vec::new();
         let mut queue = self.lock();
-        queue.events.retain(|_, event| match event {
-            Event::Wake(owner, waker) if *owner == node => {
-                woken.push(waker.clone());
-                false
+        let of_node = |key: &EventKey| match queue.slots.get(key.slot) {
+            Some(Slot { number, event: Some(Event::Wake(owner, _)) }) => {
+                *owner == node && *number == key.number
             }
-            Event::Wake(..) | Event::Net(_) | Event::Disk(_) => true,
-        });
+            Some(_) | None => false,
+        };
+        let mut keys: Vec<EventKey> = queue.order.iter().map(|key| key.0).filter(of_node).collect();
+        keys.sort_unstable();
+        let woken: Vec<Event> = keys.into_iter().filter_map(|key| queue.take(key)).collect();
         drop(queue);
-        woken.into_iter().for_each(Waker::wake);
+        for event in woken {
+            if let Event::Wake(_, waker) = event {
+                waker.wake();
+            }
+        }
     }
 
     /// Makes sure that madsim wakes the task at the first event, or earlier.
     fn arm(&self, queue: &mut Queue) {
-        let (Some((first, _)), Some(waker)) = (queue.events.first_key_value(), &queue.waker) else {
+        let (Some(EventKey { at: first, .. }), Some(waker)) = (queue.first(), &queue.waker) else {
             return;
         };
-        let first = first.0;
         if first > ARMED_MAX {
             return;
         }
@@ -137,8 +205,11 @@ impl Events {
         while queue.armed.peek().is_some_and(|armed| armed.0 <= now) {
             queue.armed.pop();
         }
-        let due = queue.events.first_entry().filter(|first| first.key().0 <= now);
-        let event = due.map(|entry| entry.remove());
+        let due = queue.first().filter(|first| first.at <= now);
+        let event = due.and_then(|first| {
+            queue.order.pop();
+            queue.take(first)
+        });
         if event.is_none() {
             self.arm(&mut queue);
         }
@@ -167,7 +238,8 @@ impl Events {
     pub(crate) fn close(&self) {
         let mut queue = self.lock();
         queue.closed = true;
-        let events = std::mem::take(&mut queue.events);
+        queue.order.clear();
+        let events = std::mem::take(&mut queue.slots);
         let waker = queue.waker.take();
         drop(queue);
         drop((events, waker));
@@ -212,7 +284,7 @@ impl Future for Wait {
             return Poll::Ready(());
         }
         let registered = self.key.as_ref().is_some_and(|(key, waker)| {
-            waker.will_wake(cx.waker()) && self.events.lock().events.contains_key(key)
+            waker.will_wake(cx.waker()) && self.events.lock().contains(*key)
         });
         if !registered {
             self.take_back();
