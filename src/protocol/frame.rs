@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::api_key::ApiKey;
 use super::messages::{Message, Request};
-use super::wire::{DecodeError, DecodeProblem, EncodeError, EncodeProblem, Reader, Writer};
+use super::wire::{DecodeError, DecodeProblem, EncodeError, Reader, Writer};
 
 /// What stands before a request (Kafka: `RequestHeader`, versions 1 and 2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,10 +43,10 @@ pub fn encode_request<R: Request>(
     request: &R,
 ) -> Result<Vec<Bytes>, EncodeError> {
     assert_eq!(header.api_key, R::API.key(), "the header names the request's API");
-    let mut out = Writer::new();
+    let mut out = Writer::frame();
     encode_request_header(header, &mut out)?;
     request.encode(header.api_version, &mut out)?;
-    with_length(out)
+    out.finish_frame()
 }
 
 /// Writes a request header, in the version that API and version call for.
@@ -102,13 +102,13 @@ pub fn encode_response<M: Message>(
     version: i16,
     response: &M,
 ) -> Result<Vec<Bytes>, EncodeError> {
-    let mut out = Writer::new();
+    let mut out = Writer::frame();
     out.int32(correlation_id);
     if has_flexible_response_header(api, version) {
         out.unsigned_varint(0);
     }
     response.encode(version, &mut out)?;
-    with_length(out)
+    out.finish_frame()
 }
 
 /// Reads a response header and returns the correlation id; the response follows.
@@ -134,21 +134,6 @@ pub fn decode_response<M: Message>(version: i16, input: &mut Reader) -> Result<M
 
 fn has_flexible_response_header(api: ApiKey, version: i16) -> bool {
     api != ApiKey::ApiVersions && api.is_flexible(version)
-}
-
-/// Puts the length in front: into the first slice, so that a small frame stays one piece.
-fn with_length(body: Writer) -> Result<Vec<Bytes>, EncodeError> {
-    let too_long = EncodeError { field: "frame", problem: EncodeProblem::TooLong(body.len()) };
-    let length = i32::try_from(body.len()).map_err(|_| too_long)?;
-    let mut out = Writer::new();
-    out.int32(length);
-    let mut slices = body.finish().into_iter();
-    if let Some(first) = slices.next() {
-        out.raw(&first);
-    }
-    let mut frame = out.finish();
-    frame.extend(slices);
-    Ok(frame)
 }
 
 /// What the first four bytes of a stream say of the frame after them.

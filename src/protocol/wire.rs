@@ -5,7 +5,7 @@
 //! buffer, record bytes are put between as they are. Which fields a message has is not known here; that is generated
 //! from the table (`schema/*.schema`).
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use super::records::Records;
 use super::value::{Number, Value};
@@ -445,12 +445,18 @@ impl Reader {
     }
 }
 
+/// The length in front of a frame.
+const LENGTH_BYTES: usize = 4;
+
+/// What is set aside for a frame at once: most need no more.
+const FRAME_BYTES: usize = 512;
+
 /// Writes a frame as a list of slices.
 #[derive(Debug, Default)]
 pub struct Writer {
     done: Vec<Bytes>,
     done_bytes: usize,
-    buffer: BytesMut,
+    buffer: Vec<u8>,
     field: &'static str,
 }
 
@@ -459,6 +465,14 @@ impl Writer {
     #[must_use]
     pub fn new() -> Self {
         Self { field: "frame", ..Self::default() }
+    }
+
+    /// An empty frame with room for its length, which [`Writer::finish_frame`] fills in.
+    #[must_use]
+    pub(super) fn frame() -> Self {
+        let mut buffer = Vec::with_capacity(FRAME_BYTES);
+        buffer.extend_from_slice(&[0; LENGTH_BYTES]);
+        Self { field: "frame", buffer, ..Self::default() }
     }
 
     /// How many bytes were written so far.
@@ -480,6 +494,25 @@ impl Writer {
         self.done
     }
 
+    /// What was written since [`Writer::frame`], the frame's length in front: in the first slice, so that a small frame is one
+    /// piece.
+    ///
+    /// Errors: the frame is 2³¹ bytes or longer.
+    pub(super) fn finish_frame(mut self) -> Result<Vec<Bytes>, EncodeError> {
+        let bytes = self.len() - LENGTH_BYTES;
+        let too_long = EncodeError { field: "frame", problem: EncodeProblem::TooLong(bytes) };
+        let length = i32::try_from(bytes).map_err(|_| too_long)?.to_be_bytes();
+        match self.done.first_mut() {
+            None => self.buffer[..LENGTH_BYTES].copy_from_slice(&length),
+            Some(first) => {
+                let mut again = first.to_vec();
+                again[..LENGTH_BYTES].copy_from_slice(&length);
+                *first = again.into();
+            }
+        }
+        Ok(self.finish())
+    }
+
     /// Names the field that is written next, for errors.
     pub fn at(&mut self, field: &'static str) {
         self.field = field;
@@ -493,7 +526,7 @@ impl Writer {
 
     fn close_buffer(&mut self) {
         if !self.buffer.is_empty() {
-            let bytes = self.buffer.split().freeze();
+            let bytes = Bytes::from(std::mem::take(&mut self.buffer));
             self.done_bytes += bytes.len();
             self.done.push(bytes);
         }
@@ -506,11 +539,6 @@ impl Writer {
             self.done_bytes += bytes.len();
             self.done.push(bytes);
         }
-    }
-
-    /// Copies `bytes` as they are, without a length.
-    pub fn raw(&mut self, bytes: &[u8]) {
-        self.buffer.put_slice(bytes);
     }
 
     /// One byte, 0 or 1.
