@@ -7,6 +7,10 @@ fn main() {
 }
 
 #[cfg(madsim)]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[cfg(madsim)]
 fn main() -> std::process::ExitCode {
     sim::cli::main().into()
 }

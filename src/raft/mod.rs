@@ -507,7 +507,7 @@ impl Raft {
         }
         self.expire(now, out);
         self.proceed(now, out);
-        if cfg!(debug_assertions) {
+        if cfg!(any(debug_assertions, madsim)) {
             self.check();
         }
     }
