@@ -475,4 +475,44 @@ mod tests {
         assert!(file.lift_rot());
         assert_eq!(file.read(0, 100), b"01234567xyz");
     }
+
+    #[test]
+    fn what_an_oracle_reads_again_is_all_that_changed_and_all_that_is_not_durable() {
+        for seed in 0..60 {
+            let mut draw = Draw::new(seed, "test");
+            let mut file = PageCache::default();
+            let mut seen = Vec::new();
+            for _ in 0..80 {
+                let length = file.length();
+                match draw.below(9) {
+                    0..=3 => file.write(length, &[vec![7u8; at(draw.below(5_000))]]),
+                    4 => file.write(draw.below(length + 1), &[vec![8u8; at(draw.below(3_000))]]),
+                    5 => file.set_len(draw.below(length + 2_000)),
+                    6 if !file.is_syncing() => file.sync_begins(),
+                    6 if draw.chance(500_000) => file.sync_ends(),
+                    6 => file.sync_fails(),
+                    7 => assert!(file.rot_byte(draw.below(length), 9) || length == 0),
+                    _ if draw.chance(300_000) => {
+                        let _ = file.lift_rot();
+                    }
+                    _ if draw.chance(300_000) => {
+                        let _ = file.lose_power(PowerLossMode::LoseRandomUnsynced, &mut draw);
+                    }
+                    _ => {
+                        let (first, durable_below) = file.look();
+                        let from = first.map_or(seen.len(), |first| first.min(seen.len()));
+                        seen.truncate(from);
+                        seen.extend(file.read(from as u64, usize::MAX));
+                        let durable = file.durable(0);
+                        assert_eq!(seen, file.read(0, usize::MAX), "seed {seed}");
+                        assert_eq!(seen[..durable_below], durable[..durable_below], "seed {seed}");
+                    }
+                }
+                let durable = file.durable(0);
+                let from = draw.below(durable.len() as u64 + 2);
+                let rest = durable.get(at(from)..).unwrap_or_default();
+                assert_eq!(file.durable(from), rest, "seed {seed}");
+            }
+        }
+    }
 }
