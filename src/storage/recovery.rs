@@ -410,7 +410,12 @@ impl Recovery<'_> {
         let (files, end) = (&opening.files, self.end);
         files.remove_snapshots_above(end).await?;
         self.epochs.truncate_from_end(end);
-        if opening.epochs.as_ref() != Some(&self.epochs) {
+        // Terms that begin at or after the end harm nobody in the file: the next start leaves them out as this one does.
+        let saved = opening.epochs.clone().map(|mut saved| {
+            saved.truncate_from_end(end);
+            saved
+        });
+        if saved.as_ref() != Some(&self.epochs) {
             write_leader_epochs(files.disk(), files.dir(), &self.epochs).await?;
         }
         let start = opening.found[0].base_offset;

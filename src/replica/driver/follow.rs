@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{
-    FetchWatch, Inner, PartitionHandle, ReadAnswer, ReadRequest, ReadUpTo, TruncateFiles, Watching,
-};
+use super::work::TruncateFiles;
+use super::{FetchWatch, Inner, PartitionHandle, ReadAnswer, ReadRequest, ReadUpTo, Watching};
 use crate::log::{Lookup, ReplicatedError, validate_replicated};
 use crate::replica::{
     CutAt, Event, FetchState, FollowedBatches, FollowerAppend, FollowerFetch, FollowerFetched,

@@ -10,8 +10,10 @@ mod read;
 mod read_cursors;
 mod tail_cache;
 mod watch;
+mod work;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, Waker};
@@ -23,9 +25,7 @@ use super::{
     AppendAnswer, Checkpoint, Effect, Event, IsrProposal, LeaderState, OpenedState, Partition,
     PartitionConfig, Retention, Role, ServedBy, WaiterId,
 };
-use crate::log::{
-    EpochEndOffset, IndexPart, IndexSizes, LeaderEpochCache, LogConfig, SegmentLimits,
-};
+use crate::log::{EpochEndOffset, IndexSizes, LeaderEpochCache, LogConfig, SegmentLimits};
 use crate::runtime::{BoxFuture, Env, File, Io, SyncDone};
 use crate::storage::{
     LogDir, LogFiles, LogProgress, OfflineListener, OpenedPartition, StorageError, Suffix,
@@ -42,9 +42,7 @@ use read_cursors::ReadCursors;
 pub use tail_cache::TailBudget;
 use tail_cache::TailCache;
 pub use watch::{FetchWatch, Watching};
-
-/// At most so many slices go into one write: what one system call takes (Linux: `IOV_MAX` 1024).
-const WRITE_SLICES_MAX: usize = 512;
+use work::{TruncateFiles, Work, WorkQueue};
 
 /// Settings of the broker that concern all its partitions.
 #[derive(Clone, Debug)]
@@ -76,6 +74,12 @@ pub fn segment_limits(config: &LogConfig) -> SegmentLimits {
     }
 }
 
+thread_local! {
+    /// The list that effects are written to, empty between two events: a thread feeds one machine at a time, and an idle partition
+    /// owns none.
+    static EFFECTS: Cell<Vec<Effect>> = const { Cell::new(Vec::new()) };
+}
+
 /// A partition's replica.
 pub struct PartitionHandle {
     env: Env,
@@ -93,8 +97,7 @@ pub struct PartitionHandle {
 struct Inner {
     machine: Partition,
     config: Arc<LogConfig>,
-    effects: Vec<Effect>,
-    queue: VecDeque<Work>,
+    queue: WorkQueue,
     /// Somebody performs the queue's work, outside the lock.
     draining: bool,
     waiters: u64,
@@ -115,56 +118,6 @@ struct Inner {
 enum Slot {
     Waiting(Option<Waker>),
     Done(Result<AppendAnswer, ErrorCode>),
-}
-
-/// Work on the log's files.
-enum Work {
-    Write {
-        segment: Offset,
-        position: u64,
-        slices: Vec<Bytes>,
-        end_offset: Offset,
-        generation: u64,
-    },
-    Roll {
-        segment: Offset,
-    },
-    Cut {
-        segment: Offset,
-        position: u64,
-        later: Vec<Offset>,
-    },
-    Remove {
-        segments: Vec<Offset>,
-        log_start_offset: Offset,
-    },
-    SaveEpochs {
-        epochs: LeaderEpochCache,
-        version: u64,
-    },
-    Truncate(TruncateFiles),
-    Restart {
-        segments: Vec<Offset>,
-        start_offset: Offset,
-        number: u64,
-    },
-    Sync {
-        segments: Vec<Offset>,
-        end_offset: Offset,
-        generation: u64,
-    },
-}
-
-/// A cut of the log's files that must be durable before anything is appended.
-struct TruncateFiles {
-    segment: Offset,
-    position: u64,
-    later: Vec<Offset>,
-    /// What the index files of the segment lack, or hold too much of.
-    indexes: Vec<IndexPart>,
-    end_offset: Offset,
-    lowers_recovery_point: bool,
-    number: u64,
 }
 
 /// What is done as soon as the lock is free: waking may run others' code.
@@ -228,8 +181,7 @@ impl PartitionHandle {
             inner: Mutex::new(Inner {
                 machine,
                 config,
-                effects: Vec::new(),
-                queue: VecDeque::new(),
+                queue: WorkQueue::default(),
                 draining: false,
                 waiters: 0,
                 results: BTreeMap::new(),
@@ -354,17 +306,21 @@ impl PartitionHandle {
         Ok(inner.machine.end_offset_for(epoch))
     }
 
-    /// Leads, or learns of a new version of its term. A term or version older than known is ignored.
+    /// Leads, or learns of a new version of its term: at the call. A term or version older than known is ignored.
     ///
-    /// The epoch and where it begins are durable when it returns, and before anything is written in it. Only where the disk has no
+    /// The epoch and where it begins are durable when the future ends (many may be waited for together), and before anything is written in it. Only where the disk has no
     /// space they are not yet: then nothing can be written.
     ///
     /// # Errors
     /// `Offline`.
-    pub async fn become_leader(self: &Arc<Self>, state: LeaderState) -> Result<(), StorageError> {
+    pub fn become_leader(
+        self: &Arc<Self>,
+        state: LeaderState,
+    ) -> impl Future<Output = Result<(), StorageError>> + Send + use<> {
         self.handle(Event::BecomeLeader(state));
         let version = self.lock().machine.epochs_version();
-        self.until(|inner| (inner.epochs_version >= version).then_some(())).await
+        let this = self.clone();
+        async move { this.until(|inner| (inner.epochs_version >= version).then_some(())).await }
     }
 
     /// Neither leads nor follows any longer: who waits is told so.
@@ -559,7 +515,7 @@ impl PartitionHandle {
         if let Event::WriteFailed { sync_dropped, .. } = &mut event {
             *sync_dropped = inner.drop_queued();
         }
-        let mut effects = std::mem::take(&mut inner.effects);
+        let mut effects = EFFECTS.take();
         inner.machine.handle(now, event, &mut effects);
         for effect in effects.drain(..) {
             match effect {
@@ -572,7 +528,7 @@ impl PartitionHandle {
                     generation,
                 } => {
                     let slices = inner.remember(base_offset, end_offset, slices);
-                    inner.queue.push_back(Work::Write {
+                    inner.queue.push(Work::Write {
                         segment,
                         position,
                         slices,
@@ -581,7 +537,7 @@ impl PartitionHandle {
                     });
                 }
                 Effect::SaveEpochs { epochs, version } => {
-                    inner.queue.push_back(Work::SaveEpochs { epochs, version });
+                    inner.queue.push(Work::SaveEpochs { epochs, version });
                 }
                 Effect::Truncate {
                     segment,
@@ -593,7 +549,7 @@ impl PartitionHandle {
                 } => {
                     let mut indexes = inner.machine.log().unsaved_indexes();
                     indexes.retain(|part| part.segment == segment);
-                    inner.queue.push_back(Work::Truncate(TruncateFiles {
+                    inner.queue.push(Work::Truncate(Box::new(TruncateFiles {
                         segment,
                         position,
                         later,
@@ -601,22 +557,22 @@ impl PartitionHandle {
                         end_offset,
                         lowers_recovery_point,
                         number,
-                    }));
+                    })));
                 }
                 Effect::Restart { segments, start_offset, number } => {
-                    inner.queue.push_back(Work::Restart { segments, start_offset, number });
+                    inner.queue.push(Work::Restart { segments, start_offset, number });
                 }
                 Effect::ProposeIsr(proposal) => inner.after.proposals.push(proposal),
-                Effect::Roll { segment } => inner.queue.push_back(Work::Roll { segment }),
+                Effect::Roll { segment } => inner.queue.push(Work::Roll { segment }),
                 Effect::Cut { segment, position, later } => {
                     inner.tail.truncate(inner.machine.log().log_end_offset());
-                    inner.queue.push_back(Work::Cut { segment, position, later });
+                    inner.queue.push(Work::Cut { segment, position, later });
                 }
                 Effect::Sync { segments, end_offset, generation } => {
-                    inner.queue.push_back(Work::Sync { segments, end_offset, generation });
+                    inner.queue.push(Work::Sync { segments, end_offset, generation });
                 }
                 Effect::RemoveSegments { segments, log_start_offset } => {
-                    inner.queue.push_back(Work::Remove { segments, log_start_offset });
+                    inner.queue.push(Work::Remove { segments, log_start_offset });
                 }
                 Effect::SaveCheckpoint(checkpoint) => inner.after.checkpoint = Some(checkpoint),
                 Effect::FailDir => inner.after.dir_failed = true,
@@ -629,7 +585,7 @@ impl PartitionHandle {
                 Effect::Observe(observation) => self.env.observe(observation),
             }
         }
-        inner.effects = effects;
+        EFFECTS.set(effects);
         if !matches!(inner.machine.role(), Role::Leader { .. }) {
             inner.tail.clear();
         }
@@ -886,45 +842,14 @@ impl Inner {
 
     /// A write failed: what was queued behind it is void, but for removals and cuts. Whether a sync was among it.
     fn drop_queued(&mut self) -> bool {
-        let (mut sync, mut epochs_version) = (false, self.epochs_version);
-        self.queue.retain(|work| match work {
-            Work::Write { .. } | Work::Roll { .. } | Work::Cut { .. } => false,
-            Work::Remove { .. } | Work::Truncate(_) | Work::Restart { .. } => true,
-            Work::Sync { .. } => {
-                sync = true;
-                false
-            }
-            Work::SaveEpochs { version, .. } => {
-                epochs_version = *version;
-                false
-            }
-        });
-        self.epochs_version = epochs_version;
-        sync
+        let dropped = self.queue.drop_void();
+        self.epochs_version = dropped.epochs_version.unwrap_or(self.epochs_version);
+        dropped.sync
     }
 
-    /// The next work, for the caller to perform; writes that follow each other in a file become one.
+    /// The next work, for the caller to perform.
     fn next_work(&mut self) -> Option<Work> {
-        if self.draining {
-            return None;
-        }
-        let mut work = self.queue.pop_front()?;
-        if let Work::Write { segment, slices, end_offset, generation, .. } = &mut work {
-            while slices.len() < WRITE_SLICES_MAX
-                && let Some(Work::Write { segment: next, .. }) = self.queue.front()
-                && next == segment
-            {
-                let Some(Work::Write { slices: more, end_offset: end, generation: same, .. }) =
-                    self.queue.pop_front()
-                else {
-                    unreachable!("just seen");
-                };
-                assert_eq!(same, *generation, "a cut empties the queue");
-                slices.extend(more);
-                *end_offset = end;
-            }
-        }
-        Some(work)
+        if self.draining { None } else { self.queue.pop() }
     }
 }
 

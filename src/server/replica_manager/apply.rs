@@ -11,6 +11,7 @@ use crate::metadata::records::LeaderRecoveryState;
 use crate::metadata::{MetadataDelta, MetadataImage, PartitionDelta, PartitionImage, ResourceType};
 use crate::replica::driver::{PartitionHandle, segment_limits};
 use crate::replica::{FollowerState, LeaderState};
+use crate::runtime::BoxFuture;
 use crate::server::config::dynamic;
 use crate::server::replica_fetchers::Assignment;
 use crate::storage::{OpenedPartition, StorageError};
@@ -23,6 +24,10 @@ struct Applying<'a> {
     broker_epochs: BTreeMap<BrokerId, BrokerEpoch>,
     hosted: BTreeMap<TopicIdPartition, Arc<PartitionHandle>>,
     assignments: Vec<Assignment>,
+    /// What the topics of opened partitions are to do, once for all partitions of a topic.
+    configs: BTreeMap<Arc<str>, Arc<LogConfig>>,
+    /// The terms that begin here: each is on its way to the disk, beside the others.
+    leading: Vec<(TopicIdPartition, BoxFuture<'static, Result<(), StorageError>>)>,
 }
 
 impl ReplicaManager {
@@ -48,6 +53,8 @@ impl ReplicaManager {
             broker_epochs: eligible_broker_epochs(&image),
             hosted: before.hosted.clone(),
             assignments: Vec::new(),
+            configs: BTreeMap::new(),
+            leading: Vec::new(),
         };
         for change in &delta.partitions {
             self.apply_to_partition(change, &mut applying).await;
@@ -60,7 +67,12 @@ impl ReplicaManager {
         }
         self.retry_missing(&mut applying).await;
         let is_first = before.image.end_offset == Offset::ZERO;
-        let Applying { hosted, assignments, .. } = applying;
+        let Applying { hosted, assignments, leading, .. } = applying;
+        for (id, begun) in leading {
+            if let Err(error) = begun.await {
+                tracing::error!(partition = %id, %error, "a partition cannot be led here");
+            }
+        }
         self.applied.send_replace(Arc::new(Applied { image: image.clone(), hosted }));
         if let Some(fetchers) = self.fetchers.get() {
             fetchers.apply(&image, assignments);
@@ -97,7 +109,7 @@ impl ReplicaManager {
             None => {
                 let topic = change.topic.clone();
                 let partition = TopicPartition { topic, partition: id.partition };
-                match self.open_partition(id, partition, now, applying.image).await {
+                match self.open_partition(id, partition, now, applying).await {
                     Ok(handle) => applying.hosted.entry(id).or_insert(handle).clone(),
                     Err(error) => {
                         tracing::error!(partition = %id, %error, "a partition's log cannot be made");
@@ -108,9 +120,7 @@ impl ReplicaManager {
         };
         if now.leader == Some(self.node) {
             let state = leader_state(now, &applying.broker_epochs);
-            if let Err(error) = handle.become_leader(state).await {
-                tracing::error!(partition = %id, %error, "a partition cannot be led here");
-            }
+            applying.leading.push((id, Box::pin(handle.become_leader(state))));
         } else {
             handle.become_follower(FollowerState {
                 leader: now.leader,
@@ -142,9 +152,11 @@ impl ReplicaManager {
         id: TopicIdPartition,
         partition: TopicPartition,
         state: &PartitionImage,
-        image: &MetadataImage,
+        applying: &mut Applying<'_>,
     ) -> Result<Arc<PartitionHandle>, StorageError> {
-        let config = self.log_config(image, &partition.topic);
+        let image = applying.image;
+        let config = applying.configs.entry(partition.topic.clone());
+        let config = config.or_insert_with(|| self.log_config(image, &partition.topic)).clone();
         let found = self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         let opened = match found {
             Some(opened) => opened,
