@@ -45,7 +45,7 @@ enum Command {
     Explain(ExplainArgs),
     /// Runs a kept repro.json or report.json again
     Replay(ReplayArgs),
-    /// Rewrites reports/ from the first ten seeds of each scenario
+    /// Rewrites reports/ from the first four seeds of each scenario
     Report(ReportArgs),
     /// Measures how much simulated time a second of CPU buys
     Bench(BenchArgs),

@@ -1,16 +1,18 @@
-//! `cargo sim report`: the pages of `reports/`, from the first ten seeds of each scenario.
+//! `cargo sim report`: the pages of `reports/`, from the first four seeds of each scenario.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::run::{SEEDS_DEFAULT, cores, job, run_jobs, variants_of};
+use super::run::{cores, job, run_jobs, variants_of};
 use super::{ReportArgs, Stop, files, print};
 use crate::report::{json, markdown};
 use crate::runner::Options;
 use crate::scenario::Scenario;
 use crate::verdict::{VariantRun, Verdict};
 
+/// So many seeds show what a scenario is about; `cargo sim run` looks at more of them.
+const SEEDS: usize = 4;
 /// Pages that other commands write.
 const OTHERS: &[&str] = &["mutants.md"];
 
@@ -39,7 +41,7 @@ fn run_all(scenarios: &[Arc<Scenario>], jobs: usize) -> Vec<Vec<VariantRun>> {
     let mut all = Vec::new();
     for scenario in scenarios {
         for variant in variants_of(scenario) {
-            let seeds = scenario.seeds.iter(Some(SEEDS_DEFAULT));
+            let seeds = scenario.seeds.iter(Some(SEEDS));
             all.extend(seeds.map(|seed| job(scenario, variant.clone(), seed, false)));
         }
     }

@@ -13,7 +13,7 @@ use crate::scenario::{NO_VARIANT, Scenario};
 use crate::verdict::{SeedRun, VariantRun, Verdict};
 
 /// How many seeds run where nobody says.
-pub(super) const SEEDS_DEFAULT: usize = 10;
+const SEEDS_DEFAULT: usize = 10;
 
 /// Runs scenarios.
 pub(super) fn run(args: &RunArgs) -> Result<u8, Stop> {
