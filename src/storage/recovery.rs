@@ -410,12 +410,10 @@ impl Recovery<'_> {
         let (files, end) = (&opening.files, self.end);
         files.remove_snapshots_above(end).await?;
         self.epochs.truncate_from_end(end);
-        // Terms that begin at or after the end harm nobody in the file: the next start leaves them out as this one does.
-        let saved = opening.epochs.clone().map(|mut saved| {
-            saved.truncate_from_end(end);
-            saved
-        });
-        if saved.as_ref() != Some(&self.epochs) {
+        // Where none is left, the file waits for the first that is assigned: that writes all of it. (Many idle logs start so.) Terms
+        // behind those of the log must go now: records of an older term may come to stand where they would begin.
+        let is_left_for_later = self.epochs.latest().is_none() && opening.epochs.is_some();
+        if !is_left_for_later && opening.epochs.as_ref() != Some(&self.epochs) {
             write_leader_epochs(files.disk(), files.dir(), &self.epochs).await?;
         }
         let start = opening.found[0].base_offset;

@@ -148,6 +148,27 @@ fn what_a_failed_sync_dropped_is_written_anew_by_the_next_process() {
     assert_eq!(contents(&open(&disk, 1_000)), [(0, 1, 1), (1, 2, 1)]);
 }
 
+/// Storm, seed 148: terms that the log lost stayed in the file, and records of an older term came to stand behind where they began.
+#[test]
+fn terms_that_a_power_loss_took_are_gone_from_the_file_too() {
+    let disk = TestDisk::new();
+    let mut log = open(&disk, 1 << 20);
+    run(log.append(epoch(1), batch(1, 10))).unwrap();
+    run(log.flush()).unwrap();
+    run(log.append(epoch(1), batch(3, 10))).unwrap();
+    run(log.append(epoch(2), batch(1, 10))).unwrap();
+    disk.power_loss(0);
+    let mut log = open(&disk, 1 << 20);
+    assert_eq!(contents(&log), [(0, 1, 1)]);
+    run(log.append(epoch(1), batch(9, 10))).unwrap();
+    run(log.flush()).unwrap();
+    disk.power_loss(0);
+    let log = open(&disk, 1 << 20);
+    assert_eq!(contents(&log), [(0, 1, 1), (1, 10, 1)]);
+    let terms: Vec<_> = log.epochs().entries().iter().map(|entry| entry.epoch.value()).collect();
+    assert_eq!(terms, [1]);
+}
+
 #[test]
 fn rot_is_refused_when_read() {
     let disk = TestDisk::new();
