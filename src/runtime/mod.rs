@@ -13,7 +13,7 @@ pub mod conformance;
 #[cfg(not(madsim))]
 mod real;
 #[cfg(not(madsim))]
-pub use real::{real_env, real_wall_clock, signal};
+pub use real::{links, real_env, real_env_at, real_wall_clock, signal};
 
 use std::fmt;
 use std::future::Future;

@@ -6,10 +6,12 @@ mod clock;
 mod cores;
 mod disk_thread;
 mod file_disk;
+pub mod links;
 pub mod signal;
 mod tcp;
 
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Env, Observer};
@@ -23,8 +25,20 @@ pub use clock::real_wall_clock;
 ///
 /// Errors: no threads, no memory, or no source of randomness.
 pub fn real_env(observer: Arc<dyn Observer>, cores: usize) -> io::Result<Env> {
+    real_env_at(None, observer, cores)
+}
+
+/// The world of a node or client whose connections come from the address `source`: one of several on one machine, which
+/// [`links`] tells apart.
+///
+/// Errors: as [`real_env`].
+pub fn real_env_at(
+    source: Option<IpAddr>,
+    observer: Arc<dyn Observer>,
+    cores: usize,
+) -> io::Result<Env> {
     Ok(Env {
-        net: Arc::new(tcp::Tcp),
+        net: Arc::new(tcp::Tcp { source }),
         disk: Arc::new(file_disk::FileDisk::new()),
         clock: Arc::new(clock::SystemClock::new()),
         cores: Arc::new(cores::Threads::start(cores.max(1))?),

@@ -1,7 +1,7 @@
 //! TCP through tokio. A dead connection stays dead: the kernel says so once, and after that an orderly end.
 
 use std::io::{self, ErrorKind, IoSlice};
-use std::net::{SocketAddr, TcpStream as StdStream};
+use std::net::{IpAddr, SocketAddr, TcpStream as StdStream};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -22,7 +22,11 @@ const BACKLOG: u32 = 4096;
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 /// The kernel's TCP.
-pub(super) struct Tcp;
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tcp {
+    /// The address that connections come from; the kernel chooses where there is none.
+    pub(super) source: Option<IpAddr>,
+}
 
 impl Net for Tcp {
     fn listen(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Listener>>> {
@@ -38,8 +42,13 @@ impl Net for Tcp {
     }
 
     fn connect(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
+        let source = self.source;
         Box::pin(async move {
-            let stream = socket_for(address)?.connect(address).await?;
+            let socket = socket_for(address)?;
+            if let Some(source) = source {
+                socket.bind(SocketAddr::new(source, 0))?;
+            }
+            let stream = socket.connect(address).await?;
             // On loopback, where nobody listens, the kernel may pick the very port it connects to and join the socket to itself.
             if stream.local_addr()? == stream.peer_addr()? {
                 return Err(ErrorKind::ConnectionRefused.into());
