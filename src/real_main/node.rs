@@ -1,23 +1,33 @@
 //! `ottla format` and `ottla start`.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use ottla::runtime::{Observer, real_env, signal};
+use ottla::runtime::{Observer, real_env_at, signal};
 use ottla::server::{self, Config, ConfigWarning, FormatOptions, Node, ParseOptions};
 use ottla::types::Uuid;
+use rustix::process::Signal;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::args::{FormatArgs, LogFormat, StartArgs};
 use super::client::block_on;
 use super::failure::{Exit, Failure};
-use super::observer::LogObserver;
+use super::observer::{FileObserver, LogObserver};
 
-/// Set by `ottla dev`: the node ends in good order when the supervisor is gone, however that ended.
+/// Set by whoever runs nodes as child processes: the node ends in good order when its parent is gone, however that ended; at
+/// once (SIGKILL) where the value is `kill`, which ends a node that hangs as well.
 pub(crate) const STOP_WITH_PARENT: &str = "OTTLA_STOP_WITH_PARENT";
+
+/// Set by whoever cuts links between nodes on one machine ([`ottla::runtime::links`]): the address that the node's connections
+/// come from.
+pub(crate) const SOURCE_ADDRESS: &str = "OTTLA_SOURCE_ADDRESS";
+
+/// Set by the testbed: the file to which the node appends what it says of itself, a line of JSON each.
+const OBSERVATIONS: &str = "OTTLA_OBSERVATIONS";
 
 fn read_config(
     path: &Path,
@@ -78,9 +88,9 @@ pub(crate) fn start(args: &StartArgs) -> ExitCode {
 }
 
 fn run(args: &StartArgs) -> Result<ExitCode, Failure> {
-    if std::env::var_os(STOP_WITH_PARENT).is_some() {
-        let signal = Some(rustix::process::Signal::TERM);
-        rustix::process::set_parent_process_death_signal(signal)
+    if let Some(how) = std::env::var_os(STOP_WITH_PARENT) {
+        let signal = if how == "kill" { Signal::KILL } else { Signal::TERM };
+        rustix::process::set_parent_process_death_signal(Some(signal))
             .map_err(|error| Failure::new(Exit::Failed, "cannot start").why(error))?;
     }
     let options = ParseOptions { allow_unknown: args.allow_unknown };
@@ -97,7 +107,20 @@ fn run(args: &StartArgs) -> Result<ExitCode, Failure> {
     let cores =
         args.cores.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let observer = Arc::new(LogObserver::default());
-    let env = real_env(Arc::clone(&observer) as Arc<dyn Observer>, cores)
+    let hears: Arc<dyn Observer> = match std::env::var_os(OBSERVATIONS) {
+        None => Arc::clone(&observer) as _,
+        Some(path) => {
+            let file = FileObserver::open(Path::new(&path), Arc::clone(&observer) as _);
+            Arc::new(file.map_err(|error| {
+                Failure::new(
+                    Exit::Failed,
+                    format!("cannot open the file that {OBSERVATIONS} names"),
+                )
+                .why(error)
+            })?)
+        }
+    };
+    let env = real_env_at(source_address()?, hears, cores)
         .map_err(|error| Failure::new(Exit::Failed, "cannot start").why(error))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(Exit::Failed, "cannot start").why(error))?;
@@ -130,6 +153,15 @@ fn run(args: &StartArgs) -> Result<ExitCode, Failure> {
                     .next(format!("look at the disk and the log above, then start again (exit code {code})")))
             }
         }
+    })
+}
+
+/// What [`SOURCE_ADDRESS`] says.
+fn source_address() -> Result<Option<IpAddr>, Failure> {
+    let Some(text) = std::env::var_os(SOURCE_ADDRESS) else { return Ok(None) };
+    let address = text.to_str().and_then(|text| text.parse().ok());
+    address.map(Some).ok_or_else(|| {
+        Failure::new(Exit::Usage, format!("{SOURCE_ADDRESS} is not an address: {text:?}"))
     })
 }
 

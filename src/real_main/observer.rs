@@ -1,9 +1,12 @@
 //! What a node says of itself, as log lines: a constant phrase, and fields that always have the same names. At INFO only what
 //! changed; requests and batches below.
 
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use ottla::runtime::Observer;
+use ottla::runtime::{Observer, real_wall_clock};
 use ottla::types::{Observation, TopicId, TopicIdPartition, Uuid};
 use tracing::{debug, error, info, trace, warn};
 
@@ -33,6 +36,41 @@ impl LogObserver {
 
     fn name(&self, partition: TopicIdPartition) -> String {
         format!("{}-{}", self.topic(partition.topic_id), partition.partition)
+    }
+}
+
+/// Appends observations to a file too, each with its time, a line of JSON and a write each: what was said before a `kill -9` is
+/// there.
+pub(crate) struct FileObserver {
+    file: File,
+    next: Arc<dyn Observer>,
+}
+
+/// A line of that file.
+#[derive(serde::Serialize)]
+struct Line {
+    /// The wall clock's milliseconds.
+    at: i64,
+    observation: Observation,
+}
+
+impl FileObserver {
+    /// Tells `next` as well.
+    ///
+    /// Errors: the file cannot be opened.
+    pub(crate) fn open(path: &Path, next: Arc<dyn Observer>) -> io::Result<Self> {
+        Ok(Self { file: OpenOptions::new().create(true).append(true).open(path)?, next })
+    }
+}
+
+impl Observer for FileObserver {
+    fn observe(&self, observation: Observation) {
+        let line = Line { at: real_wall_clock().millis(), observation };
+        let mut text = serde_json::to_vec(&line).expect("observations are plain data");
+        text.push(b'\n');
+        // One write: lines of several threads do not mix. Nobody can be told that it failed, but whoever reads misses a line.
+        let _ = (&self.file).write_all(&text);
+        self.next.observe(observation);
     }
 }
 

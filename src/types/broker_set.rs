@@ -2,13 +2,17 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::BrokerId;
 
 /// A small sorted set of brokers without heap, for observations. Replica sets of a partition have three members, rarely five.
 ///
 /// Holds up to [`BrokerSet::CAPACITY`] ids; of a larger set it keeps the smallest ones and says so ([`BrokerSet::is_whole`]).
 /// Nothing is decided by it: shapes keep their replica sets in vectors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct BrokerSet {
     ids: [BrokerId; Self::CAPACITY],
     len: u8,

@@ -2,13 +2,17 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Declares the codes once: variant, number, Kafka's name, whether a client may try again.
 macro_rules! error_codes {
     ($($variant:ident = $code:literal, $name:literal, $retriable:literal;)*) => {
         /// An answer's error code, as Kafka numbers and names it (Kafka: `Errors`).
         ///
         /// Errors are data here: they travel in responses, and are logged by nobody above debug.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
         #[repr(i16)]
         #[expect(missing_docs, reason = "Kafka's own names; `ottla explain NAME` says what each means")]
         pub enum ErrorCode { $($variant = $code,)* }

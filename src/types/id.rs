@@ -3,11 +3,25 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// Declares a number with a meaning: no arithmetic, no conversion that happens unseen.
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($raw:ty)) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(
+            Clone,
+            Copy,
+            Debug,
+            Default,
+            PartialEq,
+            Eq,
+            PartialOrd,
+            Ord,
+            Hash,
+            Serialize,
+            Deserialize,
+        )]
         pub struct $name($raw);
 
         impl $name {
@@ -105,7 +119,7 @@ impl Sequence {
 }
 
 /// A 128-bit identifier, printed as Kafka prints it: base64url without padding.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Uuid([u8; 16]);
 
 /// The identity of a topic: a topic made anew under an old name has another one (KIP-516).
@@ -210,7 +224,7 @@ impl fmt::Display for TopicPartition {
 }
 
 /// A partition by the id of its topic: names it for ever, across deletion and re-creation under one name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TopicIdPartition {
     /// The topic's id.
     pub topic_id: TopicId,

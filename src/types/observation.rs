@@ -1,5 +1,7 @@
 //! What the shapes say of themselves. The real build turns observations into `tracing` and metrics; the testbed feeds them
-//! to its checkers and draws the timeline from them.
+//! to its checkers and draws the timeline from them. Where a testbed runs real nodes they travel between processes as JSON.
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     BrokerEpoch, BrokerId, BrokerSet, ErrorCode, LeaderEpoch, Offset, PartitionEpoch,
@@ -7,7 +9,7 @@ use super::{
 };
 
 /// When a produce request is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Acks {
     /// `0`: never.
     None,
@@ -18,7 +20,7 @@ pub enum Acks {
 }
 
 /// Which producer wrote a batch, and where in that producer's sequence it stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ProducerStamp {
     /// The producer.
     pub id: ProducerId,
@@ -29,7 +31,7 @@ pub struct ProducerStamp {
 }
 
 /// What a node is in the metadata quorum (KIP-595, KIP-996).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum QuorumRole {
     /// A voter that knows no leader of its epoch.
     Unattached,
@@ -50,7 +52,7 @@ pub enum QuorumRole {
 /// Something a node did that a checker, a person or a metric wants to know. Plain data, without heap.
 ///
 /// Ranges are half-open: `base_offset..end_offset`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the fields carry the project's ordinary names")]
 pub enum Observation {
     /// The node is ready to serve.

@@ -3,10 +3,14 @@
 use std::fmt;
 use std::ops::{Add, Sub};
 
+use serde::{Deserialize, Serialize};
+
 /// The position of a record in a partition's log: 0 and up, never reused while the log keeps its history.
 ///
 /// Names ending in `end_offset`, and `high_watermark`, are exclusive.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Offset(i64);
 
 impl Offset {
