@@ -181,6 +181,16 @@ pub(crate) enum DevCommand {
         /// Its number.
         node: u16,
     },
+    /// Cut a node off from the other nodes, though not from clients.
+    Isolate {
+        /// Its number.
+        node: u16,
+    },
+    /// Let a node that is cut off reach the others again.
+    Rejoin {
+        /// Its number.
+        node: u16,
+    },
     /// Say which nodes run.
     Status,
 }

@@ -23,6 +23,10 @@ pub(super) enum Order {
     Stop(u16),
     /// A new process on the node's data.
     Start(u16),
+    /// No node reaches it, and it none.
+    Isolate(u16),
+    /// They reach each other again.
+    Rejoin(u16),
     /// Which nodes run.
     Status,
 }
@@ -35,6 +39,8 @@ impl Order {
             Self::Resume(node) => format!("resume {node}"),
             Self::Stop(node) => format!("stop {node}"),
             Self::Start(node) => format!("start {node}"),
+            Self::Isolate(node) => format!("isolate {node}"),
+            Self::Rejoin(node) => format!("rejoin {node}"),
             Self::Status => "status".to_owned(),
         }
     }
@@ -51,6 +57,8 @@ impl Order {
             "resume" => Self::Resume(node),
             "stop" => Self::Stop(node),
             "start" => Self::Start(node),
+            "isolate" => Self::Isolate(node),
+            "rejoin" => Self::Rejoin(node),
             _ => return None,
         })
     }
@@ -161,6 +169,8 @@ mod tests {
             Order::Resume(3),
             Order::Stop(4),
             Order::Start(5),
+            Order::Isolate(6),
+            Order::Rejoin(7),
             Order::Status,
         ];
         for order in orders {

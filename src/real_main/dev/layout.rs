@@ -9,11 +9,13 @@
 //! ```
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ottla::types::Uuid;
 
+use super::links::{own_address, proxy_address};
 use crate::real_main::args::DevArgs;
 use crate::real_main::client::world;
 use crate::real_main::failure::{Exit, Failure};
@@ -49,6 +51,17 @@ impl NodeLayout {
 
     fn controller_port(&self) -> u16 {
         self.port + 1
+    }
+
+    /// Where the proxies before it listen, and where it listens behind them: for brokers, and for voters. The latter where
+    /// tools look for it.
+    pub(super) fn proxies(&self) -> [(SocketAddr, SocketAddr); 2] {
+        let own = own_address(self.id);
+        let controller = (Ipv4Addr::LOCALHOST, self.controller_port());
+        [
+            ((proxy_address(self.id), self.port).into(), (own, self.port).into()),
+            (controller.into(), (own, self.controller_port()).into()),
+        ]
     }
 }
 
@@ -145,11 +158,26 @@ impl Layout {
     fn properties(&self, node: &NodeLayout, overrides: &[(String, String)]) -> String {
         let is_controller = node.id <= self.controllers;
         let (port, controller) = (node.port, node.controller_port());
-        let (roles, listen) = if is_controller {
-            ("broker,controller", format!(",CONTROLLER://127.0.0.1:{controller}"))
+        let roles = if is_controller { "broker,controller" } else { "broker" };
+        let mut listen = format!("PLAINTEXT://127.0.0.1:{port}");
+        let mut advertised = format!("PLAINTEXT://localhost:{port}");
+        let mut between = String::new();
+        let own = if self.nodes.len() > 1 {
+            // Others come through a proxy, which can be cut off; clients do not.
+            let (own, proxy) = (own_address(node.id), proxy_address(node.id));
+            listen.push_str(&format!(",INTERNAL://{own}:{port}"));
+            advertised.push_str(&format!(",INTERNAL://{proxy}:{port}"));
+            between.push_str(
+                "inter.broker.listener.name=INTERNAL\n\
+                 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT\n",
+            );
+            own
         } else {
-            ("broker", String::new())
+            Ipv4Addr::LOCALHOST.into()
         };
+        if is_controller {
+            listen.push_str(&format!(",CONTROLLER://{own}:{controller}"));
+        }
         let voters: Vec<String> = self
             .nodes
             .iter()
@@ -161,9 +189,10 @@ impl Layout {
         let mut text = format!(
             "# Written by `ottla dev` at each start.\n\
              process.roles={roles}\nnode.id={}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port}{listen}\n\
-             advertised.listeners=PLAINTEXT://localhost:{port}\n\
+             listeners={listen}\n\
+             advertised.listeners={advertised}\n\
              controller.listener.names=CONTROLLER\n\
+             {between}\
              controller.quorum.voters={}\n\
              default.replication.factor={copies}\nmin.insync.replicas={in_sync}\n\
              log.dirs={}\n",
@@ -239,10 +268,10 @@ mod tests {
         let layout = layout(4);
         let (third, fourth) =
             (layout.properties(&layout.nodes[2], &[]), layout.properties(&layout.nodes[3], &[]));
-        assert!(third.contains("process.roles=broker,controller\nnode.id=3\nlisteners=PLAINTEXT://127.0.0.1:9096,CONTROLLER://127.0.0.1:9097\n"), "{third}");
+        assert!(third.contains("process.roles=broker,controller\nnode.id=3\nlisteners=PLAINTEXT://127.0.0.1:9096,INTERNAL://127.77.0.3:9096,CONTROLLER://127.77.0.3:9097\n"), "{third}");
         assert!(
             fourth.contains(
-                "process.roles=broker\nnode.id=4\nlisteners=PLAINTEXT://127.0.0.1:9098\n"
+                "process.roles=broker\nnode.id=4\nlisteners=PLAINTEXT://127.0.0.1:9098,INTERNAL://127.77.0.4:9098\n"
             ),
             "{fourth}"
         );
@@ -250,6 +279,9 @@ mod tests {
             "controller.quorum.voters=1@127.0.0.1:9093,2@127.0.0.1:9095,3@127.0.0.1:9097\n"
         ));
         assert!(fourth.contains("default.replication.factor=3\nmin.insync.replicas=2\n"));
+        for text in [&third, &fourth] {
+            ottla::server::Config::parse(text, &std::collections::BTreeMap::new()).unwrap();
+        }
     }
 
     #[test]

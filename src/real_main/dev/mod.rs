@@ -1,11 +1,9 @@
 //! `ottla dev`: a cluster to try things with, each node a child process of this one; and `ottla dev kill|…`, which asks the
-//! one that runs to do something to a node, with real signals.
-//!
-//! There is no `isolate`: brokers tell each other's addresses, so a link between two of them cannot be cut from outside. In
-//! the simulation it can (`cargo sim run scenarios`).
+//! one that runs to do something to a node, with real signals, or to its links with the others.
 
 mod control;
 mod layout;
+mod links;
 mod supervisor;
 
 use std::time::{Duration, Instant};
@@ -23,6 +21,8 @@ pub(crate) fn run(args: &DevArgs) -> Result<(), Failure> {
         Some(DevCommand::Resume { node }) => Order::Resume(node),
         Some(DevCommand::Stop { node }) => Order::Stop(node),
         Some(DevCommand::Start { node }) => Order::Start(node),
+        Some(DevCommand::Isolate { node }) => Order::Isolate(node),
+        Some(DevCommand::Rejoin { node }) => Order::Rejoin(node),
         Some(DevCommand::Status) => Order::Status,
     };
     let answer = control::ask(&args.dir, order)?;

@@ -12,11 +12,12 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::control::{Asker, Control, Order};
 use super::layout::{Layout, NodeLayout};
+use super::links::{Wires, own_address};
 use super::{now, pause};
 use crate::real_main::args::DevArgs;
 use crate::real_main::client::{block_on, wrong_property};
 use crate::real_main::failure::{Exit, Failure};
-use crate::real_main::node::STOP_WITH_PARENT;
+use crate::real_main::node::{SOURCE_ADDRESS, STOP_WITH_PARENT};
 
 /// How long a node may take to open its port.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -37,7 +38,8 @@ pub(super) fn run(args: &DevArgs) -> Result<(), Failure> {
     let mut stop = Stop::new()?;
 
     let began = now();
-    let mut supervisor = Supervisor::new(layout, program);
+    let wires = (layout.nodes.len() > 1).then(|| Wires::open(&layout.nodes)).transpose()?;
+    let mut supervisor = Supervisor::new(layout, program, wires);
     let started = supervisor.start_all();
     let ended = match started {
         Ok(()) => {
@@ -110,13 +112,15 @@ struct Supervisor {
     program: PathBuf,
     /// In the order of the layout's nodes.
     states: Vec<State>,
+    /// `None` where there is one node.
+    wires: Option<Wires>,
 }
 
 impl Supervisor {
-    fn new(layout: Layout, program: PathBuf) -> Self {
+    fn new(layout: Layout, program: PathBuf, wires: Option<Wires>) -> Self {
         let down = || State::Down("not started".to_owned());
         let states = layout.nodes.iter().map(|_| down()).collect();
-        Self { layout, program, states }
+        Self { layout, program, states, wires }
     }
 
     fn start_all(&mut self) -> Result<(), Failure> {
@@ -165,6 +169,7 @@ impl Supervisor {
         command.args(["start", "-c"]).arg(node.config());
         command.env(STOP_WITH_PARENT, "1").stdin(Stdio::null()).process_group(0);
         if !self.is_alone() {
+            command.env(SOURCE_ADDRESS, own_address(node.id).to_string());
             let open = OpenOptions::new().create(true).append(true).open(node.log());
             let log = open.map_err(failed)?;
             command.stdout(log.try_clone().map_err(failed)?).stderr(log);
@@ -265,6 +270,18 @@ impl Supervisor {
                 self.reap(node, "stopped")?;
                 Ok(format!("node {node} is stopped; `ottla dev start {node}` starts it again"))
             }
+            Order::Isolate(node) => {
+                self.index(node)?;
+                self.wires()?.isolate(node)?;
+                Ok(format!(
+                    "node {node} is cut off from the others; `ottla dev rejoin {node}` lets it back"
+                ))
+            }
+            Order::Rejoin(node) => {
+                self.index(node)?;
+                self.wires()?.rejoin(node)?;
+                Ok(format!("node {node} reaches the others again"))
+            }
             Order::Pause(node) => {
                 self.signal(node, Signal::STOP)?;
                 self.change(node, State::paused)?;
@@ -282,6 +299,12 @@ impl Supervisor {
         let index = self.layout.nodes.iter().position(|known| known.id == node);
         index.ok_or_else(|| {
             format!("there is no node {node}: the nodes are 1 to {}", self.layout.nodes.len())
+        })
+    }
+
+    fn wires(&mut self) -> Result<&mut Wires, String> {
+        self.wires.as_mut().ok_or_else(|| {
+            "there is no other node to be cut off from; `ottla dev --brokers 3`".to_owned()
         })
     }
 
@@ -339,7 +362,9 @@ impl Supervisor {
                 State::Paused(child) => format!("hangs    pid {}", child.id()),
                 State::Down(why) => format!("is down  {why}"),
             };
-            format!("node {}  localhost:{}  {state}", node.id, node.port)
+            let is_apart = self.wires.as_ref().is_some_and(|wires| wires.is_apart(node.id));
+            let apart = if is_apart { "  cut off from the others" } else { "" };
+            format!("node {}  localhost:{}  {state}{apart}", node.id, node.port)
         };
         let lines: Vec<String> = self.layout.nodes.iter().zip(&self.states).map(line).collect();
         lines.join("\n")
@@ -444,7 +469,7 @@ fn greet(args: &DevArgs, layout: &Layout, took: Duration) {
         };
         println!(
             "\x20 ottla dev{dir} kill 2        and then: ottla topic describe hello{at}; ottla dev{dir} start 2\n\
-             \x20 (or pause, resume, stop, status; what a node says is in {}/N/node.log)",
+             \x20 (or pause, resume, stop, isolate, rejoin, status; what a node says is in {}/N/node.log)",
             args.dir.display()
         );
     }
