@@ -1,27 +1,20 @@
-//! Where the world, the checks and the reports meet: hears everything, keeps the ghost, and at the end says what was violated and
-//! what the numbers are.
+//! Where the world, the checks and the reports meet: hears everything, keeps the ghost, and at the end says what was violated.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use ottla::types::{
-    BrokerId, Observation, Offset, PartitionIndex, TopicId, TopicIdPartition, TopicPartition,
-};
+use ottla::types::{BrokerId, Observation, TopicId, TopicIdPartition};
 
 use crate::checker::atlas::{self, Fault};
 use crate::checker::ghost::GhostPartition;
-use crate::checker::{
-    self, Checkers, Context, DeclaredCut, Disks, Event, Occurrence, Stop, TopicFacts,
-    history_checks, liveness,
-};
+use crate::checker::{Checkers, DeclaredCut, Disks, Event, Occurrence, Stop, TopicFacts, liveness};
 use crate::event::Recorder;
-use crate::history::{FINAL_READER, History, Outcome, SendId, Sent};
-use crate::stats::{self, ErrorSeen, Fate, ReadSeen, Stats};
+use crate::tally::{self, partition_of};
 use crate::verdict::Violation;
-use crate::world::disk::{Look, Operation};
-use crate::world::{Boot, EventSink, NodeId, ProcessEnd, SimTime, World, WorldEvent};
+use crate::world::disk::Operation;
+use crate::world::{Boot, EventSink, Look, NodeId, ProcessEnd, SimTime, World, WorldEvent};
 
 /// Hears a run. Given to the world as its sink.
 pub struct Oracle {
@@ -138,89 +131,11 @@ impl Oracle {
             what: message.lines().next().unwrap_or("a panic").to_owned(),
             evidence: message.lines().skip(1).map(str::to_owned).collect(),
         });
-        let online = inner.checkers.violations().iter().map(|found| self.show(found));
+        let online =
+            inner.checkers.violations().iter().map(|found| tally::show(&self.recorder, found));
         let mut all: Vec<Violation> = panics.chain(online).collect();
         all.sort_by_key(|violation| violation.at);
         all
-    }
-
-    /// Holds the finished history against what clients may rely on.
-    #[must_use]
-    pub fn judge(&self, history: &History, context: &Context<'_>) -> Vec<Violation> {
-        history_checks(history, context).iter().map(|found| self.show(found)).collect()
-    }
-
-    fn show(&self, found: &checker::Violation) -> Violation {
-        Violation {
-            check: found.check,
-            at: self.recorder.time(found.at.nanos()),
-            node: found.node.map(|node| self.recorder.who(node.0)),
-            partition: found.partition.as_deref().and_then(partition_of),
-            what: found.what.clone(),
-            evidence: found.evidence.clone(),
-        }
-    }
-
-    /// The numbers that expectations are held against.
-    #[must_use]
-    pub fn stats(&self, history: &History, end: SimTime) -> Stats {
-        let found = found_at(history);
-        let reordered = reordered(history, &found);
-        let mut clients: BTreeMap<&str, (Arc<str>, u32)> = BTreeMap::new();
-        let outcomes = history.sent.iter().map(|sent| {
-            let known =
-                clients.entry(&sent.client).or_insert_with(|| split_client(&sent.client)).clone();
-            let (workload, client) = known;
-            let (fate, error) = fate_of(&sent.outcome);
-            stats::Outcome {
-                workload,
-                client,
-                partition: sent.partition.clone(),
-                sent_at: self.recorder.time(sent.sent_at.nanos()),
-                done_at: self.recorder.time(sent.done_at.unwrap_or(end).nanos()),
-                fate,
-                error,
-                found: found
-                    .get(&sent.id)
-                    .map_or(0, |offsets| u32::try_from(offsets.len()).unwrap_or(u32::MAX)),
-                reordered: reordered.contains(&sent.id),
-            }
-        });
-        let errors = history.failures.iter().filter_map(|failure| {
-            let (workload, _) = split_client(&failure.client);
-            Some(ErrorSeen {
-                at: self.recorder.time(failure.at.nanos()),
-                workload,
-                partition: None,
-                error: failure.error?,
-            })
-        });
-        Stats {
-            outcomes: outcomes.collect(),
-            errors: errors.collect(),
-            reads: self.reads(history),
-            ..Stats::default()
-        }
-    }
-
-    fn reads(&self, history: &History) -> Vec<ReadSeen> {
-        let mut reads = Vec::new();
-        for poll in history.polls.iter().filter(|poll| &*poll.client != FINAL_READER) {
-            let (workload, _) = split_client(&poll.client);
-            let mut counts: BTreeMap<&TopicPartition, u64> = BTreeMap::new();
-            for read in &poll.records {
-                *counts.entry(&read.partition).or_default() += 1;
-            }
-            let at = self.recorder.time(poll.at.nanos());
-            let of_poll = counts.into_iter().map(|(partition, records)| ReadSeen {
-                at,
-                workload: Arc::clone(&workload),
-                partition: partition.clone(),
-                records,
-            });
-            reads.extend(of_poll);
-        }
-        reads
     }
 }
 
@@ -309,62 +224,4 @@ impl Disks for WorldDisks<'_> {
     fn look(&self, node: NodeId, path: &Path) -> Option<Look> {
         self.world.machine(node).disk.look(path).ok()
     }
-}
-
-/// `orders-0` as a partition.
-fn partition_of(name: &str) -> Option<TopicPartition> {
-    let (topic, index) = name.rsplit_once('-')?;
-    let partition = PartitionIndex::from_wire(index.parse().ok()?)?;
-    Some(TopicPartition { topic: topic.into(), partition })
-}
-
-/// `writer/0` as workload and number.
-fn split_client(client: &str) -> (Arc<str>, u32) {
-    match client.rsplit_once('/') {
-        Some((workload, index)) => (workload.into(), index.parse().unwrap_or(0)),
-        None => (client.into(), 0),
-    }
-}
-
-/// What was told of a record that nobody decided is: nobody knows.
-fn fate_of(outcome: &Outcome) -> (Fate, Option<ottla::types::ErrorCode>) {
-    match outcome {
-        Outcome::Acked { offset: Some(_) } => (Fate::Acked, None),
-        Outcome::Acked { offset: None } | Outcome::Pending => (Fate::Unknown, None),
-        Outcome::Failed { error, .. } => (Fate::Failed, *error),
-        Outcome::Unknown { error, .. } => (Fate::Unknown, *error),
-    }
-}
-
-/// Where each record stands at the end.
-fn found_at(history: &History) -> BTreeMap<SendId, Vec<Offset>> {
-    let mut found: BTreeMap<SendId, Vec<Offset>> = BTreeMap::new();
-    for read in history.final_log().into_values().flatten() {
-        if let Some(id) = read.id {
-            found.entry(id).or_default().push(read.offset);
-        }
-    }
-    found
-}
-
-/// The records that stand before one that the same client sent earlier with the same key.
-fn reordered(
-    history: &History,
-    found: &BTreeMap<SendId, Vec<Offset>>,
-) -> std::collections::BTreeSet<SendId> {
-    let mut latest: BTreeMap<(&str, u32, Option<u32>, &TopicPartition), Offset> = BTreeMap::new();
-    let mut out_of_order = std::collections::BTreeSet::new();
-    for Sent { id, client, incarnation, key, partition, .. } in &history.sent {
-        let (Some(partition), Some(first)) =
-            (partition, found.get(id).and_then(|offsets| offsets.first()))
-        else {
-            continue;
-        };
-        let latest = latest.entry((client, *incarnation, *key, partition)).or_insert(*first);
-        if first < latest {
-            out_of_order.insert(*id);
-        }
-        *latest = (*latest).max(*first);
-    }
-    out_of_order
 }

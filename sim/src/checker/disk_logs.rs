@@ -11,8 +11,8 @@ use ottla::types::{PartitionIndex, TopicIdPartition, Uuid};
 
 use super::Disks;
 use super::segment_reader::{FileBatch, FileSegment, read_partition_metadata, read_segment_on};
+use crate::world::Look;
 use crate::world::NodeId;
-use crate::world::disk::Look;
 
 /// The directory of the metadata log.
 const METADATA_DIR: &str = "__cluster_metadata-0";

@@ -35,7 +35,7 @@ use bytes::Bytes;
 use ottla::types::{BrokerId, Observation, Offset, TopicId, TopicIdPartition, TopicPartition};
 
 use crate::history::{History, Sent};
-use crate::world::disk::Look;
+use crate::world::Look;
 use crate::world::{NodeId, SimTime};
 use disk_logs::{NodeDisk, Segments};
 pub use ghost::{Ghost, TopicFacts};

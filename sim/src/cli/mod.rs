@@ -11,17 +11,16 @@ mod progress;
 mod replay;
 mod report;
 mod run;
+mod stop;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::scenario::Seeds;
 use crate::scenario::duration::Span;
-
-/// What a command ends with where the scenario or the command line is wrong.
-pub const EXIT_BAD_INPUT: u8 = 2;
+use stop::{EXIT_BAD_INPUT, Format, Stop, print};
 
 /// The testbed of ottla: runs scenarios over a simulated world, from a seed.
 #[derive(Debug, Parser)]
@@ -102,17 +101,6 @@ struct RunArgs {
     quiet: bool,
 }
 
-/// What is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people
-    Text,
-    /// For tools: schema sim.report/1
-    Json,
-    /// For continuous integration
-    Junit,
-}
-
 #[derive(Debug, Args)]
 struct ExplainArgs {
     /// The word; without one, all of them
@@ -156,19 +144,6 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     Span::parse(text).map(Span::as_duration)
 }
 
-/// Something that ends a command before it has done its work: what is printed, and the exit code.
-#[derive(Debug)]
-struct Stop {
-    message: String,
-    exit_code: u8,
-}
-
-impl Stop {
-    fn bad_input(message: impl std::fmt::Display) -> Self {
-        Self { message: message.to_string(), exit_code: EXIT_BAD_INPUT }
-    }
-}
-
 /// Does what the command line says; what the process exits with.
 #[must_use]
 pub fn main() -> u8 {
@@ -198,12 +173,4 @@ pub fn main() -> u8 {
             stop.exit_code
         }
     }
-}
-
-/// Prints to standard output. A reader that went away (`| head`) is no error.
-fn print(text: &str) {
-    use std::io::Write as _;
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes());
-    let _ = out.flush();
 }

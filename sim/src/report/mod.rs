@@ -12,6 +12,7 @@ use crate::scenario::duration::Span;
 use crate::scenario::plan::{Expectation, ExpectationKind, Of};
 use crate::scenario::target::PartitionName;
 use crate::verdict::{SeedRun, VariantRun};
+use crate::which;
 
 /// An expectation in the words of its file, without what is asked: `acked-lost of writer`.
 #[must_use]
@@ -99,7 +100,7 @@ pub fn values_of(run: &VariantRun, index: usize) -> String {
 /// The command that runs a seed again.
 #[must_use]
 pub fn repro_command(run: &VariantRun, seed: &SeedRun) -> String {
-    let mut command = format!("cargo sim run {} --seed {}", run.path, seed.seed);
+    let mut command = format!("{} {} --seed {}", which::COMMAND, run.path, seed.seed);
     if let Some(variant) = &run.variant {
         command.push_str(&format!(" --variant {variant}"));
     }

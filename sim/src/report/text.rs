@@ -8,6 +8,7 @@ use crate::scenario::duration::Span;
 use crate::scenario::plan::{Budget, OverSeeds, Plan};
 use crate::scenario::words::INVARIANTS;
 use crate::verdict::{Judgement, SeedRun, VariantRun, Verdict, Violation};
+use crate::which;
 
 /// How many lines a story has in the terminal.
 const STORY_LINES_MAX: usize = 40;
@@ -121,7 +122,8 @@ fn invariants(plan: &Plan, run: &VariantRun) -> String {
             .iter()
             .any(|seed| seed.violations.iter().any(|violation| violation.check == *name))
     };
-    let names: Vec<&str> = INVARIANTS.iter().map(|(name, _)| *name).collect();
+    let names = INVARIANTS.iter().map(|(name, _)| *name);
+    let names: Vec<&str> = names.filter(|name| which::is_checked(name)).collect();
     let held = names.iter().filter(|name| !violated(name) && !plan.is_without(name)).count();
     let mut out = format!("   Invariants: {held} of {} held in each seed", names.len());
     if !without.is_empty() {
@@ -287,9 +289,10 @@ pub fn summary(runs: &[VariantRun]) -> String {
         out.push_str(&format!("   {}\n", conclusion(run)));
     }
     out.push_str(&format!(
-        "   {} scenarios and variants, {seeds} seeds, {} of simulated time: {} passed, {} failed, {} inconclusive, {} nondeterministic\n",
+        "   {} scenarios and variants, {seeds} seeds, {} of {}: {} passed, {} failed, {} inconclusive, {} nondeterministic\n",
         runs.len(),
         minutes(Span::from_nanos(time)),
+        which::TIME,
         verdict(Verdict::Passed),
         verdict(Verdict::Failed),
         verdict(Verdict::Inconclusive),

@@ -13,7 +13,7 @@ use ottla::runtime::watch;
 use ottla::runtime::{Env, clock};
 use ottla::types::{BrokerId, ErrorCode, TopicId};
 
-use super::client::{bootstrap, partition};
+use super::client::partition;
 use super::stage::{Stage, broker_id};
 use crate::cluster::factory;
 use crate::scenario::Plan;
@@ -275,7 +275,7 @@ impl Stage {
         let node = self.helper();
         let (told, mut hear) = watch::channel(Err("nobody has answered".to_string()));
         let told = Arc::new(told);
-        let bootstrap = bootstrap(&self.plan);
+        let bootstrap = self.bootstrap();
         self.cluster.replace(
             node,
             factory(move |context| {

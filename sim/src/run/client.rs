@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use ottla::runtime::watch;
 use ottla::types::{PartitionIndex, TopicPartition};
 
+use super::here::{Places, places};
+use super::node::Member;
 use crate::cluster::{NodeFactory, factory};
 use crate::history::{FINAL_READER, SharedHistory};
 use crate::scenario::Plan;
@@ -16,9 +18,9 @@ use crate::workload::{Client, ConsumerWork, FinalRead, ProducerWork};
 use crate::world::{NodeContext, ProcessEnd, World};
 
 /// Where clients find brokers first.
-pub(super) fn bootstrap(plan: &Plan) -> String {
-    let hosts = (1..=plan.cluster.brokers).map(|id| super::node::Member::Broker(id).host());
-    hosts.map(|host| format!("{host}:{}", super::node::PORT)).collect::<Vec<_>>().join(",")
+pub(super) fn bootstrap(plan: &Plan, places: &Places) -> String {
+    let brokers = (1..=plan.cluster.brokers).map(Member::Broker);
+    brokers.map(|broker| places.reached(broker)).collect::<Vec<_>>().join(",")
 }
 
 /// What every client of a run shares.
@@ -43,7 +45,7 @@ impl Shared {
             env: context.env.clone(),
             now: Arc::new(move || world.now()),
             history: self.history.clone(),
-            bootstrap: bootstrap(&self.plan),
+            bootstrap: bootstrap(&self.plan, &places(&self.world)),
             properties: Default::default(),
             stop: stop.clone(),
         }

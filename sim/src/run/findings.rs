@@ -14,7 +14,7 @@ use crate::scenario::Plan;
 use crate::scenario::duration::Span;
 use crate::scenario::plan::{Action, Budget, Step};
 use crate::stats::{Fate, Stats};
-use crate::trace::TraceResult;
+use crate::tally;
 use crate::verdict::{SeedRun, Violation};
 use crate::world::SimTime;
 
@@ -24,21 +24,27 @@ pub(super) struct Findings<'a> {
     pub(super) plan: &'a Arc<Plan>,
     pub(super) ears: &'a Ears,
     pub(super) history: &'a History,
-    /// When the world ended.
+    pub(super) seen: Seen,
+}
+
+/// What the world itself shows of a finished run.
+pub(super) struct Seen {
+    /// When it ended.
     pub(super) end: SimTime,
-    /// How many frames began to travel.
+    /// How many frames began to travel; 0 where nobody counts them.
     pub(super) frames: u64,
+    /// Rare branches of the product that were reached.
+    pub(super) marks: Vec<&'static str>,
+    /// The hash of the trace; empty where there is none.
+    pub(super) trace_hash: String,
+    /// How many things it covers.
+    pub(super) trace_entries: u64,
 }
 
 impl Findings<'_> {
     /// Judges the run.
-    pub(super) fn judge(
-        self,
-        finished: Finished,
-        trace: Option<&TraceResult>,
-        marks: Vec<&'static str>,
-    ) -> SeedRun {
-        let mut stats = self.ears.oracle.stats(self.history, self.end);
+    pub(super) fn judge(self, finished: Finished) -> SeedRun {
+        let mut stats = tally::stats(&self.ears.recorder, self.history, self.seen.end);
         stats.converged_after = finished.converged_after;
         stats.not_converged = finished.not_converged.clone();
         stats.cluster = finished.views;
@@ -56,12 +62,12 @@ impl Findings<'_> {
             violations,
             fired: finished.fired,
             unfired: finished.unfired,
-            trace_hash: trace.map(|trace| trace.hash.to_string()).unwrap_or_default(),
-            trace_entries: trace.map_or(0, |trace| trace.entries),
-            lasted: Span::from_nanos(self.end.nanos()),
-            frames: self.frames,
+            trace_hash: self.seen.trace_hash.clone(),
+            trace_entries: self.seen.trace_entries,
+            lasted: Span::from_nanos(self.seen.end.nanos()),
+            frames: self.seen.frames,
             history: Vec::new(),
-            marks,
+            marks: self.seen.marks.clone(),
             nondeterminism: None,
             events,
             stats,
@@ -89,10 +95,10 @@ impl Findings<'_> {
             Budget::Tolerable => Vec::new(),
         };
         let context =
-            Context { end: self.end, may_be_lost: &may_be_lost, cuts: &cuts, records_removed };
+            Context { end: self.seen.end, may_be_lost: &may_be_lost, cuts: &cuts, records_removed };
         let mut all = self.ears.oracle.violations();
         all.extend(seen);
-        all.extend(self.ears.oracle.judge(self.history, &context));
+        all.extend(tally::judge(&self.ears.recorder, self.history, &context));
         all.retain(|violation| !self.plan.is_without(violation.check));
         all
     }

@@ -11,7 +11,6 @@
 mod admin;
 mod chaos;
 mod client;
-mod draws;
 mod ears;
 mod faults;
 mod findings;
@@ -21,6 +20,14 @@ mod resolve;
 mod shapes;
 mod stage;
 mod timeline;
+
+// What differs between the worlds: how nodes come into them, what can be done to them, what is heard of it.
+#[cfg(not(madsim))]
+#[path = "real/mod.rs"]
+mod here;
+#[cfg(madsim)]
+#[path = "simulated/mod.rs"]
+mod here;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,13 +40,13 @@ use crate::history::SharedHistory;
 use crate::scenario::duration::Span;
 use crate::scenario::{Plan, Scenario};
 use crate::stats::LastViews;
-use crate::trace::TraceResult;
-use crate::verdict::{Fired, SeedRun, Violation};
-use crate::world::{SimTime, World, WorldOptions};
+use crate::verdict::{Fired, Violation};
+use crate::world::{SimTime, World};
 use ears::Ears;
+pub use here::*;
 use stage::{LOOK_EVERY, Stage};
 
-/// How long the nodes may take to start and make the topics, in simulated time: ten times what a real one needs.
+/// How long the nodes may take to start and make the topics: ten times what real ones need.
 const SETUP_WITHIN: Duration = Duration::from_secs(60);
 
 /// What to run.
@@ -57,6 +64,15 @@ pub struct Job {
     pub keeps_all: bool,
 }
 
+impl Job {
+    /// What messages call it.
+    #[must_use]
+    pub fn label(&self) -> String {
+        let variant = self.variant.as_ref().map_or_else(String::new, |name| format!(" [{name}]"));
+        format!("{}{variant}, seed {}", self.scenario.name, self.seed)
+    }
+}
+
 /// What the main future of a world returns.
 struct Finished {
     violations: Vec<Violation>,
@@ -66,65 +82,6 @@ struct Finished {
     not_converged: Option<String>,
     /// The cluster as its nodes knew it; `None` where it never came up.
     views: Option<LastViews>,
-}
-
-/// Runs a seed once, on a thread of its own.
-#[must_use]
-pub fn run_once(job: &Job) -> (SeedRun, Option<TraceResult>) {
-    let plan = Arc::new(job.scenario.plan(job.variant.as_deref(), job.seed));
-    let resolved = Arc::new(job.scenario.resolved(job.variant.as_deref(), job.seed));
-    let history = SharedHistory::default();
-    let ears = Arc::new(Ears::new());
-    let mut options = WorldOptions::new(job.seed).sink(Arc::clone(&ears) as _);
-    if job.is_recording {
-        options = options.recording();
-    }
-    let parts = Parts {
-        plan: Arc::clone(&plan),
-        resolved,
-        ears: Arc::clone(&ears),
-        history: history.clone(),
-    };
-    let ended = crate::world::run(options, move |world| async move { parts.run(world).await });
-    let frames = ended.as_ref().map_or(0, |ended| ended.frames);
-    let (finished, marks, trace, end) = match ended {
-        Ok(ended) => (ended.value.0, ended.value.1, Some(ended.trace), ended.lasted),
-        Err(failed) => (testbed_panicked(&failed.message), Vec::new(), None, SimTime::default()),
-    };
-    let history = history.lock();
-    let findings =
-        findings::Findings { job, plan: &plan, ears: &ears, history: &history, end, frames };
-    let run = findings.judge(finished, trace.as_ref(), marks);
-    drop(history);
-    (run, trace)
-}
-
-/// Runs a seed twice and compares the traces; where they differ and were not recorded, twice more to name the first difference.
-#[must_use]
-pub fn run_twice(job: &Job) -> SeedRun {
-    let ((mut run, one), (_, other)) = (run_once(job), run_once(job));
-    let Err(difference) = compare(one.as_ref(), other.as_ref()) else { return run };
-    if job.is_recording {
-        run.nondeterminism = Some(difference);
-        return run;
-    }
-    let recorded = Job { is_recording: true, ..job.clone() };
-    let ((kept, one), (_, other)) = (run_once(&recorded), run_once(&recorded));
-    run.history = kept.history;
-    run.nondeterminism = Some(match compare(one.as_ref(), other.as_ref()) {
-        Err(named) => named,
-        Ok(()) => format!(
-            "{difference}; the third and the fourth run agree: something outlives a run in this process"
-        ),
-    });
-    run
-}
-
-fn compare(one: Option<&TraceResult>, other: Option<&TraceResult>) -> Result<(), String> {
-    match (one, other) {
-        (Some(one), Some(other)) => one.compare(other).map_err(|difference| difference.to_string()),
-        _ => Err("a trace is missing: nothing was compared".into()),
-    }
 }
 
 /// The testbed's own code failed: told like a violation, because the run proves nothing.

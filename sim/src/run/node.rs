@@ -1,22 +1,13 @@
-//! A node of the cluster: its properties, its directories, and the life of its process.
+//! A node of the cluster: its names, its properties and its directories.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use ottla::server::{Config, FormatOptions, Node, format};
-use ottla::types::Uuid;
-
-use crate::cluster::{NodeFactory, factory};
+use super::here::Places;
 use crate::event::Who;
 use crate::scenario::Plan;
-use crate::world::{NodeContext, ProcessEnd};
 
-/// Where brokers listen for clients.
-pub(super) const PORT: u16 = 9092;
-/// Where voters listen for each other and for brokers.
-const CONTROLLER_PORT: u16 = 9093;
+/// Where nodes keep the metadata log.
+const METADATA_DIR: &str = "metadata";
 /// Voters that are no brokers have ids above this: there are never as many brokers.
 const CONTROLLER_IDS: u32 = 100;
 
@@ -92,26 +83,29 @@ impl Member {
     }
 
     /// The directories in `log.dirs`. A broker's metadata log lies apart, so that a failed log directory is no failed metadata log.
-    pub(super) fn log_dirs(self, plan: &Plan) -> Vec<PathBuf> {
+    pub(super) fn log_dirs(self, plan: &Plan, places: &Places) -> Vec<PathBuf> {
+        let dir = |index: u32| places.dir(self, &log_dir_name(index)).into();
         match self {
-            Self::Broker(_) => (0..plan.cluster.log_dirs).map(|at| log_dir(at).into()).collect(),
+            Self::Broker(_) => (0..plan.cluster.log_dirs).map(dir).collect(),
             Self::Controller(_) => Vec::new(),
         }
     }
 
     /// `server.properties`.
-    fn properties(self, plan: &Plan) -> String {
+    pub(super) fn properties(self, plan: &Plan, places: &Places) -> String {
         let mut text = match self {
-            Self::Broker(id) => broker_properties(plan, id),
+            Self::Broker(id) => broker_properties(plan, places, id),
             Self::Controller(_) => format!(
                 "node.id={id}\n\
                  process.roles=controller\n\
-                 listeners=CONTROLLER://0.0.0.0:{CONTROLLER_PORT}\n\
+                 listeners=CONTROLLER://{listens}\n\
                  controller.listener.names=CONTROLLER\n\
                  controller.quorum.voters={voters}\n\
-                 log.dirs=/metadata\n",
+                 log.dirs={dir}\n",
                 id = self.id(),
-                voters = voters(plan),
+                listens = places.listens_as_voter(self),
+                voters = voters(plan, places),
+                dir = places.dir(self, METADATA_DIR),
             ),
         };
         for (name, value) in &plan.broker_config.0 {
@@ -119,24 +113,15 @@ impl Member {
         }
         text
     }
-
-    /// Its configuration.
-    ///
-    /// Errors: what the node says of it.
-    pub(super) fn config(self, plan: &Plan) -> Result<Config, String> {
-        match Config::parse(&self.properties(plan), &BTreeMap::new()) {
-            Ok((config, _)) => Ok(config),
-            Err(error) => Err(error.to_string()),
-        }
-    }
 }
 
-fn broker_properties(plan: &Plan, id: u32) -> String {
-    let dirs: Vec<String> = (0..plan.cluster.log_dirs).map(log_dir).collect();
-    let host = Member::Broker(id).host();
-    let is_voter = Member::voters(plan).contains(&Member::Broker(id));
+fn broker_properties(plan: &Plan, places: &Places, id: u32) -> String {
+    let member = Member::Broker(id);
+    let dirs = (0..plan.cluster.log_dirs).map(|index| places.dir(member, &log_dir_name(index)));
+    let dirs: Vec<String> = dirs.collect();
+    let is_voter = Member::voters(plan).contains(&member);
     let (roles, controller) = if is_voter {
-        ("broker,controller", format!(",CONTROLLER://0.0.0.0:{CONTROLLER_PORT}"))
+        ("broker,controller", format!(",CONTROLLER://{}", places.listens_as_voter(member)))
     } else {
         ("broker", String::new())
     };
@@ -144,70 +129,40 @@ fn broker_properties(plan: &Plan, id: u32) -> String {
     format!(
         "node.id={id}\n\
          process.roles={roles}\n\
-         listeners=PLAINTEXT://0.0.0.0:{PORT}{controller}\n\
-         advertised.listeners=PLAINTEXT://{host}:{PORT}\n\
+         listeners=PLAINTEXT://{listens}{controller}\n\
+         advertised.listeners=PLAINTEXT://{reached}\n\
          controller.listener.names=CONTROLLER\n\
          controller.quorum.voters={voters}\n\
          log.dirs={dirs}\n\
-         metadata.log.dir=/metadata\n\
+         metadata.log.dir={metadata}\n\
          {rack}",
-        voters = voters(plan),
+        listens = places.listens(member),
+        reached = places.reached(member),
+        voters = voters(plan, places),
+        metadata = places.dir(member, METADATA_DIR),
         dirs = dirs.join(","),
         rack = rack.map_or_else(String::new, |rack| format!("broker.rack={rack}\n")),
     )
 }
 
 /// `controller.quorum.voters`.
-fn voters(plan: &Plan) -> String {
-    let voter = |member: Member| format!("{}@{}:{CONTROLLER_PORT}", member.id(), member.host());
+fn voters(plan: &Plan, places: &Places) -> String {
+    let voter = |member: Member| format!("{}@{}", member.id(), places.reached_as_voter(member));
     Member::voters(plan).into_iter().map(voter).collect::<Vec<_>>().join(",")
 }
 
-/// One entry of `log.dirs`.
-pub(super) fn log_dir(index: u32) -> String {
-    format!("/data-{index}")
+/// The name of an entry of `log.dirs`.
+pub(super) fn log_dir_name(index: u32) -> String {
+    format!("data-{index}")
 }
 
-/// Makes a node's process at each start. While `needs_format` is set it formats the directories first.
-pub(super) fn process(config: Config, needs_format: Arc<AtomicBool>) -> NodeFactory {
-    factory(move |context| {
-        let (config, needs_format) = (config.clone(), Arc::clone(&needs_format));
-        async move {
-            match live(context, config, &needs_format).await {
-                Ok(()) => ProcessEnd::Clean,
-                Err(reason) => ProcessEnd::Failed(reason),
-            }
-        }
-    })
-}
-
-async fn live(
-    mut context: NodeContext,
-    config: Config,
-    needs_format: &AtomicBool,
-) -> Result<(), String> {
-    if needs_format.load(Ordering::Relaxed) {
-        // One cluster id in all runs: a random one would differ between nodes formatted apart.
-        let cluster_id = Some(Uuid::from_bytes(*b"ottla-simulation"));
-        // A start that was killed while it formatted left some directories done.
-        let options =
-            FormatOptions { cluster_id, ignore_formatted: true, ..FormatOptions::default() };
-        format(&config, options, &context.env).await.map_err(|error| error.to_string())?;
-        needs_format.store(false, Ordering::Relaxed);
-    }
-    let node = Node::start(config, context.env.clone()).await.map_err(|error| error.to_string())?;
-    tokio::select! {
-        biased;
-        end = node.ended() => Err(format!("{end:?}")),
-        () = context.shutdown_asked() => {
-            node.shutdown().await;
-            Ok(())
-        }
-    }
-}
-
+#[cfg(madsim)]
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use ottla::server::Config;
+
     use super::*;
 
     fn plan(cluster: serde_json::Value) -> Plan {
@@ -220,7 +175,9 @@ mod tests {
 
     #[test]
     fn the_properties_of_a_plain_scenario_are_a_configuration() {
-        let config = Member::Broker(1).config(&plan(serde_json::json!({ "log-dirs": 2 }))).unwrap();
+        let plan = plan(serde_json::json!({ "log-dirs": 2 }));
+        let text = Member::Broker(1).properties(&plan, &Places);
+        let (config, _) = Config::parse(&text, &BTreeMap::new()).unwrap();
         assert_eq!(config.log_dirs, [PathBuf::from("/data-0"), PathBuf::from("/data-1")]);
     }
 
@@ -239,7 +196,7 @@ mod tests {
             broker.rack=b
             log.flush.interval.messages=1
         "#]]
-        .assert_eq(&Member::Broker(2).properties(&plan));
+        .assert_eq(&Member::Broker(2).properties(&plan, &Places));
         expect_test::expect![[r#"
             node.id=103
             process.roles=controller
@@ -249,7 +206,7 @@ mod tests {
             log.dirs=/metadata
             log.flush.interval.messages=1
         "#]]
-        .assert_eq(&Member::Controller(3).properties(&plan));
+        .assert_eq(&Member::Controller(3).properties(&plan, &Places));
         let names: Vec<String> = Member::all(&plan).iter().map(|member| member.host()).collect();
         assert_eq!(names, ["broker-1", "broker-2", "controller-1", "controller-2", "controller-3"]);
     }
@@ -257,8 +214,12 @@ mod tests {
     #[test]
     fn the_first_of_combined_brokers_are_the_voters() {
         let plan = plan(serde_json::json!({ "brokers": 4, "controllers": 3, "combined": true }));
-        assert!(Member::Broker(3).properties(&plan).contains("process.roles=broker,controller\n"));
-        assert!(Member::Broker(4).properties(&plan).contains("process.roles=broker\n"));
+        assert!(
+            Member::Broker(3)
+                .properties(&plan, &Places)
+                .contains("process.roles=broker,controller\n")
+        );
+        assert!(Member::Broker(4).properties(&plan, &Places).contains("process.roles=broker\n"));
         assert_eq!(Member::of_id(4), Member::Broker(4));
         assert_eq!(Member::of_id(Member::Controller(3).id()), Member::Controller(3));
     }

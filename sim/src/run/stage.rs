@@ -10,9 +10,9 @@ use ottla::types::{BrokerId, BrokerSet, TopicId, TopicIdPartition};
 
 use super::admin::{Made, Setup};
 use super::client::{Shared, bootstrap, final_reader, workload_client};
-use super::draws::{latency, ordinary_link};
 use super::ears::Ears;
-use super::node::{self, Member};
+use super::here;
+use super::node::Member;
 use crate::checker::TopicFacts;
 use crate::checker::atlas::Fault;
 use crate::checker::liveness::Missing;
@@ -24,6 +24,7 @@ use crate::scenario::duration::Span;
 use crate::scenario::plan::{Action, DiskOperation, Step};
 use crate::scenario::target::PartitionName;
 use crate::stats::LastViews;
+use crate::which::TIME;
 use crate::world::{NodeId, ProcessEnd, SimTime, World};
 
 /// How often the testbed looks whether a healed cluster is whole.
@@ -81,20 +82,16 @@ impl Stage {
         let mut members = BTreeMap::new();
         for member in Member::all(&plan) {
             let needs_format = Arc::new(AtomicBool::new(true));
-            let config = member.config(&plan).expect("checked before the run");
-            let process = node::process(config, Arc::clone(&needs_format));
-            let node = cluster.add(&member.host(), process);
+            let node = here::add_member(&cluster, &plan, member, &needs_format);
             ears.recorder.name_node(node.0, member.who());
             let id = broker_id(member.id()).expect("few nodes");
-            ears.oracle.add_node(node, id, member.log_dirs(&plan));
-            world.machine(node).disk.set_latency(latency(&plan.disk));
-            world.machine(node).disk.set_capacity(plan.disk.capacity_bytes);
+            ears.oracle.add_node(node, id, member.log_dirs(&plan, &here::places(&world)));
             members.insert(member, MemberNode { node, needs_format });
         }
         let voters = Member::voters(&plan);
         let is_voter = |(member, _): &(&Member, &MemberNode)| voters.contains(member);
         ears.oracle.name_voters(members.iter().filter(is_voter).map(|(_, member)| member.node));
-        world.network().set_ordinary_link(ordinary_link(&plan));
+        here::settle_network(&world, &plan);
         let shared =
             Arc::new(Shared { world: Arc::clone(&world), plan: Arc::clone(&plan), history });
         let (reader_stop, reader_stops) = watch::channel(false);
@@ -128,6 +125,11 @@ impl Stage {
         &self.ears.recorder
     }
 
+    /// Where clients find brokers first.
+    pub(super) fn bootstrap(&self) -> String {
+        bootstrap(&self.plan, &here::places(self.world()))
+    }
+
     /// The time since the clients started.
     pub(super) fn time(&self) -> Span {
         self.recorder().time(self.world().now().nanos())
@@ -135,7 +137,9 @@ impl Stage {
 
     /// Notes an event of the testbed.
     pub(super) fn record(&self, who: Who, kind: &'static str, note: String) {
-        self.recorder().record(Event::new(self.time(), who, kind).note(note));
+        let event = Event::new(self.time(), who, kind).note(note);
+        here::show(self.world(), &event);
+        self.recorder().record(event);
     }
 
     // ── Beginning ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -148,7 +152,7 @@ impl Stage {
             self.cluster.start(self.member(member).node);
         }
         let (told, mut hear) = watch::channel(None);
-        let setup = Arc::new(Setup::new(&self.plan, bootstrap(&self.plan), told));
+        let setup = Arc::new(Setup::new(&self.plan, self.bootstrap(), told));
         self.cluster.replace(
             self.admin,
             factory(move |context| {
@@ -171,7 +175,7 @@ impl Stage {
                 Ok(())
             }
             Some(Err(reason)) => Err(reason),
-            Some(Ok(_)) | None => Err(format!("no topics within {patience:?} of simulated time")),
+            Some(Ok(_)) | None => Err(format!("no topics within {patience:?} of {TIME}")),
         }
     }
 
@@ -190,6 +194,7 @@ impl Stage {
     /// The clients start now.
     pub(super) fn begin(&self, now: SimTime) {
         self.recorder().start(now.nanos());
+        here::watch(self.world(), &self.plan);
     }
 
     /// Starts every client of the file, each at its time.
@@ -365,11 +370,6 @@ impl Stage {
         self.ears.oracle.missing(self.world().now())
     }
 
-    /// Tells the checkers that bytes of a broker's files were changed.
-    pub(super) fn rotted(&self, node: NodeId) {
-        self.ears.oracle.rotted(self.world().now(), node);
-    }
-
     // ── End ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Whether faults are over.
@@ -383,9 +383,7 @@ impl Stage {
         self.cluster.heal();
         for member in self.present() {
             let node = self.member(member).node;
-            let machine = self.world().machine(node);
-            machine.disk.set_latency(latency(&self.plan.disk));
-            machine.disk.set_capacity(self.plan.disk.capacity_bytes);
+            here::settle(self.world(), &self.plan, node);
             if !self.cluster.is_running(node) {
                 self.cluster.start(node);
             }
@@ -434,7 +432,8 @@ impl Stage {
         }
     }
 
-    fn is_whole(&self, until: Option<ottla::types::Offset>) -> Result<(), String> {
+    /// Errors: what of it is not whole.
+    pub(super) fn is_whole(&self, until: Option<ottla::types::Offset>) -> Result<(), String> {
         let nodes: Vec<Who> = self.present().into_iter().map(Member::who).collect();
         let live: BrokerSet = self.broker_ids().into_iter().filter_map(broker_id).collect();
         let partitions: Vec<TopicIdPartition> =
@@ -450,12 +449,12 @@ impl Stage {
         self.ears.views().identical(&nodes).is_ok()
     }
 
-    /// Whether a fault may be done to a node now without putting an acknowledged record at stake, by the checkers' atlas.
+    /// Whether a fault may be done to a node now without putting an acknowledged record at stake.
     ///
     /// Errors: it may not.
     pub(super) fn may(&self, action: &Action, who: &Who) -> Result<(), String> {
         let (Some(fault), Some(node)) = (fault_of(action), self.node(who)) else { return Ok(()) };
-        if self.ears.oracle.may(fault, node) {
+        if here::may(self, fault, node) {
             return Ok(());
         }
         Err(format!("an acknowledged record would be at stake with {who}"))
@@ -526,6 +525,7 @@ pub(super) fn broker_id(id: u32) -> Option<BrokerId> {
 }
 
 /// A task of the testbed itself, on no node.
+#[allow(clippy::disallowed_methods, reason = "on no node, in both worlds")]
 pub(super) fn spawn(
     future: impl Future<Output = ()> + Send + 'static,
 ) -> tokio::task::JoinHandle<()> {

@@ -8,7 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::*;
 use crate::checker::segment_reader::crc32c;
 use crate::checker::{Disks, Stop};
-use crate::world::disk::Look;
+use crate::world::Look;
 
 #[derive(Default)]
 struct Files {

@@ -24,7 +24,7 @@ pub(super) use node::NodeDisk;
 pub use power::{PowerLoss, PowerLossMode};
 
 use super::events::Event as WorldEvent;
-use super::{Boot, Draw, NodeId, Process, SimTime, World};
+use super::{Boot, Draw, Look, NodeId, Process, SimTime, World};
 use crate::trace::Kind;
 use fault::Faults;
 use tree::{Inode, Tree};
@@ -69,17 +69,6 @@ pub struct FileView {
     pub content: Bytes,
     /// What the harshest power loss would leave of it.
     pub durable: Bytes,
-}
-
-/// What is known of a file without reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Look {
-    /// Names the file among all that the node ever had, whatever its path is.
-    pub file: u64,
-    /// The first byte that may read otherwise than when the file was looked at before; `None` where none does.
-    pub changed_from: Option<usize>,
-    /// Below it every byte is durable as it is read.
-    pub durable_below: usize,
 }
 
 impl SimDisk {
