@@ -195,10 +195,13 @@ fn program(args: &RunArgs) -> Result<PathBuf, Stop> {
         Some(program) => program.clone(),
         None => {
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+            let mut build = Process::new(cargo);
             // Both packages, so that features are those with which this program was built, and nothing is built twice.
-            let build =
-                ["build", "--quiet", "--release", "-p", "ottla", "-p", "sim", "--bin", "ottla"];
-            let built = Process::new(cargo).args(build).status().map_err(Stop::bad_input)?;
+            build.args(["build", "--quiet", "-p", "ottla", "-p", "sim", "--bin", "ottla"]);
+            if !cfg!(debug_assertions) {
+                build.arg("--release");
+            }
+            let built = build.status().map_err(Stop::bad_input)?;
             if !built.success() {
                 return Err(Stop::bad_input("the binary cannot be built"));
             }
