@@ -14,6 +14,9 @@ use rustix::io::Errno;
 use super::disk_thread::{DiskThread, DiskThreads};
 use crate::runtime::{DirEntry, Disk, File, Io, OpenMode, SyncDone};
 
+/// How many bytes one call writes. A longer one makes Linux fill its page cache in larger folios, of memory that is seldom warm: a
+/// megabyte a call costs five times the CPU of these (`BENCHMARKS.md`).
+const BYTES_PER_CALL: usize = 64 << 10;
 /// How many slices one call writes: they fit on the stack, and no kernel takes fewer (`_XOPEN_IOV_MAX` is 16, Linux has 1,024).
 /// What is longer takes several calls.
 const SLICES_PER_CALL: usize = if cfg!(target_os = "linux") { 64 } else { 16 };
@@ -180,26 +183,43 @@ fn read_now(file: &fs::File, position: u64, mut length: usize) -> io::Result<Byt
 
 /// Writes all of `slices`, however many calls that takes.
 fn write_now(file: &fs::File, mut position: u64, slices: &[Bytes]) -> io::Result<()> {
-    for chunk in slices.chunks(SLICES_PER_CALL) {
+    let mut slices = slices.iter();
+    let mut rest: &[u8] = &[];
+    loop {
         let mut list = [IoSlice::new(&[]); SLICES_PER_CALL];
-        for (slot, slice) in list.iter_mut().zip(chunk) {
-            *slot = IoSlice::new(slice);
-        }
-        let mut left = &mut list[..chunk.len()];
-        IoSlice::advance_slices(&mut left, 0); // drops leading empty ones
-        while !left.is_empty() {
-            match rustix::io::pwritev(file, left, position) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    position += written as u64;
-                    IoSlice::advance_slices(&mut left, written);
-                }
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+        let (mut count, mut room) = (0, BYTES_PER_CALL);
+        while count < SLICES_PER_CALL && room > 0 {
+            if rest.is_empty() {
+                let Some(next) = slices.next() else { break };
+                rest = next;
+                continue;
             }
+            let (piece, after) = rest.split_at(rest.len().min(room));
+            list[count] = IoSlice::new(piece);
+            (count, room, rest) = (count + 1, room - piece.len(), after);
+        }
+        if count == 0 {
+            return Ok(());
+        }
+        position += write_all(file, position, &mut list[..count])?;
+    }
+}
+
+/// Writes a list that one call may take; how many bytes that were.
+fn write_all(file: &fs::File, position: u64, mut left: &mut [IoSlice<'_>]) -> io::Result<u64> {
+    let mut done = 0;
+    while !left.is_empty() {
+        match rustix::io::pwritev(file, left, position + done) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                done += written as u64;
+                IoSlice::advance_slices(&mut left, written);
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
-    Ok(())
+    Ok(done)
 }
 
 /// A full quota is a full disk to us: both heal when space is freed.

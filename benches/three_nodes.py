@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A cluster of three processes on this machine: what replication costs, how long a failover takes, and what many partitions cost.
 
-Usage: python3 benches/cluster.py replicas|failover|partitions [--ottla PATH] [--rounds N] [--count N]
+Usage: python3 benches/three_nodes.py replicas|failover|partitions [--ottla PATH] [--rounds N] [--count N]
 
 replicas    CPU seconds (user + system) of all three nodes for acks=all to a partition of three copies, against one of one copy on the
             same cluster, turn about; the median of the rounds' ratios.
@@ -24,7 +24,7 @@ from cluster import WORK, Cluster
 from whole_broker import cpu_seconds, memory
 
 GIGABYTES = 1.0
-RECORD, BATCH = 1024, 16384
+RECORD = 1024
 
 
 def ottla(options, bootstrap, *command, check=True, timeout=120):
@@ -68,7 +68,7 @@ def replicas(options):
             topic = f"copies-{copies}"
             ottla(options, cluster.bootstrap, "topic", "create", topic, "-p", 1, "-r", copies)
             address = f"127.0.0.1:{cluster.nodes[leader_of(options, cluster, topic) - 1].port}"
-            arguments = ["--topic", topic, "--acks", "all", "--record-size", RECORD, "--batch-size", BATCH]
+            arguments = ["--topic", topic, "--acks", "all", "--record-size", RECORD, "--batch-size", options.batch]
             ottla(options, address, "bench", "produce", *arguments, "--num-records", 20_000)
             before = quiet(cluster)
             began = time.monotonic()
@@ -147,6 +147,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--gigabytes", type=float, default=GIGABYTES)
+    parser.add_argument("--batch", type=int, default=1_000_000)
     options = parser.parse_args()
     options.ottla = os.path.abspath(options.ottla)
     os.makedirs(WORK, exist_ok=True)
