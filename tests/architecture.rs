@@ -125,13 +125,13 @@ fn each_directory_imports_only_what_the_table_allows() {
 }
 
 #[test]
-fn the_simulated_build_is_named_in_two_files_of_the_product() {
+fn the_simulated_build_is_named_in_three_files_of_the_product() {
     let naming: Vec<String> = sources(&root().join("src"))
         .into_iter()
         .filter(|path| code(path).contains("madsim"))
         .map(|path| path.strip_prefix(root()).unwrap().display().to_string())
         .collect();
-    assert_eq!(naming, ["src/main.rs", "src/runtime/mod.rs"]);
+    assert_eq!(naming, ["src/main.rs", "src/runtime/mod.rs", "src/types/mod.rs"]);
 }
 
 #[test]

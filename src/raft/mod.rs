@@ -507,7 +507,7 @@ impl Raft {
         }
         self.expire(now, out);
         self.proceed(now, out);
-        if cfg!(any(debug_assertions, madsim)) {
+        if crate::types::CHECKS_ITSELF {
             self.check();
         }
     }

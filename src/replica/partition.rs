@@ -207,7 +207,7 @@ impl Partition {
             Event::Retain(retention) => self.on_retain(now, retention, out),
             Event::Tick => self.on_tick(now, out),
         }
-        if cfg!(any(debug_assertions, madsim)) {
+        if crate::types::CHECKS_ITSELF {
             self.check();
         }
     }

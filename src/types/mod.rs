@@ -18,3 +18,7 @@ pub use mark::{MARKS_MAX, mark_reached, marks_clear, marks_reached};
 pub use observation::{Acks, Observation, ProducerStamp, QuorumRole};
 pub use offset::Offset;
 pub use time::{Monotonic, Now, Timestamp};
+
+/// Whether machines check what always holds of them after each event: in tests, and in every simulated run, which is compiled
+/// without the debug assertions of others.
+pub const CHECKS_ITSELF: bool = cfg!(any(debug_assertions, madsim));
