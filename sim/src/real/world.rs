@@ -35,6 +35,9 @@ use server::{Running, Server};
 /// How often is looked what nodes have said and whether they live.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
+/// Whoever watches is told when the testbed did nothing for longer than this: whatever was missed then, it was not the nodes.
+const STALL: Duration = Duration::from_secs(1);
+
 /// Runs under way on this machine get networks of their own; the first of them.
 const NETWORK_FIRST: u32 = 64;
 
@@ -551,7 +554,17 @@ async fn in_world<T, F: Future<Output = T>>(
     let world = Arc::new(World::new(options).map_err(failed)?);
     let mut stop = signal::Stop::new().map_err(failed)?;
     let ears = async {
+        let mut last = world.now();
         loop {
+            let stood_still = world.now().since(last);
+            if stood_still > STALL {
+                let seconds = stood_still.as_secs_f64();
+                world.say(&format!(
+                    "the testbed itself stood still for {seconds:.1}s, and every link with it: \
+                     this machine is too busy for what the run is to show"
+                ));
+            }
+            last = world.now();
             world.look();
             world.sleep(LOOK_EVERY).await;
         }
