@@ -106,6 +106,10 @@ fn q8_sees_a_controller_that_is_active_too_early() {
     run.role(2, QuorumRole::Candidate, 2, None).role(2, QuorumRole::Leader, 2, Some(2));
     run.metadata(2, 2, 1).active(2, 2);
     assert_eq!(run.fired(), ["Q8"], "its record is on node 2 alone");
+    let mut run = led();
+    run.role(2, QuorumRole::Candidate, 2, None).role(2, QuorumRole::Leader, 2, Some(2));
+    run.metadata(2, 2, 1).metadata(3, 1, 0).committed(2, 2, 1);
+    assert_eq!(run.fired(), ["Q8"], "all have what it inherited, and its own record nobody");
 }
 
 #[test]

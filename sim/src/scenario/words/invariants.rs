@@ -116,7 +116,7 @@ pub const INVARIANTS: &[(&str, &str)] = &[
     ("Q7", "No node truncates committed metadata."),
     (
         "Q8",
-        "A leader becomes the active controller only when a record of its own epoch is committed.",
+        "A leader becomes the active controller, and moves the high watermark, only when a record of its own epoch is committed.",
     ),
     ("Q9", "The active controller never replaces its state by a snapshot."),
     ("Q10", "Where the metadata log does not begin at 0, a snapshot stands for what is not there."),
