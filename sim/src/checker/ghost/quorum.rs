@@ -31,6 +31,8 @@ pub struct GhostVoter {
     pub epoch: Option<LeaderEpoch>,
     /// The high watermark it told since its start.
     pub high_watermark: Option<Offset>,
+    /// What was committed when it was started: everything below.
+    pub committed_at_start: Offset,
     /// Whether it is the active controller.
     pub is_active: bool,
     /// Its metadata log.
@@ -85,8 +87,10 @@ impl GhostQuorum {
     }
 
     pub(super) fn on_started(&mut self, node: NodeId) {
+        let committed = self.high_watermark;
         let state = self.nodes.entry(node).or_default();
         state.boots += 1;
+        state.committed_at_start = committed;
         state.role = None;
         state.high_watermark = None;
         state.is_active = false;

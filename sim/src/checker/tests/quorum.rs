@@ -166,6 +166,13 @@ fn q15_sees_what_is_published_too_early() {
     assert_eq!(run.fired(), NONE);
     run.say(3, applied(2));
     assert_eq!(run.fired(), ["Q15"]);
+    let mut run = led();
+    run.stop(3, Stop::Kill).start(3).role(3, QuorumRole::Follower, 1, Some(1));
+    run.say(3, applied(0));
+    assert_eq!(run.fired(), ["Q15"], "offset 0 was committed when it started");
+    let mut run = taken_over();
+    run.stop(1, Stop::Kill).start(1).role(1, QuorumRole::Unattached, 1, None).say(1, applied(1));
+    assert_eq!(run.fired(), NONE, "it has not heard of epoch 2");
 }
 
 #[test]

@@ -129,7 +129,10 @@ pub const INVARIANTS: &[(&str, &str)] = &[
         "Q14",
         "One version of a partition, and one registration at one moment, is the same in the image of every node.",
     ),
-    ("Q15", "What a node publishes of the metadata is committed, and never goes back."),
+    (
+        "Q15",
+        "What a node publishes of the metadata is committed, never goes back, and is never older than the node's start.",
+    ),
     ("Q16", "Committed metadata survives: each new active controller holds all of it."),
     (
         "Q17",
