@@ -17,12 +17,7 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
 }
 
 /// No record of its epoch is durable on a majority.
-fn is_active(
-    ghost: &Ghost,
-    occurrence: &Occurrence,
-    epoch: LeaderEpoch,
-    out: &mut Vec<Violation>,
-) {
+fn is_active(ghost: &Ghost, occurrence: &Occurrence, epoch: LeaderEpoch, out: &mut Vec<Violation>) {
     let quorum = ghost.quorum();
     let Some(node) = quorum.node(occurrence.node).filter(|_| !quorum.voters.is_empty()) else {
         return;
