@@ -170,11 +170,11 @@ mod tests {
                  [[expect]]\nthat = \"violations\"\ncheck = \"lost-write\"\nis = 0\n"
             ),
             expect_test::expect![[r#"
-                s.toml:4:11: `network.latency` cannot be had in a real run: loopback has the latency and the bandwidth that it has
-                s.toml:7:8: `disk.sync` cannot be had in a real run: the disk is this machine's own
-                s.toml:10:6: `power-loss` cannot be had in a real run: a process can be killed, this machine's power stays on
-                s.toml:13:18: the event `fault.bit` cannot be had in a real run: only the simulated world tells of it
-                s.toml:23:9: the check `R3` cannot be had in a real run: it needs what nodes do inside at one moment: only the simulated world shows that
+                s.toml:4:12: `network.latency` cannot be had in a real run: loopback has the latency and the bandwidth that it has
+                s.toml:7:9: `disk.sync` cannot be had in a real run: the disk is this machine's own
+                s.toml:10:7: `power-loss` cannot be had in a real run: a process can be killed, this machine's power stays on
+                s.toml:13:19: the event `fault.bit` cannot be had in a real run: only the simulated world tells of it
+                s.toml:23:10: the check `R3` cannot be had in a real run: it needs what nodes do inside at one moment: only the simulated world shows that
             "#]],
         );
     }
