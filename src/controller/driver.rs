@@ -568,9 +568,10 @@ impl Driver {
             for notice in self.raft.take_notices() {
                 match notice {
                     Notice::Deactivated => self.deactivate(),
-                    Notice::Activated { .. } => self.activate().await?,
-                    Notice::SnapshotInstalled(_) => self.load_snapshot().await?,
-                    Notice::Committed { .. } => self.catch_up().await?,
+                    // Boxed: every turn of the loop moves a future as large as the largest of these.
+                    Notice::Activated { .. } => Box::pin(self.activate()).await?,
+                    Notice::SnapshotInstalled(_) => Box::pin(self.load_snapshot()).await?,
+                    Notice::Committed { .. } => Box::pin(self.catch_up()).await?,
                 }
             }
             if !self.raft.is_sync_due() {
@@ -587,7 +588,7 @@ impl Driver {
         if *self.leader.borrow() != leader {
             self.leader.send_replace(leader);
         }
-        self.snapshot_if_due().await
+        Box::pin(self.snapshot_if_due()).await
     }
 
     /// Takes office: the ledger begins with all that is committed, which is all there is.

@@ -349,6 +349,7 @@ impl RaftNode {
         Ok(())
     }
 
+    /// What is rare, or waits for a disk, is boxed: this is as large as the largest of the futures in it, and is moved whole.
     async fn perform(
         &mut self,
         effect: Effect,
@@ -358,7 +359,7 @@ impl RaftNode {
             Effect::PersistQuorumState(state) => {
                 let path = self.dir.join(QUORUM_STATE);
                 let content = Bytes::from(state.to_json());
-                let written = replace_file(self.env.disk.as_ref(), &path, content).await;
+                let written = Box::pin(replace_file(self.env.disk.as_ref(), &path, content)).await;
                 let doing = "write the quorum state";
                 written.map_err(|error| StorageError::io(doing, &path, error))?;
             }
@@ -377,19 +378,19 @@ impl RaftNode {
             }
             Effect::Sync => self.is_sync_due = true,
             Effect::Truncate { to } => {
-                self.log.truncate(to).await?;
+                Box::pin(self.log.truncate(to)).await?;
                 events.push_back(Event::Truncated { end: self.log.log_end_offset() });
             }
             Effect::Send { to, id, request } => self.network.send(to, id, request),
-            Effect::Reply { token, reply } => self.reply(token, reply).await?,
+            Effect::Reply { token, reply } => Box::pin(self.reply(token, reply)).await?,
             Effect::KeepSnapshotPart { position, bytes } => {
                 if position == 0 {
                     self.parts.clear();
                 }
                 self.parts.extend_from_slice(&bytes);
             }
-            Effect::InstallSnapshot { id } => self.install_snapshot(id, events).await?,
-            Effect::TrimLog { to } => self.trim(to).await?,
+            Effect::InstallSnapshot { id } => Box::pin(self.install_snapshot(id, events)).await?,
+            Effect::TrimLog { to } => Box::pin(self.trim(to)).await?,
             Effect::Activate { epoch } => self.notices.push(Notice::Activated { epoch }),
             Effect::Deactivate => self.notices.push(Notice::Deactivated),
             Effect::Commit { high_watermark } => {

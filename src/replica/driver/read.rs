@@ -143,7 +143,8 @@ impl PartitionHandle {
             };
             match plan {
                 Plan::Memory(read) => return Ok((answer.with(&read), read.end_offset)),
-                Plan::Index { segment } => self.load_index_of(segment).await?,
+                // What is rare is boxed: a future is as large as the largest it waits for, and is moved whole.
+                Plan::Index { segment } => Box::pin(self.load_index_of(segment)).await?,
                 Plan::Disk { segment, position, size, next, generation } => {
                     let read = SegmentRead {
                         segment,
@@ -156,7 +157,7 @@ impl PartitionHandle {
                         verify: self.options.fetch_verify,
                         is_gapless,
                     };
-                    let read = read_batches(&self.files, read).await;
+                    let read = Box::pin(read_batches(&self.files, read)).await;
                     if self.is_outdated(generation, request.offset, by)? {
                         continue;
                     }

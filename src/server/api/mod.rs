@@ -108,11 +108,15 @@ impl Call<'_> {
 }
 
 /// Reads the request of `call` as an `R`, has `$handler` answer it, and writes the answer.
+///
+/// Boxed, because [`dispatch`] is as large as the largest of the futures in it and is moved whole: only what is asked all the time
+/// (Produce, Fetch) is part of it.
 macro_rules! serve {
     ($call:ident, $input:ident, $request:ty, $handler:path) => {
         match decode_request::<$request>($call.version(), &mut $input) {
             Ok(request) => {
-                let response: <$request as Request>::Response = $handler(&$call, request).await;
+                let answering = Box::pin($handler(&$call, request));
+                let response: <$request as Request>::Response = answering.await;
                 $call.answer(&response)
             }
             Err(error) => $call.head.unreadable(&error),
@@ -134,28 +138,47 @@ async fn dispatch(call: Call<'_>, mut input: Reader) -> Answer {
             Ok(request) => produce::handle(&call, request).await,
             Err(error) => call.head.unreadable(&error),
         },
-        ApiKey::Fetch => serve!(call, input, FetchRequest, fetch::handle),
+        ApiKey::Fetch => match decode_request::<FetchRequest>(call.version(), &mut input) {
+            Ok(request) => call.answer(&fetch::handle(&call, request).await),
+            Err(error) => call.head.unreadable(&error),
+        },
         ApiKey::ListOffsets => serve!(call, input, ListOffsetsRequest, list_offsets::handle),
         ApiKey::OffsetForLeaderEpoch => {
             serve!(call, input, OffsetForLeaderEpochRequest, offset_for_leader_epoch::handle)
         }
-        ApiKey::CreateTopics => forward::handle::<CreateTopicsRequest>(&call, input).await,
-        ApiKey::DeleteTopics => forward::handle::<DeleteTopicsRequest>(&call, input).await,
-        ApiKey::AlterConfigs => forward::handle::<AlterConfigsRequest>(&call, input).await,
-        ApiKey::CreatePartitions => forward::handle::<CreatePartitionsRequest>(&call, input).await,
-        ApiKey::ElectLeaders => forward::handle::<ElectLeadersRequest>(&call, input).await,
+        ApiKey::CreateTopics => {
+            Box::pin(forward::handle::<CreateTopicsRequest>(&call, input)).await
+        }
+        ApiKey::DeleteTopics => {
+            Box::pin(forward::handle::<DeleteTopicsRequest>(&call, input)).await
+        }
+        ApiKey::AlterConfigs => {
+            Box::pin(forward::handle::<AlterConfigsRequest>(&call, input)).await
+        }
+        ApiKey::CreatePartitions => {
+            Box::pin(forward::handle::<CreatePartitionsRequest>(&call, input)).await
+        }
+        ApiKey::ElectLeaders => {
+            Box::pin(forward::handle::<ElectLeadersRequest>(&call, input)).await
+        }
         ApiKey::IncrementalAlterConfigs => {
-            forward::handle::<IncrementalAlterConfigsRequest>(&call, input).await
+            Box::pin(forward::handle::<IncrementalAlterConfigsRequest>(&call, input)).await
         }
         ApiKey::AlterPartitionReassignments => {
-            forward::handle::<AlterPartitionReassignmentsRequest>(&call, input).await
+            Box::pin(forward::handle::<AlterPartitionReassignmentsRequest>(&call, input)).await
         }
         ApiKey::ListPartitionReassignments => {
-            forward::handle::<ListPartitionReassignmentsRequest>(&call, input).await
+            Box::pin(forward::handle::<ListPartitionReassignmentsRequest>(&call, input)).await
         }
-        ApiKey::DescribeQuorum => forward::handle::<DescribeQuorumRequest>(&call, input).await,
-        ApiKey::UpdateFeatures => forward::handle::<UpdateFeaturesRequest>(&call, input).await,
-        ApiKey::UnregisterBroker => forward::handle::<UnregisterBrokerRequest>(&call, input).await,
+        ApiKey::DescribeQuorum => {
+            Box::pin(forward::handle::<DescribeQuorumRequest>(&call, input)).await
+        }
+        ApiKey::UpdateFeatures => {
+            Box::pin(forward::handle::<UpdateFeaturesRequest>(&call, input)).await
+        }
+        ApiKey::UnregisterBroker => {
+            Box::pin(forward::handle::<UnregisterBrokerRequest>(&call, input)).await
+        }
         ApiKey::DescribeConfigs => {
             serve!(call, input, DescribeConfigsRequest, describe_configs::handle)
         }

@@ -161,12 +161,14 @@ impl Answered {
     }
 }
 
-/// Reads the request of `call` as an `R`, has `$handler` answer it, and writes the answer.
+/// Reads the request of `call` as an `R`, has `$handler` answer it, and writes the answer. Boxed, because [`dispatch`] is as large as
+/// the largest of the futures in it and is moved whole.
 macro_rules! serve {
     ($call:ident, $input:ident, $request:ty, $handler:path) => {
         match decode_request::<$request>($call.version(), &mut $input) {
             Ok(request) => {
-                let response: <$request as Request>::Response = $handler(&$call, request).await;
+                let answering = Box::pin($handler(&$call, request));
+                let response: <$request as Request>::Response = answering.await;
                 Answered::new(&$call.head, &response)
             }
             Err(error) => {
@@ -204,7 +206,7 @@ async fn dispatch(call: Call<'_>, mut input: Reader) -> Answer {
             serve!(call, input, AlterPartitionRequest, alter_partition::handle)
         }
         ApiKey::Envelope => serve!(call, input, EnvelopeRequest, envelope::handle),
-        _ => dispatch_forwardable(call, input).await,
+        _ => Box::pin(dispatch_forwardable(call, input)).await,
     };
     answered.answer
 }
