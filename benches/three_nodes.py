@@ -49,14 +49,15 @@ def cpu_of_all(cluster):
 
 
 def quiet(cluster):
-    """Waits until nobody works for what was: what replication is behind is part of the price."""
+    """Waits until nobody works for what was, 20 s at most: what replication is behind is part of the price."""
     before = cpu_of_all(cluster)
-    while True:
+    for _ in range(20):
         time.sleep(1)
         now = cpu_of_all(cluster)
         if now - before < 0.05:
-            return now
+            break
         before = now
+    return now
 
 
 def replicas(options):

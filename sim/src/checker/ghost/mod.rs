@@ -199,6 +199,21 @@ impl Ghost {
         self.registrations.iter().map(|(broker, registration)| (*broker, registration))
     }
 
+    /// Whom the leader on this node has heard to hold everything they must, its watermark and the start of its term, and as which
+    /// incarnations.
+    #[must_use]
+    pub fn caught_up(
+        &self,
+        node: NodeId,
+        partition: TopicIdPartition,
+    ) -> BTreeMap<BrokerId, BrokerEpoch> {
+        let Some(leading) = self.leading(node, partition) else { return BTreeMap::new() };
+        let watermark = self.log(node, partition).and_then(|log| log.high_watermark);
+        let due = watermark.unwrap_or(Offset::ZERO).max(leading.start_offset);
+        let heard = leading.progress.iter().filter(|(_, progress)| progress.fetch_offset >= due);
+        heard.filter_map(|(broker, progress)| Some((*broker, progress.broker_epoch?))).collect()
+    }
+
     /// Whether a broker of a partition is in U although it was registered since it stopped dirty.
     #[must_use]
     pub fn is_registered_dirty(&self, of: &GhostPartition, broker: BrokerId) -> bool {
@@ -412,6 +427,11 @@ impl Ghost {
                     .leaders
                     .entry(leader_epoch)
                     .or_insert(node);
+            }
+            Observation::IsrProposed { partition, leader_epoch, .. } => {
+                let caught_up = self.caught_up(node, partition);
+                self.partitions.entry(partition).or_default().vouched =
+                    Some((leader_epoch, caught_up));
             }
             Observation::ProduceAppended { partition, leader_epoch, base_offset, .. } => {
                 self.rebase(occurrence, partition, leader_epoch, base_offset);

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use ottla::types::{BrokerId, BrokerSet, LeaderEpoch, Observation, Offset, PartitionEpoch};
+use ottla::types::{
+    BrokerEpoch, BrokerId, BrokerSet, LeaderEpoch, Observation, Offset, PartitionEpoch,
+};
 
 use super::log::{GhostBatch, GhostLog};
 use crate::world::SimTime;
@@ -121,6 +123,9 @@ pub struct GhostPartition {
     pub acked: BTreeMap<Offset, Acked>,
     /// U: who stopped dirty and was not taken into the ISR again since.
     pub dirty: BTreeMap<BrokerId, Dirty>,
+    /// Who had caught up when an ISR was last asked for, as which incarnations, and in which term: the leader may be gone when the
+    /// controller agrees.
+    pub vouched: Option<(LeaderEpoch, BTreeMap<BrokerId, BrokerEpoch>)>,
     /// Terms that begin with a declared cut, and whether D was not empty when it was declared.
     declared: BTreeMap<LeaderEpoch, bool>,
     /// The declared cuts, as the new leaders began.

@@ -1,7 +1,7 @@
 //! R18: a replica whose broker stopped dirty is outside ISR and ELR until, under its new incarnation, it has fetched up to the leader's
 //! watermark and start; but for a leader of a declared election.
 
-use ottla::types::{BrokerId, BrokerSet, Observation, Offset, TopicIdPartition};
+use ottla::types::{BrokerId, BrokerSet, Observation, TopicIdPartition};
 
 use crate::checker::ghost::{GhostPartition, PartitionState};
 use crate::checker::{Event, Ghost, Occurrence, Violation, found};
@@ -21,9 +21,8 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
     for broker in registered_dirty(ghost, of, &state).iter() {
         let is_declared_leader = state.leader == Some(broker) && state.is_recovering;
         // Who let it in is the leader until this change: by the same one a reassignment may make it leader.
-        let let_in_by = of.state().and_then(|before| before.leader);
         if is_declared_leader
-            || state.isr.contains(broker) && caught_up(ghost, partition, let_in_by, broker)
+            || state.isr.contains(broker) && caught_up(ghost, partition, of.state(), broker)
         {
             continue;
         }
@@ -40,22 +39,25 @@ fn registered_dirty(ghost: &Ghost, of: &GhostPartition, state: &PartitionState) 
     state.eligible().iter().filter(|broker| ghost.is_registered_dirty(of, *broker)).collect()
 }
 
-/// Whether the leader has heard from this incarnation that it holds everything it must.
+/// Whether the leader until now has heard from this incarnation that it holds everything it must; or had, when it asked for the ISR and
+/// went away before the controller agreed.
 fn caught_up(
     ghost: &Ghost,
     partition: TopicIdPartition,
-    leader: Option<BrokerId>,
+    before: Option<&PartitionState>,
     broker: BrokerId,
 ) -> bool {
-    let Some(node) = leader.and_then(|leader| ghost.node_of(leader)) else { return false };
-    let Some(leading) = ghost.leading(node, partition) else { return false };
-    let watermark = ghost.log(node, partition).and_then(|log| log.high_watermark);
-    let due = watermark.unwrap_or(Offset::ZERO).max(leading.start_offset);
-    let registered = ghost.registration(broker).map(|registration| registration.broker_epoch);
-    leading
-        .progress
-        .get(&broker)
-        .is_some_and(|progress| progress.broker_epoch == registered && progress.fetch_offset >= due)
+    let Some((leader, term)) = before.and_then(|state| Some((state.leader?, state.leader_epoch)))
+    else {
+        return false;
+    };
+    let Some(registered) = ghost.registration(broker).map(|known| known.broker_epoch) else {
+        return false;
+    };
+    let heard = ghost.node_of(leader).map(|node| ghost.caught_up(node, partition));
+    let vouched = ghost.partition(partition).and_then(|of| of.vouched.as_ref());
+    heard.is_some_and(|heard| heard.get(&broker) == Some(&registered))
+        || vouched.is_some_and(|(of, who)| *of == term && who.get(&broker) == Some(&registered))
 }
 
 /// The controller registered a broker that stopped dirty and left it among the candidates.

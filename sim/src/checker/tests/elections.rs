@@ -29,6 +29,20 @@ fn r18_sees_a_dirty_replica_that_stays_eligible() {
     };
     assert_eq!(back(2), NONE);
     assert!(back(1).contains(&"R18"), "it lacks a record");
+    // The leader asked for it in time, and lost its power before the controller agreed.
+    let agreed_late = |asked: bool| {
+        let mut run = Run::settled();
+        run.stop(3, Stop::PowerLoss).start(3).opens(3, 0).registered(3, false);
+        run.change(version(1, 1, 0, &[1, 2])).takes_over(1, 0, 1, &[1, 2]).barrier();
+        run.follows(3, 1, 0).copy(3, 0, 0, 0, 2).fetch(1, 3, 0, 2);
+        if asked {
+            run.propose(1, 0, &[1, 2, 3]);
+        }
+        run.stop(1, Stop::Kill).start(1).change_at(2, version(2, 1, 0, &[1, 2, 3]));
+        run.fired()
+    };
+    assert_eq!(agreed_late(true), NONE);
+    assert_eq!(agreed_late(false), ["R18"]);
     // The version does not change at all.
     let mut run = Run::settled();
     run.stop(3, Stop::Kill).start(3).opens(3, 2).registered(3, false).barrier();
