@@ -4,14 +4,24 @@
 
 use std::process::Command;
 
-#[test]
-fn the_simulated_build_passes_its_tests() {
+fn passes(arguments: &[&str]) {
     let status = Command::new(env!("CARGO"))
-        .args(["sim-test"])
+        .args(arguments)
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
         .unwrap();
-    assert!(status.success(), "cargo sim-test failed: its output is above");
+    assert!(status.success(), "cargo {} failed: its output is above", arguments.join(" "));
+}
+
+#[test]
+fn the_simulated_build_passes_its_tests() {
+    passes(&["sim-test"]);
+}
+
+/// The testbed without the simulator: what runs scenarios on real processes.
+#[test]
+fn the_testbed_of_the_real_build_passes_its_tests() {
+    passes(&["test", "--package", "sim"]);
 }
