@@ -11,7 +11,7 @@ fn passes(arguments: &[&str]) {
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
-        .unwrap();
+        .expect("cargo can be started");
     assert!(status.success(), "cargo {} failed: its output is above", arguments.join(" "));
 }
 
