@@ -5,8 +5,8 @@
 //!                               │  safety: faults  │ heal-at: liveness │
 //! ```
 //!
-//! Times of the scenario count from the moment the clients start. What happens is heard by [`ears::Ears`], done by
-//! [`stage::Stage`] and [`timeline`], and judged by the checkers, the expectations and [`findings`].
+//! Times of the scenario count from the moment the clients start. What happens is heard by `ears::Ears`, done by
+//! `stage::Stage` and `timeline`, and judged by the checkers, the expectations and `findings`.
 
 mod admin;
 mod chaos;
