@@ -110,24 +110,12 @@ pub(super) fn run_jobs(jobs: &[Job], options: &Options) -> Vec<VariantRun> {
     for (index, job) in jobs.iter().enumerate() {
         let is_new = index.checked_sub(1).is_none_or(|before| !is_same_variant(&jobs[before], job));
         if is_new {
-            runs.push(variant_run(job));
+            runs.push(job.variant_run());
         }
         let (Some(result), Some(run)) = (results.remove(&index), runs.last_mut()) else { continue };
         run.seeds.push(result);
     }
     runs
-}
-
-fn variant_run(job: &Job) -> VariantRun {
-    let scenario = &job.scenario;
-    VariantRun {
-        scenario: scenario.name.clone(),
-        path: scenario.path.clone(),
-        variant: job.variant.clone(),
-        claim: scenario.claim_of(job.variant.as_deref()).to_string(),
-        settings: scenario.settings.clone(),
-        seeds: Vec::new(),
-    }
 }
 
 fn show(args: &RunArgs, scenarios: &[Arc<Scenario>], runs: &[VariantRun]) -> Result<(), Stop> {

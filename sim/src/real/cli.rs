@@ -129,7 +129,7 @@ fn run(args: &RunArgs) -> Result<u8, Stop> {
     let mut verdict = Verdict::Passed;
     let mut runs = Vec::new();
     for (index, job) in jobs.iter().enumerate() {
-        let mut run = variant_run(job);
+        let mut run = job.variant_run();
         run.seeds.extend(results.remove(&index));
         verdict = verdict.max(run.verdict());
         leave(args, job, &run, &out)?;
@@ -234,18 +234,6 @@ impl Progress for Runner<'_> {
     fn ended(&self, index: usize, run: &SeedRun) {
         let how = if run.is_red() { "FAILED" } else { "done" };
         eprintln!("{}: {how}", self.jobs[index].label());
-    }
-}
-
-fn variant_run(job: &Job) -> VariantRun {
-    let scenario = &job.scenario;
-    VariantRun {
-        scenario: scenario.name.clone(),
-        path: scenario.path.clone(),
-        variant: job.variant.clone(),
-        claim: scenario.claim_of(job.variant.as_deref()).to_string(),
-        settings: scenario.settings.clone(),
-        seeds: Vec::new(),
     }
 }
 

@@ -29,7 +29,7 @@ use rand::RngExt;
 
 use crate::scenario::draw::rng_of;
 pub use look::Look;
-pub use name::{Boot, NodeId, SimTime};
+pub use name::{Boot, NodeId, SimTime, ways};
 use server::{Running, Server};
 
 /// How often is looked what nodes have said and whether they live.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::stage::Stage;
 use crate::event::Who;
-use crate::scenario::plan::{Action, Step};
-use crate::world::NodeId;
+use crate::scenario::plan::{Action, Cut, CutShape, Direction, Step};
+use crate::world::{NodeId, ways};
 
 /// How long a controlled shutdown may take before the step goes on: Kafka's service files give 90 s.
 pub(super) const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(90);
@@ -44,6 +44,20 @@ impl Doing<'_> {
     pub(super) fn nodes(&self, side: usize) -> Vec<NodeId> {
         let who = self.subjects.get(side).map_or(&[][..], |(_, who)| who.as_slice());
         who.iter().filter_map(|who| self.stage.node(who)).collect()
+    }
+
+    /// Every way that a cut closes.
+    pub(super) fn ways_of(&self, cut: &Cut) -> Vec<(NodeId, NodeId)> {
+        let both = cut.direction == Direction::Both;
+        let node = |who: &Who| self.stage.node(who);
+        match self.shaped {
+            Some(pairs) => pairs
+                .iter()
+                .filter_map(|(one, other)| Some(ways(&[node(one)?], &[node(other)?], both)))
+                .flatten()
+                .collect(),
+            None => ways(&self.nodes(0), &self.nodes(1), both),
+        }
     }
 
     /// Tells the story of a fault, in the words of the file.
@@ -201,4 +215,11 @@ impl Doing<'_> {
         self.stage.check_disks();
         Ok(None)
     }
+}
+
+/// A cut, for the story.
+pub(super) fn words_of(cut: &Cut) -> String {
+    let shape = cut.shape.map(CutShape::name).unwrap_or_default();
+    let way = if cut.direction == Direction::Both { "" } else { "one way" };
+    [shape, way].join(" ").trim().to_owned()
 }

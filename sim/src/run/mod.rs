@@ -40,7 +40,7 @@ use crate::history::SharedHistory;
 use crate::scenario::duration::Span;
 use crate::scenario::{Plan, Scenario};
 use crate::stats::LastViews;
-use crate::verdict::{Fired, Violation};
+use crate::verdict::{Fired, VariantRun, Violation};
 use crate::world::{SimTime, World};
 use ears::Ears;
 pub use here::*;
@@ -65,6 +65,20 @@ pub struct Job {
 }
 
 impl Job {
+    /// The result of its variant, before any seed.
+    #[must_use]
+    pub fn variant_run(&self) -> VariantRun {
+        let scenario = &self.scenario;
+        VariantRun {
+            scenario: scenario.name.clone(),
+            path: scenario.path.clone(),
+            variant: self.variant.clone(),
+            claim: scenario.claim_of(self.variant.as_deref()).to_string(),
+            settings: scenario.settings.clone(),
+            seeds: Vec::new(),
+        }
+    }
+
     /// What messages call it.
     #[must_use]
     pub fn label(&self) -> String {

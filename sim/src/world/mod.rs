@@ -29,7 +29,7 @@ pub use disk::SimDisk;
 pub use draw::{Distribution, Draw, mix};
 pub(crate) use events::Events;
 pub use look::Look;
-pub use name::{Boot, NodeId, SimTime};
+pub use name::{Boot, NodeId, SimTime, ways};
 pub use net::SimNet;
 pub use process::{NodeContext, Process, ProcessEnd};
 pub use run::{Finished, WorldFailed, WorldOptions, run};

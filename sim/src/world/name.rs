@@ -55,3 +55,20 @@ impl fmt::Display for SimTime {
 pub(crate) fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
+
+/// Every way between the two sides, in both directions or from the first to the second only.
+#[must_use]
+pub fn ways(from: &[NodeId], to: &[NodeId], both: bool) -> Vec<(NodeId, NodeId)> {
+    let mut ways = Vec::new();
+    for &from in from {
+        for &to in to {
+            if from != to {
+                ways.push((from, to));
+                if both {
+                    ways.push((to, from));
+                }
+            }
+        }
+    }
+    ways
+}

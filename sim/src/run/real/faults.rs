@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::event::Who;
-use crate::run::faults::{Doing, Undo};
-use crate::scenario::plan::{Action, Cut, CutShape, Direction};
-use crate::world::NodeId;
+use crate::run::faults::{Doing, Undo, words_of};
+use crate::scenario::plan::{Action, Cut};
+use crate::world::{NodeId, ways};
 
 impl Doing<'_> {
     /// Does what is done to the world around nodes.
@@ -22,22 +21,11 @@ impl Doing<'_> {
     }
 
     fn partition(&self, cut: &Cut) -> Result<Option<Undo>, String> {
-        let both = cut.direction == Direction::Both;
-        let shape = cut.shape.map(CutShape::name).unwrap_or_default();
-        let words = [shape, if both { "" } else { "one way" }];
-        let node = |who: &Who| self.stage.node(who);
-        let ways: Vec<_> = match self.shaped {
-            Some(pairs) => pairs
-                .iter()
-                .filter_map(|(one, other)| Some(ways(&[node(one)?], &[node(other)?], both)))
-                .flatten()
-                .collect(),
-            None => ways(&self.nodes(0), &self.nodes(1), both),
-        };
+        let ways = self.ways_of(cut);
         if ways.is_empty() {
             return Err("nobody is on the other side".into());
         }
-        self.tell("fault.started", words.join(" ").trim());
+        self.tell("fault.started", &words_of(cut));
         let cut = self.stage.world().cut(ways);
         Ok(Some(Box::new(move |stage| stage.world().heal_cut(cut))))
     }
@@ -67,11 +55,4 @@ impl Doing<'_> {
         self.tell("fault.started", &format!("{count} connections"));
         Ok(None)
     }
-}
-
-/// Every way from the first to the second; both ways where asked for.
-fn ways(from: &[NodeId], to: &[NodeId], both: bool) -> Vec<(NodeId, NodeId)> {
-    let pairs = from.iter().flat_map(|from| to.iter().map(move |to| (*from, *to)));
-    let pairs = pairs.filter(|(from, to)| from != to);
-    pairs.flat_map(|(from, to)| [Some((from, to)), both.then_some((to, from))]).flatten().collect()
 }

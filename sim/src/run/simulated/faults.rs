@@ -7,15 +7,13 @@ use rand::RngExt;
 
 use super::draws::{distribution, files_matching, latency, ordinary_link, per_million};
 use crate::event::Who;
-use crate::run::faults::{Doing, Undo};
+use crate::run::faults::{Doing, Undo, words_of};
 use crate::run::node::log_dir_name;
 use crate::scenario::draw::rng_of;
-use crate::scenario::plan::{
-    Action, Cut, CutShape, Direction, DiskOperation, Frames, PowerLoss, SignedSpan, TimeDraw,
-};
-use crate::world::NodeId;
+use crate::scenario::plan::{Action, Cut, DiskOperation, Frames, PowerLoss, SignedSpan, TimeDraw};
 use crate::world::disk::{DiskError, Operation, PowerLossMode};
-use crate::world::net::{self, FrameAction, FrameFault, LinkConfig, ways};
+use crate::world::net::{self, FrameAction, FrameFault, LinkConfig};
+use crate::world::{NodeId, ways};
 
 impl Doing<'_> {
     /// Does what is done to the world around nodes.
@@ -99,19 +97,8 @@ impl Doing<'_> {
     // ── Network ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     fn partition(&self, cut: &Cut) -> Result<Option<Undo>, String> {
-        let both = cut.direction == Direction::Both;
-        let shape = cut.shape.map(CutShape::name).unwrap_or_default();
-        let words = [shape, if both { "" } else { "one way" }];
-        self.tell("fault.started", words.join(" ").trim());
-        let node = |who: &Who| self.stage.node(who);
-        let ways = match self.shaped {
-            Some(pairs) => pairs
-                .iter()
-                .filter_map(|(one, other)| Some(ways(&[node(one)?], &[node(other)?], both)))
-                .flatten()
-                .collect(),
-            None => ways(&self.nodes(0), &self.nodes(1), both),
-        };
+        self.tell("fault.started", &words_of(cut));
+        let ways = self.ways_of(cut);
         if ways.is_empty() {
             return Err("nobody is on the other side".into());
         }

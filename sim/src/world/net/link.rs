@@ -208,23 +208,6 @@ impl Links {
     }
 }
 
-/// Every way between the two sides, in both directions or from the first to the second only.
-#[must_use]
-pub fn ways(from: &[NodeId], to: &[NodeId], both: bool) -> Vec<(NodeId, NodeId)> {
-    let mut ways = Vec::new();
-    for &from in from {
-        for &to in to {
-            if from != to {
-                ways.push((from, to));
-                if both {
-                    ways.push((to, from));
-                }
-            }
-        }
-    }
-    ways
-}
-
 /// Longer than any span that is waited for here.
 pub(super) fn later(now: SimTime, span: Duration) -> SimTime {
     SimTime(now.nanos().saturating_add(nanos(span)))

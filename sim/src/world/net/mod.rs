@@ -18,7 +18,8 @@ use std::task::Waker;
 pub use frames::{Direction, FrameAction, FrameFault, FrameFaultId};
 pub(super) use kernel::CloseHow;
 pub(crate) use kernel::Event;
-pub use link::{CutId, LinkConfig, TcpConfig, ways};
+pub use link::{CutId, LinkConfig, TcpConfig};
+
 pub(super) use node::NodeNet;
 
 use super::events::Events;
@@ -115,7 +116,7 @@ impl SimNet {
         self.lock().links.configure(from, to, config);
     }
 
-    /// Cuts these directions (see [`ways`]). What is under way does not arrive before the cut is healed.
+    /// Cuts these directions (see [`super::ways`]). What is under way does not arrive before the cut is healed.
     pub fn cut(&self, ways: Vec<(NodeId, NodeId)>) -> CutId {
         self.lock().links.cut(ways)
     }

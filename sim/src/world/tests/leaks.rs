@@ -36,7 +36,7 @@ async fn busy(world: Arc<World>) {
     }
     let d = world.add_node("d");
     world.start(d, |_| async { panic!("on purpose") });
-    let cut = world.network().cut(net::ways(&[b], &[c], true));
+    let cut = world.network().cut(crate::world::ways(&[b], &[c], true));
     world.sleep(ms(50)).await;
     world.network().heal(cut);
     world.pause(c);

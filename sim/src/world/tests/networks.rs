@@ -5,7 +5,8 @@ use std::io::ErrorKind;
 use ottla::runtime::{Listener, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::super::net::{Direction, FrameAction, FrameFault, ways};
+use super::super::net::{Direction, FrameAction, FrameFault};
+use super::super::ways;
 use super::*;
 
 struct Line {
