@@ -207,7 +207,10 @@ impl Opening {
         let now = self.options.now;
         segments.push(Segment::with_index(active.base_offset, active.length, index, now));
         let start = self.found[0].base_offset;
-        epochs.truncate_from_end(end);
+        // As at the end of a recovery: records of an older term may come to stand where these terms would begin.
+        if epochs.truncate_from_end(end) && epochs.latest().is_some() {
+            write_leader_epochs(self.files.disk(), self.files.dir(), &epochs).await?;
+        }
         Ok(Some(OpenedLog {
             log: LocalLog::new(self.options.limits, segments, start, end),
             producers,
