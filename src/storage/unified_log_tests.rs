@@ -169,6 +169,34 @@ fn terms_that_a_power_loss_took_are_gone_from_the_file_too() {
     assert_eq!(terms, [1]);
 }
 
+/// Storm, seed 1448: a term without records stayed in the file over a clean stop, and records of an older term came to stand where it
+/// would begin.
+#[test]
+fn a_term_without_records_leaves_the_file_at_a_clean_start() {
+    let disk = TestDisk::new();
+    let mut log = open(&disk, 1 << 20);
+    run(log.append(epoch(1), batch(1, 10))).unwrap();
+    run(log.close()).unwrap();
+    disk.edit(&dir().join("leader-epoch-checkpoint"), |bytes| {
+        assert_eq!(bytes, b"0\n1\n1 0\n");
+        *bytes = b"0\n2\n1 0\n2 1\n".to_vec();
+    });
+    let (env, _) = test_env(&disk);
+    let limits = SegmentLimits { segment_bytes: 1 << 20, segment_ms: i64::MAX, index: INDEX_SIZES };
+    let options = OpenOptions {
+        dir: dir(),
+        limits,
+        log_start_offset: None,
+        recovery_point: Offset::new(1),
+        clean: true,
+        sync_failed: false,
+        now: Timestamp::from_millis(0),
+    };
+    let opened = run(open_log(env.disk.clone(), options)).unwrap();
+    assert!(opened.is_clean);
+    disk.edit(&dir().join("leader-epoch-checkpoint"), |bytes| assert_eq!(bytes, b"0\n1\n1 0\n"));
+}
+
 #[test]
 fn rot_is_refused_when_read() {
     let disk = TestDisk::new();

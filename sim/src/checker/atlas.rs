@@ -1,7 +1,7 @@
 //! The atlas of faults: which fault may strike which node now without a record being lost that must not be.
 //!
-//! For each partition the ghost knows three sets: **E**, whoever may be elected without loss (ISR ∪ ELR, in the committed state and,
-//! where a leader has asked for another ISR, in that one too); **U**, whoever stopped dirty and was not taken back into the ISR
+//! For each partition the ghost knows three sets: **E**, whoever may be elected without loss (ISR ∪ ELR; where a leader has asked for
+//! another ISR, who is whole must be in that one too, and who is in U or D counts in either); **U**, whoever stopped dirty and was not taken back into the ISR
 //! under its new incarnation; **D**, those of U that were in E and whose bytes may be gone. The rule: a fault is tolerable if
 //! afterwards, for each partition, D is empty, or E∖U is not and fewer than min.insync.replicas members of E are in U. Surviving
 //! bytes alone are not enough: a dirty stop takes a replica out of ISR and ELR, and with both empty the last known leader is elected,
@@ -90,7 +90,11 @@ fn tolerates(
         return true;
     };
     let eligible = eligible(ghost, id, of);
-    let is_eligible = state.eligible().contains(broker);
+    let may_become = |broker| {
+        let registered = ghost.registration(broker).map(|known| known.broker_epoch);
+        state.eligible().contains(broker) || of.may_be_let_in(broker, registered)
+    };
+    let is_eligible = may_become(broker);
     let harm = fault.harm(ghost.facts(id.topic_id).flushes_each);
     if harm == Harm::Damaged && matches!(fault, Fault::Wipe | Fault::Rot) && !is_eligible {
         return true;
@@ -112,7 +116,7 @@ fn tolerates(
         }
     }
     let min_isr = ghost.facts(id.topic_id).min_isr.clamp(1, state.replicas.len().max(1));
-    let is_outvoted = eligible.iter().filter(|member| dirty.contains(*member)).count() >= min_isr;
+    let is_outvoted = dirty.iter().filter(|member| may_become(*member)).count() >= min_isr;
     damaged.is_empty() || !eligible.without(&dirty).is_empty() && !is_outvoted
 }
 

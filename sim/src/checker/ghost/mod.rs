@@ -19,7 +19,7 @@ use super::disk_logs::SegmentFile;
 use super::{Event, Occurrence, Stop};
 use crate::world::{NodeId, SimTime};
 pub use log::{GhostBatch, GhostLog};
-pub use partition::{Acked, Cut, GhostPartition, PartitionState};
+pub use partition::{Acked, Cut, Dirty, GhostPartition, PartitionState, Proposal};
 pub use quorum::GhostQuorum;
 pub use replica::{GhostReplica, Leading, Role};
 
@@ -386,10 +386,12 @@ impl Ghost {
     fn mark_dirty(&mut self, node: NodeId, has_stopped: bool, loses_bytes: bool) {
         let Some(broker) = self.broker_of(node) else { return };
         let boot = self.node(node).map_or(0, |state| state.boots);
+        let registered = self.registration(broker).map(|known| known.broker_epoch);
         let facts = &self.facts;
         for (id, partition) in &mut self.partitions {
             let flushes = facts.get(&id.topic_id).is_some_and(|facts| facts.flushes_each);
-            partition.mark_dirty(broker, boot, has_stopped, loses_bytes && !flushes);
+            let is_damaged = loses_bytes && !flushes;
+            partition.mark_dirty(broker, registered, Dirty { boot, has_stopped, is_damaged });
         }
     }
 
@@ -428,10 +430,11 @@ impl Ghost {
                     .entry(leader_epoch)
                     .or_insert(node);
             }
-            Observation::IsrProposed { partition, leader_epoch, .. } => {
-                let caught_up = self.caught_up(node, partition);
-                self.partitions.entry(partition).or_default().vouched =
-                    Some((leader_epoch, caught_up));
+            Observation::IsrProposed { partition, leader_epoch, partition_epoch, isr } => {
+                let mut caught_up = self.caught_up(node, partition);
+                caught_up.retain(|broker, _| isr.contains(*broker));
+                self.partitions.entry(partition).or_default().proposal =
+                    Some(Proposal { leader_epoch, partition_epoch, caught_up });
             }
             Observation::ProduceAppended { partition, leader_epoch, base_offset, .. } => {
                 self.rebase(occurrence, partition, leader_epoch, base_offset);

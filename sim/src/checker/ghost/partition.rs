@@ -108,6 +108,17 @@ pub struct Dirty {
     pub is_damaged: bool,
 }
 
+/// What a leader asked the controller for (AlterPartition). The leader may be gone when the controller agrees.
+#[derive(Clone, Debug)]
+pub struct Proposal {
+    /// The leader's term.
+    pub leader_epoch: LeaderEpoch,
+    /// The version of the partition that the change is for.
+    pub partition_epoch: PartitionEpoch,
+    /// The followers it names that had caught up then, and as which incarnations.
+    pub caught_up: BTreeMap<BrokerId, BrokerEpoch>,
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct GhostPartition {
@@ -123,9 +134,8 @@ pub struct GhostPartition {
     pub acked: BTreeMap<Offset, Acked>,
     /// U: who stopped dirty and was not taken into the ISR again since.
     pub dirty: BTreeMap<BrokerId, Dirty>,
-    /// Who had caught up when an ISR was last asked for, as which incarnations, and in which term: the leader may be gone when the
-    /// controller agrees.
-    pub vouched: Option<(LeaderEpoch, BTreeMap<BrokerId, BrokerEpoch>)>,
+    /// The last ISR that was asked for.
+    pub proposal: Option<Proposal>,
     /// Terms that begin with a declared cut, and whether D was not empty when it was declared.
     declared: BTreeMap<LeaderEpoch, bool>,
     /// The declared cuts, as the new leaders began.
@@ -181,7 +191,16 @@ impl GhostPartition {
         self.declared.get(&epoch).is_some_and(|damaged| *damaged)
     }
 
-    /// D: replicas that were eligible and whose bytes may be gone.
+    /// Whether a broker, registered with this epoch, may yet be let into the ISR by what was asked for last.
+    #[must_use]
+    pub fn may_be_let_in(&self, broker: BrokerId, registered: Option<BrokerEpoch>) -> bool {
+        self.proposal.as_ref().is_some_and(|asked| {
+            let is_open = self.partition_epoch() == Some(asked.partition_epoch);
+            is_open && registered.is_some() && asked.caught_up.get(&broker).copied() == registered
+        })
+    }
+
+    /// D: replicas that were eligible, or about to be, and whose bytes may be gone.
     pub fn damaged(&self) -> impl Iterator<Item = BrokerId> {
         self.dirty.iter().filter(|(_, dirty)| dirty.is_damaged).map(|(broker, _)| *broker)
     }
@@ -219,24 +238,25 @@ impl GhostPartition {
         }
     }
 
-    /// A broker is in U from now on; in D too where it was eligible and `loses_bytes`.
+    /// A broker, registered with this epoch, is in U from now on; in D too where it was eligible, or may yet be let in, and
+    /// `how.is_damaged` says that bytes may be gone.
     pub(super) fn mark_dirty(
         &mut self,
         broker: BrokerId,
-        boot: u32,
-        has_stopped: bool,
-        loses_bytes: bool,
+        registered: Option<BrokerEpoch>,
+        how: Dirty,
     ) {
         let Some(state) = self.state().copied() else { return };
         if !state.replicas.contains(broker) {
             return;
         }
-        let is_damaged = loses_bytes && state.eligible().contains(broker);
-        let new = Dirty { boot, has_stopped, is_damaged };
-        let dirty = self.dirty.entry(broker).or_insert(new);
-        dirty.boot = boot;
-        dirty.has_stopped |= has_stopped;
-        dirty.is_damaged |= is_damaged;
+        let is_eligible =
+            state.eligible().contains(broker) || self.may_be_let_in(broker, registered);
+        let how = Dirty { is_damaged: how.is_damaged && is_eligible, ..how };
+        let dirty = self.dirty.entry(broker).or_insert(how);
+        dirty.boot = how.boot;
+        dirty.has_stopped |= how.has_stopped;
+        dirty.is_damaged |= how.is_damaged;
     }
 
     /// A leader's watermark passed these batches and stands at `to`.

@@ -55,9 +55,11 @@ fn caught_up(
         return false;
     };
     let heard = ghost.node_of(leader).map(|node| ghost.caught_up(node, partition));
-    let vouched = ghost.partition(partition).and_then(|of| of.vouched.as_ref());
+    let asked = ghost.partition(partition).and_then(|of| of.proposal.as_ref());
     heard.is_some_and(|heard| heard.get(&broker) == Some(&registered))
-        || vouched.is_some_and(|(of, who)| *of == term && who.get(&broker) == Some(&registered))
+        || asked.is_some_and(|asked| {
+            asked.leader_epoch == term && asked.caught_up.get(&broker) == Some(&registered)
+        })
 }
 
 /// The controller registered a broker that stopped dirty and left it among the candidates.

@@ -76,6 +76,29 @@ fn a_smaller_isr_permits_less() {
     assert!(!may(run.checkers.ghost(), Fault::PowerLoss, NodeId(1)), "broker 2 is about to go");
 }
 
+/// Storm, seed 853: no controller worked while the two lost their bytes, and then it agreed to what was asked for before.
+#[test]
+fn who_is_about_to_be_let_in_counts_as_eligible() {
+    let shrunk = || {
+        let mut run = Run::settled();
+        run.change(version(1, 1, 0, &[1, 3])).takes_over(1, 0, 1, &[1, 3]);
+        run.copy(2, 0, 0, 0, 2).fetch(1, 2, 0, 2);
+        run
+    };
+    let mut run = shrunk();
+    run.stop(2, Stop::PowerLoss);
+    assert!(may(run.checkers.ghost(), Fault::PowerLoss, NodeId(3)), "broker 2 stays out");
+    let mut run = shrunk();
+    run.propose(1, 0, &[1, 2, 3]).stop(2, Stop::PowerLoss);
+    assert!(!may(run.checkers.ghost(), Fault::PowerLoss, NodeId(3)), "broker 2 may come in");
+    assert!(may(run.checkers.ghost(), Fault::Kill, NodeId(2)), "it is down as it is");
+    // Once the partition has another version, the controller cannot agree any more.
+    run.change(version(2, 1, 0, &[1, 3])).takes_over(1, 0, 2, &[1, 3]);
+    let mut run = shrunk();
+    run.propose(1, 0, &[1, 2, 3]).change(version(2, 1, 0, &[1, 3])).stop(2, Stop::PowerLoss);
+    assert!(may(run.checkers.ghost(), Fault::PowerLoss, NodeId(3)), "it asked too late");
+}
+
 #[test]
 fn with_a_sync_for_each_batch_power_loss_is_like_a_kill() {
     let mut run = Run::settled();

@@ -282,10 +282,11 @@ impl Run {
     }
 
     pub(super) fn propose(&mut self, leader: i32, epoch: i32, isr: &'static [i32]) -> &mut Self {
+        let known = self.checkers.ghost().partition(partition());
         let observation = Observation::IsrProposed {
             partition: partition(),
             leader_epoch: term(epoch),
-            partition_epoch: PartitionEpoch::new(0),
+            partition_epoch: known.and_then(GhostPartition::partition_epoch).expect("a version"),
             isr: set(isr),
         };
         self.say(leader, observation)
