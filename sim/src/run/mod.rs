@@ -19,6 +19,7 @@ mod node;
 mod resolve;
 mod shapes;
 mod stage;
+mod supervisor;
 mod timeline;
 
 // What differs between the worlds: how nodes come into them, what can be done to them, what is heard of it.
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::task::JoinHandle;
 
 use crate::checker::liveness::Missing;
 use crate::event::{Event, Who};
@@ -167,7 +169,7 @@ async fn play(stage: &Arc<Stage>, plan: &Plan, resolved: &Value) -> Finished {
     let storm = chaos::start(stage, resolved);
     stage.start_clients();
     world.sleep_until(origin + plan.heal_at().as_duration()).await;
-    stage.heal();
+    let supervisors = stage.heal();
     world.sleep_until(origin + plan.run_for.as_duration()).await;
     let (mut fired, mut unfired) = timeline.end();
     let (of_storm, idle) = storm.end();
@@ -182,6 +184,7 @@ async fn play(stage: &Arc<Stage>, plan: &Plan, resolved: &Value) -> Finished {
     if outcome.is_ok() && missing.is_empty() {
         stage.check_end();
     }
+    supervisors.iter().for_each(JoinHandle::abort);
     let views = Some(stage.last_views());
     let (converged_after, not_converged) = match outcome {
         Ok(()) => {

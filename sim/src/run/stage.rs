@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use ottla::runtime::watch;
 use ottla::types::{BrokerId, BrokerSet, TopicId, TopicIdPartition};
+use tokio::task::JoinHandle;
 
 use super::admin::{Made, Setup};
 use super::client::{Shared, bootstrap, final_reader, workload_client};
 use super::ears::Ears;
 use super::here;
 use super::node::Member;
+use super::supervisor::supervise;
 use crate::checker::TopicFacts;
 use crate::checker::atlas::Fault;
 use crate::checker::liveness::Missing;
@@ -25,7 +27,7 @@ use crate::scenario::plan::{Action, DiskOperation, Step};
 use crate::scenario::target::PartitionName;
 use crate::stats::LastViews;
 use crate::which::TIME;
-use crate::world::{NodeId, ProcessEnd, SimTime, World};
+use crate::world::{NodeId, Process, ProcessEnd, SimTime, World};
 
 /// How often the testbed looks whether a healed cluster is whole.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -377,18 +379,30 @@ impl Stage {
         self.lock().is_healed
     }
 
-    /// Ends every fault and starts every dead node.
-    pub(super) fn heal(&self) {
+    /// Ends every fault and starts every dead node. Whoever ends by itself from now on is started again, until the tasks that are
+    /// returned are aborted.
+    pub(super) fn heal(self: &Arc<Self>) -> Vec<JoinHandle<()>> {
         self.lock().is_healed = true;
         self.cluster.heal();
+        let mut supervisors = Vec::new();
         for member in self.present() {
             let node = self.member(member).node;
             here::settle(self.world(), &self.plan, node);
-            if !self.cluster.is_running(node) {
-                self.cluster.start(node);
-            }
+            let process = self.world().machine(node).process();
+            let process = process.unwrap_or_else(|| self.cluster.start(node));
+            supervisors.push(spawn(supervise(Arc::clone(self), member, process)));
         }
         self.record(Who::Testbed, "fault.ended", "everything is healed".into());
+        supervisors
+    }
+
+    /// The process of a node. Where none runs one is started, which is told with the reason.
+    pub(super) fn running_or_started(&self, member: Member, why: &str) -> Arc<Process> {
+        let node = self.member(member).node;
+        self.world().machine(node).process().unwrap_or_else(|| {
+            self.record(member.who(), "fault.ended", format!("start: {why}"));
+            self.cluster.start(node)
+        })
     }
 
     /// Asks all clients to close, waits for them, and lets a fresh reader read everything.

@@ -1,0 +1,24 @@
+//! What starts a node again that ended by itself, once everything is healed: a broker that could not enter the cluster for
+//! `initial.broker.registration.timeout.ms` gives up, as Kafka's does, and counts on systemd or Kubernetes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::node::Member;
+use super::stage::Stage;
+use crate::world::Process;
+
+/// How long it waits before it starts a node again.
+const RESTART_AFTER: Duration = Duration::from_secs(1);
+
+/// Watches a node whose `process` runs; for as long as the node belongs to the cluster, or until the task is aborted.
+pub(super) async fn supervise(stage: Arc<Stage>, member: Member, mut process: Arc<Process>) {
+    loop {
+        process.ended().await;
+        stage.world().sleep(RESTART_AFTER).await;
+        if !stage.present().contains(&member) {
+            return;
+        }
+        process = stage.running_or_started(member, "it had ended by itself");
+    }
+}
