@@ -286,7 +286,7 @@ impl Run {
         let observation = Observation::IsrProposed {
             partition: partition(),
             leader_epoch: term(epoch),
-            partition_epoch: known.and_then(GhostPartition::partition_epoch).expect("a version"),
+            partition_epoch: known.and_then(|of| of.partition_epoch()).expect("a version"),
             isr: set(isr),
         };
         self.say(leader, observation)
