@@ -25,6 +25,8 @@ pub mod cli;
 #[cfg(madsim)]
 pub mod cluster;
 #[cfg(madsim)]
+pub mod mutants;
+#[cfg(madsim)]
 pub mod oracle;
 #[cfg(madsim)]
 pub mod trace;

@@ -124,7 +124,7 @@ fn line(name: &str, value: String) -> String {
 }
 
 /// CPU time of this process, all threads (Linux: `/proc/self/stat`, fields 14 and 15).
-fn cpu_time() -> Result<Duration, Stop> {
+pub(super) fn cpu_time() -> Result<Duration, Stop> {
     let no = |why: String| Stop::bad_input(format!("/proc/self/stat: {why}: this needs Linux"));
     let stat = std::fs::read_to_string("/proc/self/stat").map_err(|error| no(error.to_string()))?;
     let after_name = stat.rsplit_once(')').map_or("", |(_, after)| after);

@@ -7,6 +7,7 @@ mod check;
 mod explain;
 mod files;
 mod keep;
+mod mutants;
 mod progress;
 mod replay;
 mod report;
@@ -48,6 +49,11 @@ enum Command {
     Report(ReportArgs),
     /// Measures how much simulated time a second of CPU buys
     Bench(BenchArgs),
+    /// Plants bugs in a copy of the tree and measures how soon each is found
+    Mutants(MutantsArgs),
+    /// Runs seeds of one scenario, a line of JSON each: what `mutants` asks of its copies
+    #[command(hide = true)]
+    Probe(ProbeArgs),
 }
 
 #[derive(Debug, Args)]
@@ -140,6 +146,46 @@ struct BenchArgs {
     set: Vec<String>,
 }
 
+#[derive(Debug, Args)]
+struct MutantsArgs {
+    /// Only these mutants: names, or rows of the list of bugs
+    #[arg(long, num_args = 1.., value_name = "NAME")]
+    only: Vec<String>,
+    /// How many storm seeds each is given, from 1 on
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: u64,
+    /// Lists the mutants
+    #[arg(long, conflicts_with = "check")]
+    list: bool,
+    /// Checks only that all patches are well-formed and apply
+    #[arg(long)]
+    check: bool,
+    /// Begins anew: forgets what was measured on this very tree before
+    #[arg(long)]
+    fresh: bool,
+    /// Begins nothing more after this long: 60m. The next run goes on
+    #[arg(long, value_parser = parse_duration)]
+    time_budget: Option<Duration>,
+    /// How many seeds run at once [default: the cores]
+    #[arg(long)]
+    jobs: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+struct ProbeArgs {
+    /// A scenario file
+    path: PathBuf,
+    /// One of its variants
+    #[arg(long, allow_hyphen_values = true)]
+    variant: Option<String>,
+    /// A..=B
+    #[arg(long, value_parser = Seeds::parse_text)]
+    seeds: Seeds,
+    /// How many seeds run at once [default: the cores]
+    #[arg(long)]
+    jobs: Option<usize>,
+}
+
 fn parse_duration(text: &str) -> Result<Duration, String> {
     Span::parse(text).map(Span::as_duration)
 }
@@ -165,6 +211,8 @@ pub fn main() -> u8 {
         Command::Replay(args) => replay::replay(&args.file),
         Command::Report(args) => report::report(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Mutants(args) => mutants::mutants(&args),
+        Command::Probe(args) => mutants::probe(&args),
     };
     match done {
         Ok(exit_code) => exit_code,

@@ -1,0 +1,252 @@
+//! The order of the search: what is cheap for all mutants first, so that a run that is interrupted knows something of each.
+
+use std::path::{Path, PathBuf};
+
+use super::super::Stop;
+use super::probe::{Question, ask};
+use crate::mutants::patch::Mutant;
+use crate::mutants::result::{Found, MutantResult, Search};
+
+/// So many storm seeds in a process, once the first hundred are green.
+const CHUNK: u64 = 100;
+
+/// A scenario and variant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) path: String,
+    pub(super) variant: Option<String>,
+}
+
+/// What is searched for.
+pub(super) struct Bug {
+    /// Of the mutant, or of the tree without any bug.
+    pub(super) name: String,
+    planted: bool,
+    aimed: Option<String>,
+    pub(super) result: MutantResult,
+}
+
+impl Bug {
+    pub(super) fn planted(mutant: &Mutant, result: MutantResult) -> Self {
+        let (name, aimed) = (mutant.name.clone(), mutant.scenario.clone());
+        Self { name, planted: true, aimed, result }
+    }
+
+    pub(super) fn clean(result: MutantResult) -> Self {
+        Self { name: super::CLEAN.to_owned(), planted: false, aimed: None, result }
+    }
+}
+
+/// A step of the search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Storm seeds up to this one.
+    Storm(u64),
+    /// The scenario that aims at it.
+    Aimed,
+    /// All others.
+    Scenarios,
+}
+
+/// Where to search.
+pub(super) struct Searcher {
+    pub(super) root: PathBuf,
+    pub(super) results: PathBuf,
+    pub(super) storm: Place,
+    pub(super) storm_seeds: u64,
+    pub(super) places: Vec<Place>,
+    pub(super) scenario_seeds: u64,
+    pub(super) jobs: usize,
+}
+
+impl Searcher {
+    fn steps(&self) -> Vec<Step> {
+        let end = self.storm_seeds;
+        let mut steps = vec![Step::Storm(end.min(10)), Step::Aimed];
+        steps.extend((end > 10).then_some(Step::Storm(end.min(CHUNK))));
+        steps.push(Step::Scenarios);
+        let later = (2..).map(|chunk| chunk * CHUNK);
+        steps.extend(
+            later.take_while(|upto| upto - CHUNK < end).map(|upto| Step::Storm(upto.min(end))),
+        );
+        steps
+    }
+
+    /// Whether nothing is left to run.
+    pub(super) fn is_done(&self, bug: &Bug) -> bool {
+        bug.result.died.is_some()
+            || self.steps().into_iter().all(|step| self.is_step_done(bug, step))
+    }
+
+    fn is_step_done(&self, bug: &Bug, step: Step) -> bool {
+        match step {
+            Step::Storm(upto) => {
+                let storm = &bug.result.storm;
+                storm.found.is_some() || green(storm, &self.storm) >= upto
+            }
+            Step::Aimed | Step::Scenarios => {
+                bug.result.scenarios.found.is_some()
+                    || self
+                        .places_of(bug, step)
+                        .all(|place| green(&bug.result.scenarios, place) >= self.scenario_seeds)
+            }
+        }
+    }
+
+    fn places_of<'a>(&'a self, bug: &'a Bug, step: Step) -> impl Iterator<Item = &'a Place> {
+        self.places.iter().filter(move |place| match step {
+            Step::Aimed => bug.aimed.as_ref() == Some(&place.path),
+            Step::Scenarios => true,
+            Step::Storm(_) => false,
+        })
+    }
+
+    /// Goes through the steps, each for all bugs; what is found is kept at once.
+    pub(super) fn search(
+        &self,
+        binary: &Path,
+        bugs: &mut [Bug],
+        is_time_over: &dyn Fn() -> bool,
+    ) -> Result<(), Stop> {
+        let count = bugs.len();
+        for step in self.steps() {
+            for (number, bug) in (1..).zip(bugs.iter_mut()) {
+                if bug.result.died.is_some() || self.is_step_done(bug, step) {
+                    continue;
+                }
+                if is_time_over() {
+                    return Ok(());
+                }
+                self.take(binary, bug, step)?;
+                bug.result.save(&self.results, &bug.name).map_err(Stop::bad_input)?;
+                eprintln!("{number:3}/{count} {step:?} {}: {}", bug.name, state(&bug.result));
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&self, binary: &Path, bug: &mut Bug, step: Step) -> Result<(), Stop> {
+        let places: Vec<(Place, u64)> = match step {
+            Step::Storm(upto) => vec![(self.storm.clone(), upto)],
+            Step::Aimed | Step::Scenarios => {
+                let places = self.places_of(bug, step);
+                places.map(|place| (place.clone(), self.scenario_seeds)).collect()
+            }
+        };
+        for (place, last) in places {
+            let is_storm = matches!(step, Step::Storm(_));
+            self.run(binary, bug, is_storm, &place, last)?;
+            let search = if is_storm { &bug.result.storm } else { &bug.result.scenarios };
+            if search.found.is_some() || bug.result.died.is_some() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs what is left of seeds 1 to `last`, and takes in what is found.
+    fn run(
+        &self,
+        binary: &Path,
+        bug: &mut Bug,
+        is_storm: bool,
+        place: &Place,
+        last: u64,
+    ) -> Result<(), Stop> {
+        let search = if is_storm { &mut bug.result.storm } else { &mut bug.result.scenarios };
+        let first = green(search, place) + 1;
+        if first > last {
+            return Ok(());
+        }
+        let question = Question {
+            binary,
+            root: &self.root,
+            planted: bug.planted.then_some(bug.name.as_str()),
+            scenario: &place.path,
+            variant: place.variant.as_deref(),
+            first,
+            last,
+            jobs: self.jobs,
+        };
+        let answer = ask(&question)?;
+        search.cpu_ms += answer.cpu_ms();
+        search.reached += answer.seeds.iter().map(|probed| u64::from(probed.reached)).sum::<u64>();
+        let (scenario, variant) = (&place.path, place.variant.as_deref());
+        match answer.first_red().and_then(|probed| Some((probed.seed, probed.red.clone()?))) {
+            Some((seed, red)) => {
+                let (scenario, variant) = (scenario.clone(), place.variant.clone());
+                if seed > 1 {
+                    search.note_green(&scenario, variant.as_deref(), seed - 1);
+                }
+                search.found = Some(Found { scenario, variant, seed, red });
+            }
+            None if answer.died.is_none() => search.note_green(scenario, variant, last),
+            None => bug.result.died = answer.died,
+        }
+        Ok(())
+    }
+}
+
+fn green(search: &Search, place: &Place) -> u64 {
+    search.green_seeds(&place.path, place.variant.as_deref())
+}
+
+/// What is known, in a line.
+fn state(result: &MutantResult) -> String {
+    let of = |search: &Search| match &search.found {
+        Some(found) => format!("{} at seed {} of {}", found.red.check, found.seed, found.scenario),
+        None => format!("nothing in {} seeds", search.seeds()),
+    };
+    let died = result.died.as_ref().map_or_else(String::new, |how| format!("; died: {how}"));
+    format!("storms {}; scenarios {}{died}", of(&result.storm), of(&result.scenarios))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn searcher(storm_seeds: u64) -> Searcher {
+        let place = |path: &str| Place { path: path.into(), variant: None };
+        Searcher {
+            root: PathBuf::new(),
+            results: PathBuf::new(),
+            storm: place("storm"),
+            storm_seeds,
+            places: vec![place("a"), place("b")],
+            scenario_seeds: 10,
+            jobs: 1,
+        }
+    }
+
+    #[test]
+    fn the_cheap_steps_come_first() {
+        let steps = searcher(250).steps();
+        let expected = [
+            Step::Storm(10),
+            Step::Aimed,
+            Step::Storm(100),
+            Step::Scenarios,
+            Step::Storm(200),
+            Step::Storm(250),
+        ];
+        assert_eq!(steps, expected);
+        assert_eq!(searcher(5).steps(), [Step::Storm(5), Step::Aimed, Step::Scenarios]);
+        assert_eq!(searcher(100).steps().last(), Some(&Step::Scenarios));
+    }
+
+    #[test]
+    fn a_search_goes_on_where_it_was_left() {
+        let searcher = searcher(20);
+        let mut bug = Bug::clean(MutantResult::default());
+        bug.aimed = Some("b".into());
+        assert!(!searcher.is_step_done(&bug, Step::Aimed));
+        bug.result.scenarios.note_green("b", None, 10);
+        assert!(searcher.is_step_done(&bug, Step::Aimed));
+        assert!(!searcher.is_step_done(&bug, Step::Scenarios));
+        bug.result.storm.note_green("storm", None, 10);
+        assert!(searcher.is_step_done(&bug, Step::Storm(10)) && !searcher.is_done(&bug));
+        bug.result.scenarios.note_green("a", None, 10);
+        bug.result.storm.note_green("storm", None, 20);
+        assert!(searcher.is_done(&bug));
+    }
+}
