@@ -154,6 +154,9 @@ struct MutantsArgs {
     /// How many storm seeds each is given, from 1 on
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
+    /// How many seeds of each scenario, from 1 on
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    scenario_seeds: u64,
     /// Lists the mutants
     #[arg(long, conflicts_with = "check")]
     list: bool,

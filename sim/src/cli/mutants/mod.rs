@@ -25,8 +25,6 @@ use tree::{HOME, Tree, build};
 const PAGE: &str = "reports/mutants.md";
 /// The scenario of storms.
 const STORM: &str = "scenarios/chaos/storm.toml";
-/// So many seeds of each scenario, as `cargo sim run` runs where nobody says.
-const SCENARIO_SEEDS: u64 = 10;
 /// Held to give the same trace in the tree with all patches and none planted as in the tree without: so many storm seeds.
 const COMPARED_SEEDS: u64 = 2;
 /// The name of the results of the tree without any bug.
@@ -61,7 +59,7 @@ pub(super) fn mutants(args: &MutantsArgs) -> Result<u8, Stop> {
         storm: Place { path: STORM.to_owned(), variant: None },
         storm_seeds: args.seeds,
         places,
-        scenario_seeds: SCENARIO_SEEDS,
+        scenario_seeds: args.scenario_seeds,
         jobs,
     };
     let mut clean = Bug::clean(load(CLEAN, ""));
@@ -97,7 +95,7 @@ pub(super) fn mutants(args: &MutantsArgs) -> Result<u8, Stop> {
         results: &known,
         clean: &clean.result,
         storm_seeds: args.seeds,
-        scenario_seeds: SCENARIO_SEEDS,
+        scenario_seeds: args.scenario_seeds,
         scenarios: searcher.places.len(),
         command: &command,
         commit: &keep::commit(),
@@ -185,7 +183,8 @@ fn compare(binary: &Path, searcher: &Searcher, jobs: usize) -> Result<(), Stop> 
 }
 
 fn command(args: &MutantsArgs) -> String {
-    let mut command = format!("cargo sim mutants --seeds {}", args.seeds);
+    let (storms, scenarios) = (args.seeds, args.scenario_seeds);
+    let mut command = format!("cargo sim mutants --seeds {storms} --scenario-seeds {scenarios}");
     for name in &args.only {
         command.push_str(&format!(" --only {name}"));
     }

@@ -63,7 +63,8 @@ impl Searcher {
     fn steps(&self) -> Vec<Step> {
         let end = self.storm_seeds;
         let mut steps = vec![Step::Storm(end.min(10)), Step::Aimed];
-        steps.extend((end > 10).then_some(Step::Storm(end.min(CHUNK))));
+        let early = [(10, 30), (30, CHUNK)].into_iter().filter(|(before, _)| *before < end);
+        steps.extend(early.map(|(_, upto)| Step::Storm(upto.min(end))));
         steps.push(Step::Scenarios);
         let later = (2..).map(|chunk| chunk * CHUNK);
         steps.extend(
@@ -224,6 +225,7 @@ mod tests {
         let expected = [
             Step::Storm(10),
             Step::Aimed,
+            Step::Storm(30),
             Step::Storm(100),
             Step::Scenarios,
             Step::Storm(200),
