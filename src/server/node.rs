@@ -148,7 +148,8 @@ impl Node {
         let metadata = start_metadata(&config, &env, &metadata_dir, &voters).await?;
         let controller = config.roles.has_controller().then(|| {
             let (config, env, handle) = (config.clone(), env.clone(), metadata.clone());
-            Listening::serve(&Arc::new(ControllerServer { config, env, handle }), controller_bound)
+            let server = ControllerServer { config, voters: voters.clone(), env, handle };
+            Listening::serve(&Arc::new(server), controller_bound)
         });
         let mut node = Self {
             node_id: config.node_id,

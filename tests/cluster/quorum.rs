@@ -2,7 +2,9 @@
 
 use ottla::types::{BrokerId, ErrorCode};
 
-use crate::setup::{Cluster, create, create_copies, eventually, leader, metadata, view};
+use crate::setup::{
+    Cluster, create, create_copies, describe_quorum, eventually, leader, metadata, view,
+};
 
 const COMBINED: &str = "broker,controller";
 
@@ -22,6 +24,13 @@ fn three_nodes_form_a_cluster_and_any_of_them_creates_topics() {
     }
     let leaders: Vec<i32> = (1..=3).map(|id| cluster.leader(id)).collect();
     assert!(leaders.iter().all(|leader| *leader == leaders[0]), "{leaders:?}");
+    let nodes = describe_quorum(&mut cluster.connect(1)).nodes.into_iter().map(|node| {
+        let [listener] = &node.listeners[..] else { panic!("{node:?}") };
+        (node.node_id.value(), format!("{}://{}:{}", listener.name, listener.host, listener.port))
+    });
+    let voters = cluster.voters.iter();
+    let voters = voters.map(|(id, port)| (*id, format!("CONTROLLER://127.0.0.1:{port}")));
+    assert_eq!(nodes.collect::<Vec<_>>(), voters.collect::<Vec<_>>(), "where the voters listen");
     for id in 1..=3 {
         let mut client = cluster.connect(id);
         eventually("all nodes see the same", || {

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use ottla::protocol::messages::create_topics_request::CreatableTopic;
 use ottla::protocol::messages::describe_quorum_request::{PartitionData, TopicData};
 use ottla::protocol::messages::{
-    CreateTopicsRequest, DescribeQuorumRequest, MetadataRequest, MetadataResponse,
+    CreateTopicsRequest, DescribeQuorumRequest, DescribeQuorumResponse, MetadataRequest,
+    MetadataResponse,
 };
 use ottla::server::{Config, FormatOptions, StartError};
 use ottla::types::{BrokerId, ErrorCode, PartitionIndex, Uuid};
@@ -38,7 +39,7 @@ fn free_port() -> u16 {
 /// A cluster that is set up and may run.
 pub(crate) struct Cluster {
     dir: tempfile::TempDir,
-    voters: Vec<(i32, u16)>,
+    pub(crate) voters: Vec<(i32, u16)>,
     /// Roles by node.
     roles: BTreeMap<i32, &'static str>,
     pub(crate) running: BTreeMap<i32, Server>,
@@ -151,12 +152,17 @@ pub(crate) fn start(config: Config) -> Result<Server, StartError> {
     Server::start_as(config, options(), |env| env)
 }
 
-/// The leader of the quorum; an error where none answers.
-pub(crate) fn leader(client: &mut Client) -> Result<i32, ErrorCode> {
+/// How the quorum stands.
+pub(crate) fn describe_quorum(client: &mut Client) -> DescribeQuorumResponse {
     let partition = PartitionData { partition_index: PartitionIndex::new(0) };
     let topic =
         TopicData { topic_name: "__cluster_metadata".to_owned(), partitions: vec![partition] };
-    let answer = client.ask(2, &DescribeQuorumRequest { topics: vec![topic] });
+    client.ask(2, &DescribeQuorumRequest { topics: vec![topic] })
+}
+
+/// The leader of the quorum; an error where none answers.
+pub(crate) fn leader(client: &mut Client) -> Result<i32, ErrorCode> {
+    let answer = describe_quorum(client);
     if !answer.error_code.is_none() {
         return Err(answer.error_code);
     }

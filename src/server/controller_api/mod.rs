@@ -46,9 +46,10 @@ use crate::protocol::messages::{
     UpdateFeaturesRequest, VoteRequest,
 };
 use crate::protocol::wire::Reader;
+use crate::rpc;
 use crate::runtime::Env;
 use crate::runtime::clock::timeout_at;
-use crate::types::ErrorCode;
+use crate::types::{BrokerId, ErrorCode};
 
 /// The APIs and versions that a controller serves, in the order of the numbers.
 pub(super) const SERVED: Served = &[
@@ -80,6 +81,8 @@ pub(super) const SERVED: Served = &[
 pub(super) struct ControllerServer {
     /// The configuration it was started with.
     pub(super) config: Config,
+    /// The voters and where they listen.
+    pub(super) voters: Vec<(BrokerId, rpc::Endpoint)>,
     /// The world.
     pub(super) env: Env,
     /// The metadata task.

@@ -2,6 +2,7 @@
 
 use super::Call;
 use crate::controller::driver::{QuorumRequest, QuorumResponse};
+use crate::protocol::messages::describe_quorum_response::{Listener, Node};
 use crate::protocol::messages::{
     BeginQuorumEpochRequest, BeginQuorumEpochResponse, DescribeQuorumRequest,
     DescribeQuorumResponse, EndQuorumEpochRequest, EndQuorumEpochResponse, FetchRequest,
@@ -54,6 +55,25 @@ pub(super) async fn describe(
     request: DescribeQuorumRequest,
 ) -> DescribeQuorumResponse {
     let answer = call.controller.handle.quorum(QuorumRequest::DescribeQuorum(request)).await;
-    let QuorumResponse::DescribeQuorum(response) = answer else { unreachable!("{MISMATCH}") };
+    let QuorumResponse::DescribeQuorum(mut response) = answer else { unreachable!("{MISMATCH}") };
+    let partitions = || response.topics.iter().flat_map(|topic| &topic.partitions);
+    if partitions().any(|partition| partition.error_code.is_none()) {
+        response.nodes = voters(call);
+    }
     response
+}
+
+/// Where the voters listen: as with Kafka's static voters, each under the name of this node's first controller listener.
+fn voters(call: &Call<'_>) -> Vec<Node> {
+    let controller = call.controller;
+    let name = controller.config.controller_listeners.first().map(|listener| &listener.name);
+    let voters = controller.voters.iter().map(|(id, endpoint)| Node {
+        node_id: *id,
+        listeners: vec![Listener {
+            name: name.cloned().unwrap_or_default(),
+            host: endpoint.host.clone(),
+            port: endpoint.port,
+        }],
+    });
+    voters.collect()
 }
