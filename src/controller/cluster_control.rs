@@ -33,11 +33,6 @@ pub(super) struct Session {
     shutdown_end_offset: Option<Offset>,
 }
 
-/// Directory ids below 100 have meanings of their own (Kafka: `DirectoryId.reserved`).
-fn is_reserved_directory(id: Uuid) -> bool {
-    u128::from_be_bytes(*id.as_bytes()) < 100
-}
-
 impl Controller {
     /// Every registered broker gets a full session at takeover: this controller cannot know when it was heard from last.
     pub(super) fn grant_sessions(&mut self, now: Now) {
@@ -133,7 +128,7 @@ impl Controller {
             return refuse("the broker has no working log directory".to_owned());
         }
         for (index, id) in log_dirs.iter().enumerate() {
-            if is_reserved_directory(*id) {
+            if id.is_reserved_directory() {
                 return refuse(format!("directory id {id} is reserved"));
             }
             if log_dirs[..index].contains(id) {
@@ -313,30 +308,6 @@ impl Controller {
     fn begin_shutdown(&self, registration: &BrokerRegistration, records: &mut Vec<Record>) {
         records.push(registration_change(registration, None, true));
         self.remove_from_isr(registration.broker, records);
-    }
-
-    /// Log directories of a live broker failed. Kafka: `ReplicationControlManager.handleDirectoriesOffline`. Different from there:
-    /// what stood in a failed directory is not even eligible to lead.
-    fn drop_directories(
-        &self,
-        registration: &BrokerRegistration,
-        offline: &[Uuid],
-        records: &mut Vec<Record>,
-    ) {
-        let (failed, remaining): (Vec<Uuid>, Vec<Uuid>) =
-            registration.log_dirs.iter().partition(|directory| offline.contains(directory));
-        if failed.is_empty() {
-            return;
-        }
-        mark!("a log directory of a live broker failed");
-        self.remove_with_directories(registration.broker, &failed, records);
-        records.push(Record::BrokerRegistrationChange(BrokerRegistrationChange {
-            broker: registration.broker,
-            broker_epoch: registration.broker_epoch,
-            fenced: None,
-            in_controlled_shutdown: false,
-            log_dirs: Some(remaining),
-        }));
     }
 
     pub(super) fn unregister_broker(

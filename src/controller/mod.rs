@@ -11,6 +11,7 @@
 
 mod cluster_control;
 mod configuration_control;
+mod directory_control;
 pub mod driver;
 mod election_control;
 mod feature_control;
@@ -178,6 +179,10 @@ impl Controller {
             Request::AlterPartition(request) => {
                 let (records, reply) = self.alter_partition(request);
                 Outcome { records, reply: Some(Reply::AlterPartition(reply)) }
+            }
+            Request::AssignReplicasToDirs(request) => {
+                let (records, reply) = self.assign_replicas_to_dirs(&request);
+                Outcome { records, reply: Some(Reply::AssignReplicasToDirs(reply)) }
             }
             Request::ElectLeaders(request) => {
                 let (records, reply) = self.elect_leaders(request);

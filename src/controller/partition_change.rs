@@ -56,6 +56,8 @@ pub(super) struct PartitionTarget {
     pub(super) crashed: Option<BrokerId>,
     /// How far an election may go.
     pub(super) election: Election,
+    /// A broker that holds it, and the log directory that it says it is in.
+    pub(super) located: Option<(BrokerId, Uuid)>,
 }
 
 impl PartitionTarget {
@@ -69,7 +71,14 @@ impl PartitionTarget {
             leader_recovery_state: partition.leader_recovery_state,
             crashed: None,
             election: if rules.unclean_allowed { Election::Unclean } else { Election::Online },
+            located: None,
         }
+    }
+
+    /// The log directory of `broker`'s replica; `None` where it has none yet.
+    pub(super) fn directory(&self, partition: &PartitionImage, broker: BrokerId) -> Option<Uuid> {
+        let told = self.located.filter(|(of, _)| *of == broker).map(|(_, directory)| directory);
+        told.or_else(|| partition.directory(broker))
     }
 
     /// A reassignment is complete when everyone who shall hold the partition is in sync: then those on their way out go.
@@ -101,7 +110,7 @@ pub(super) struct PartitionUpdate<'a> {
     /// What is wanted.
     pub(super) target: PartitionTarget,
     /// Whether a broker is alive, and so is the directory of its replica.
-    pub(super) may_lead: &'a dyn Fn(BrokerId) -> bool,
+    pub(super) may_lead: &'a dyn Fn(&PartitionTarget, BrokerId) -> bool,
     /// The log directory of a replica that is new on a broker.
     pub(super) new_directory: &'a dyn Fn(BrokerId) -> Uuid,
 }
@@ -164,6 +173,10 @@ impl PartitionUpdate<'_> {
         (!change.is_empty()).then_some(change)
     }
 
+    fn may_lead(&self, broker: BrokerId) -> bool {
+        (self.may_lead)(&self.target, broker)
+    }
+
     fn min_isr(&self) -> usize {
         self.rules.min_isr.min(self.target.replicas.len())
     }
@@ -201,7 +214,7 @@ impl PartitionUpdate<'_> {
         let PartitionTarget { isr, replicas, .. } = &self.target;
         let qualifies = |replica: &BrokerId| {
             let listed = isr.contains(replica) || (isr.is_empty() && elr.contains(replica));
-            listed && (self.may_lead)(*replica)
+            listed && self.may_lead(*replica)
         };
         let preferred = match self.target.election {
             Election::Preferred => replicas.first().copied(),
@@ -217,12 +230,12 @@ impl PartitionUpdate<'_> {
             && isr.is_empty()
             && elr.is_empty()
             && replicas.contains(&last_known)
-            && (self.may_lead)(last_known)
+            && self.may_lead(last_known)
         {
             mark!("the last known leader is elected");
             return Elected::Uncleanly(last_known);
         }
-        let live = replicas.iter().copied().find(|replica| (self.may_lead)(*replica));
+        let live = replicas.iter().copied().find(|replica| self.may_lead(*replica));
         match (live, self.target.election) {
             (Some(leader), Election::Unclean) => Elected::Uncleanly(leader),
             (Some(_), Election::Preferred | Election::Online) | (None, _) => Elected::Nobody,
@@ -247,12 +260,15 @@ impl PartitionUpdate<'_> {
     /// Who holds the partition, and where.
     fn assign(self, change: &mut PartitionChange) {
         let Self { partition, target, new_directory, .. } = self;
-        if target.replicas != partition.replicas {
+        if target.replicas != partition.replicas || target.located.is_some() {
             let directory = |replica: &BrokerId| {
-                partition.directory(*replica).unwrap_or_else(|| new_directory(*replica))
+                let known = target.directory(partition, *replica);
+                known.unwrap_or_else(|| new_directory(*replica))
             };
             let directories: Vec<Uuid> = target.replicas.iter().map(directory).collect();
             change.directories = (directories != partition.directories).then_some(directories);
+        }
+        if target.replicas != partition.replicas {
             change.replicas = Some(target.replicas);
         }
         if target.adding != partition.adding_replicas {

@@ -10,7 +10,7 @@ use super::request::{AlterPartitionRequest, ApiError, IsrChange, IsrChangeResult
 use crate::mark;
 use crate::metadata::records::{LeaderRecoveryState, PartitionChange};
 use crate::metadata::{PartitionImage, Record};
-use crate::types::{BrokerEpoch, BrokerId, ErrorCode, TopicIdPartition, Uuid};
+use crate::types::{BrokerEpoch, BrokerId, ErrorCode, TopicIdPartition};
 
 /// What happens to one broker while the records about it are being made: the image still shows it as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,25 +53,17 @@ impl Controller {
             target.crashed = Some(broker);
         }
         wish(&mut target);
-        let may_lead = |broker: BrokerId| {
+        let may_lead = |target: &PartitionTarget, broker: BrokerId| {
             event.gone() != Some(broker)
                 && (event == BrokerEvent::Comes(broker) || image.is_active(broker))
-                && self.has_working_directory(partition, broker)
+                && target.directory(partition, broker).is_none_or(|id| self.may_work(broker, id))
         };
         let new_directory = |broker: BrokerId| self.default_directory(broker);
         let (may_lead, new_directory) = (&may_lead, &new_directory);
         PartitionUpdate { name, partition, rules, target, may_lead, new_directory }.build()
     }
 
-    /// Whether the log directory of `broker`'s replica works, or is not known (Kafka: `BrokerRegistration.hasOnlineDir`).
-    fn has_working_directory(&self, partition: &PartitionImage, broker: BrokerId) -> bool {
-        let Some(directory) = partition.directory(broker) else { return true };
-        let registration = self.image().broker(broker);
-        directory == Uuid::ZERO
-            || registration.is_some_and(|registration| registration.log_dirs.contains(&directory))
-    }
-
-    fn change_partitions(
+    pub(super) fn change_partitions(
         &self,
         names: impl Iterator<Item = TopicIdPartition>,
         event: BrokerEvent,
@@ -89,20 +81,6 @@ impl Controller {
     /// `broker` went without a word: it is not even eligible.
     pub(super) fn remove_crashed(&self, broker: BrokerId, records: &mut Vec<Record>) {
         self.change_partitions(self.index.candidate(broker), BrokerEvent::Crashed(broker), records);
-    }
-
-    /// `broker` lost the log directories `failed`, and with them what it held there.
-    pub(super) fn remove_with_directories(
-        &self,
-        broker: BrokerId,
-        failed: &[Uuid],
-        records: &mut Vec<Record>,
-    ) {
-        let lost = self.index.candidate(broker).filter(|name| {
-            let partition = self.image().partition(*name).expect("the index follows the image");
-            partition.directory(broker).is_some_and(|directory| failed.contains(&directory))
-        });
-        self.change_partitions(lost, BrokerEvent::Crashed(broker), records);
     }
 
     /// `broker` comes: perhaps it can lead what nobody leads.

@@ -265,11 +265,25 @@ pub struct IsrChangeResult {
     pub result: Result<PartitionState, ErrorCode>,
 }
 
+/// A broker says in which log directories its replicas are (`AssignReplicasToDirs`, KIP-858).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssignReplicasToDirsRequest {
+    /// The broker.
+    pub broker: BrokerId,
+    /// Its incarnation.
+    pub broker_epoch: BrokerEpoch,
+    /// The directory of each replica.
+    pub replicas: Vec<(Uuid, TopicIdPartition)>,
+}
+
 /// A partition as clients name it in administrative requests. The number may be anything: the client said so.
 pub type NamedPartition = (String, i32);
 
 /// One result a resource.
 pub type ConfigResults = Vec<(ConfigResource, Result<(), ApiError>)>;
+
+/// One result a replica, in the order of the request.
+pub type ReplicaResults = Vec<Result<(), ErrorCode>>;
 
 /// One result a partition.
 pub type PartitionResults = Vec<(NamedPartition, Result<(), ApiError>)>;
@@ -390,6 +404,8 @@ pub enum Request {
     },
     /// A leader proposes who is in sync.
     AlterPartition(AlterPartitionRequest),
+    /// A broker says where its replicas are.
+    AssignReplicasToDirs(AssignReplicasToDirsRequest),
     /// Leaders are elected.
     ElectLeaders(ElectLeadersRequest),
     /// Partitions move.
@@ -426,6 +442,8 @@ pub enum Reply {
     AlterConfigs(ConfigResults),
     /// One result a partition, in the order of the request.
     AlterPartition(Result<Vec<IsrChangeResult>, ApiError>),
+    /// One result a replica, in the order of the request.
+    AssignReplicasToDirs(Result<ReplicaResults, ApiError>),
     /// One result a partition, in the order of the request.
     ElectLeaders(Result<PartitionResults, ApiError>),
     /// One result a partition, in the order of the request.

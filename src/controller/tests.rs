@@ -2,6 +2,7 @@
 
 mod brokers;
 mod configs;
+mod directories;
 mod log;
 mod model;
 mod partitions;
@@ -393,6 +394,13 @@ fn show(record: &Record) -> String {
             if let Some(state) = r.leader_recovery_state {
                 write!(text, " {state:?}").unwrap();
             }
+            if r.replicas.is_none()
+                && let Some(directories) = &r.directories
+            {
+                let first = |id: &Uuid| format!("{:02x}", id.as_bytes()[0]);
+                let directories: Vec<String> = directories.iter().map(first).collect();
+                write!(text, " directories {}", directories.join(",")).unwrap();
+            }
             text
         }
         Record::Config(r) => format!("Config {} {}={:?}", r.resource.name, r.name, r.value),
@@ -476,6 +484,13 @@ fn show_reply(reply: &Reply) -> String {
                     state.leader_epoch,
                     state.partition_epoch
                 ),
+                Err(error) => error.to_string(),
+            };
+            results.iter().map(show).collect::<Vec<_>>().join("\n=> ")
+        }),
+        Reply::AssignReplicasToDirs(result) => show_result(result, |results| {
+            let show = |result: &Result<(), ErrorCode>| match result {
+                Ok(()) => "ok".to_owned(),
                 Err(error) => error.to_string(),
             };
             results.iter().map(show).collect::<Vec<_>>().join("\n=> ")

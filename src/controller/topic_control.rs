@@ -234,14 +234,6 @@ impl Controller {
         }
     }
 
-    /// A broker's only log directory; where it has several, it chooses itself (Kafka: `DirectoryId.UNASSIGNED`).
-    pub(super) fn default_directory(&self, broker: BrokerId) -> Uuid {
-        match self.image().broker(broker).map(|broker| &broker.log_dirs[..]) {
-            Some([only]) => *only,
-            Some(_) | None => Uuid::ZERO,
-        }
-    }
-
     pub(super) fn delete_topics(
         &self,
         topics: Vec<TopicSelector>,

@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Config;
-use super::alter_partition::AskController;
 use super::broker::Broker;
 use super::controller_channel::ControllerChannel;
 use super::identity::Identity;
 use super::lifecycle::{LifecycleHandle, OfflineLogDirs};
 use super::listeners::{Bound, Listening};
 use super::replica_manager::ReplicaManager;
+use super::{alter_partition, assignments};
 use crate::metadata::{FEATURES, MetadataImage};
 use crate::protocol::messages::BrokerRegistrationRequest;
 use crate::protocol::messages::broker_registration_request::{Feature, Listener};
@@ -61,8 +61,10 @@ impl BrokerServer {
         let broker = Broker::new(config, env, cluster_id, &controller, lifecycle.clone(), replicas);
         let (replicas, config) = (&broker.replicas, &broker.config);
         let ask = ask_alter_partition(config, &controller);
+        let tell = tell_locations(config, &controller);
         let tasks = Tasks(vec![
             replicas.start_replication(config, lifecycle.epochs(), ask),
+            replicas.start_assignments(lifecycle.epochs(), tell),
             task::spawn(follow_metadata(broker.clone(), images)),
             replicas.start_housekeeping(config),
         ]);
@@ -103,8 +105,24 @@ impl BrokerServer {
 }
 
 /// How leaders propose in-sync replicas to the active controller.
-fn ask_alter_partition(config: &Config, controller: &ControllerChannel) -> AskController {
+fn ask_alter_partition(
+    config: &Config,
+    controller: &ControllerChannel,
+) -> alter_partition::AskController {
     let controller = controller.another("alter partition");
+    let timeout = config.request_timeout;
+    Arc::new(move |request| {
+        let controller = controller.clone();
+        Box::pin(async move {
+            let answer = controller.call(request, timeout).await;
+            answer.map_err(|error| error.error)
+        })
+    })
+}
+
+/// How the active controller is told in which log directories replicas are.
+fn tell_locations(config: &Config, controller: &ControllerChannel) -> assignments::AskController {
+    let controller = controller.another("assign replicas");
     let timeout = config.request_timeout;
     Arc::new(move |request| {
         let controller = controller.clone();

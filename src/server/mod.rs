@@ -4,6 +4,7 @@
 //! `connection.rs` serves a socket, `api/` answers one kind of request a file, `controller_api/` those of the controller listener.
 
 mod alter_partition;
+mod assignments;
 mod answer;
 mod api;
 mod broker;

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use super::Config;
 use super::alter_partition::{self, AskController, Proposals};
+use super::assignments::{self, Locations};
 use super::fetch_sessions::FetchSessions;
 use super::housekeeping;
 use super::identity::Identity;
@@ -51,6 +52,7 @@ pub(super) struct ReplicaManager {
     /// Once this broker is being registered.
     fetchers: OnceLock<ReplicaFetchers>,
     proposals: Arc<Proposals>,
+    locations: Arc<Locations>,
     /// Whether a directory could not even be entered at the start: nobody knows what is in it.
     has_unknown_dir: bool,
 }
@@ -108,6 +110,7 @@ impl ReplicaManager {
             ),
             fetchers: OnceLock::new(),
             proposals,
+            locations: Arc::default(),
         };
         Ok((manager, identity))
     }
@@ -170,6 +173,17 @@ impl ReplicaManager {
         let (env, replicas) = (self.env.clone(), Arc::downgrade(self));
         let proposals = self.proposals.clone();
         task::spawn(alter_partition::run(env, self.node, proposals, replicas, epoch, ask))
+    }
+
+    /// Begins to tell the controller where replicas are, under the epoch in which this broker is registered. The task runs until it is
+    /// aborted.
+    pub(super) fn start_assignments(
+        &self,
+        epoch: watch::Receiver<Option<BrokerEpoch>>,
+        ask: assignments::AskController,
+    ) -> task::Task<()> {
+        let (env, locations) = (self.env.clone(), self.locations.clone());
+        task::spawn(assignments::run(env, self.node, locations, epoch, ask))
     }
 
     /// Ends following: nothing is fetched any more.

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use super::ControllerHandle;
 use crate::controller::request::{
-    AlterPartitionRequest, AlterReassignmentsRequest, ApiError, BrokerHeartbeatRequest,
-    BrokerHeartbeatResponse, ConfigChange, ConfigResults, CreateTopicResult, CreateTopicsRequest,
-    DeleteTopicResult, ElectLeadersRequest, FeatureUpdate, IsrChangeResult, NamedPartition,
-    NewPartitions, OngoingReassignment, PartitionResults, ProducerIdBlock, RegisterBrokerRequest,
-    Reply, Request, TopicSelector,
+    AlterPartitionRequest, AlterReassignmentsRequest, ApiError, AssignReplicasToDirsRequest,
+    BrokerHeartbeatRequest, BrokerHeartbeatResponse, ConfigChange, ConfigResults,
+    CreateTopicResult, CreateTopicsRequest, DeleteTopicResult, ElectLeadersRequest, FeatureUpdate,
+    IsrChangeResult, NamedPartition, NewPartitions, OngoingReassignment, PartitionResults,
+    ProducerIdBlock, RegisterBrokerRequest, ReplicaResults, Reply, Request, TopicSelector,
 };
 use crate::metadata::ConfigResource;
 use crate::types::{BrokerEpoch, BrokerId};
@@ -166,6 +166,19 @@ impl ControllerHandle {
         else {
             unreachable!("{MISMATCH}")
         };
+        results
+    }
+
+    /// Takes in which log directories a broker's replicas are; one result each, in order.
+    ///
+    /// # Errors
+    /// `STALE_BROKER_EPOCH`.
+    pub async fn assign_replicas_to_dirs(
+        &self,
+        request: AssignReplicasToDirsRequest,
+    ) -> Result<ReplicaResults, ApiError> {
+        let reply = self.ask(Request::AssignReplicasToDirs(request)).await?;
+        let Reply::AssignReplicasToDirs(results) = reply else { unreachable!("{MISMATCH}") };
         results
     }
 

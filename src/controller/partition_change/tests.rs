@@ -99,7 +99,7 @@ fn change(case: &Case, partition: &PartitionImage) -> Option<PartitionChange> {
         partition,
         rules: case.rules,
         target,
-        may_lead: &|replica| live.contains(&replica),
+        may_lead: &|_, replica| live.contains(&replica),
         new_directory: &|_| Uuid::ZERO,
     };
     update.build()

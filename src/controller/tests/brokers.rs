@@ -254,49 +254,6 @@ fn a_broker_that_leaves_in_good_order_gives_up_its_leaderships_first() {
 }
 
 #[test]
-fn a_failed_directory_takes_its_partitions_and_no_others() {
-    let mut harness = Harness::new();
-    let other = Uuid::from_bytes([0xee; 16]);
-    let mut request = registration(1, 11, None);
-    request.log_dirs.push(other);
-    harness.ask(Request::RegisterBroker(request));
-    let epoch = harness.ledger.image().broker(BrokerId::new(1)).unwrap().broker_epoch;
-    harness.heartbeat(1, epoch, false);
-    harness.join(2);
-    harness
-        .create(vec![manual("t", &[(0, &[1, 2]), (1, &[1, 2])]), manual("u", &[(0, &[1])])], false);
-    // The broker told where it put them.
-    for (topic, index, directory) in [("t", 0, other), ("t", 1, directory(1)), ("u", 0, other)] {
-        let name = harness.name(topic, index);
-        let mut change =
-            crate::metadata::records::PartitionChange::new(name.topic_id, name.partition);
-        let replicas = &harness.ledger.image().partition(name).unwrap().replicas;
-        let directory_of =
-            |id: &BrokerId| if id.value() == 1 { directory } else { super::directory(2) };
-        change.directories = Some(replicas.iter().map(directory_of).collect());
-        harness.replay(vec![Record::PartitionChange(change)]);
-    }
-    harness.text.clear();
-    for _ in 0..2 {
-        harness.ask(Request::BrokerHeartbeat(BrokerHeartbeatRequest {
-            broker: BrokerId::new(1),
-            broker_epoch: epoch,
-            metadata_end_offset: harness.next_offset,
-            want_fence: false,
-            want_shutdown: false,
-            offline_log_dirs: vec![other],
-        }));
-    }
-    harness.expect(&expect![[r#"
-        16 PartitionChange YRgw-0 leader 2 isr [2]
-        17 PartitionChange 2slI-0 leader none isr [] last-known [1]
-        18 BrokerRegistrationChange 1 epoch 3 fenced None shutdown false directories 1
-        => caught up true fenced false may end false
-        => caught up true fenced false may end false
-    "#]]);
-}
-
-#[test]
 fn an_unregistered_broker_is_neither_in_sync_nor_eligible() {
     let mut harness = Harness::new();
     harness.join(1);

@@ -10,6 +10,7 @@ mod alter_configs;
 mod alter_partition;
 mod alter_partition_reassignments;
 mod api_versions;
+mod assign_replicas_to_dirs;
 mod broker_heartbeat;
 mod broker_registration;
 mod create_partitions;
@@ -38,12 +39,12 @@ use crate::protocol::ApiKey;
 use crate::protocol::frame::decode_request;
 use crate::protocol::messages::{
     AllocateProducerIdsRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest,
-    AlterPartitionRequest, ApiVersionsRequest, BeginQuorumEpochRequest, BrokerHeartbeatRequest,
-    BrokerRegistrationRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
-    DescribeQuorumRequest, ElectLeadersRequest, EndQuorumEpochRequest, EnvelopeRequest,
-    FetchRequest, FetchSnapshotRequest, IncrementalAlterConfigsRequest,
-    ListPartitionReassignmentsRequest, Message, Request, UnregisterBrokerRequest,
-    UpdateFeaturesRequest, VoteRequest,
+    AlterPartitionRequest, ApiVersionsRequest, AssignReplicasToDirsRequest,
+    BeginQuorumEpochRequest, BrokerHeartbeatRequest, BrokerRegistrationRequest,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeQuorumRequest,
+    ElectLeadersRequest, EndQuorumEpochRequest, EnvelopeRequest, FetchRequest,
+    FetchSnapshotRequest, IncrementalAlterConfigsRequest, ListPartitionReassignmentsRequest,
+    Message, Request, UnregisterBrokerRequest, UpdateFeaturesRequest, VoteRequest,
 };
 use crate::protocol::wire::Reader;
 use crate::rpc;
@@ -75,6 +76,7 @@ pub(super) const SERVED: Served = &[
     (ApiKey::BrokerHeartbeat, BrokerHeartbeatRequest::VERSIONS),
     (ApiKey::UnregisterBroker, UnregisterBrokerRequest::VERSIONS),
     (ApiKey::AllocateProducerIds, AllocateProducerIdsRequest::VERSIONS),
+    (ApiKey::AssignReplicasToDirs, AssignReplicasToDirsRequest::VERSIONS),
 ];
 
 /// The controller of a node, as its connections see it.
@@ -207,6 +209,9 @@ async fn dispatch(call: Call<'_>, mut input: Reader) -> Answer {
         }
         ApiKey::AlterPartition => {
             serve!(call, input, AlterPartitionRequest, alter_partition::handle)
+        }
+        ApiKey::AssignReplicasToDirs => {
+            serve!(call, input, AssignReplicasToDirsRequest, assign_replicas_to_dirs::handle)
         }
         ApiKey::Envelope => serve!(call, input, EnvelopeRequest, envelope::handle),
         _ => Box::pin(dispatch_forwardable(call, input)).await,

@@ -99,6 +99,7 @@ impl ReplicaManager {
         let holds = |one: &PartitionImage| one.replicas.contains(&self.node);
         let Some(now) = change.now.as_ref().filter(|now| holds(now)) else {
             applying.assignments.push(Assignment::Stop(id));
+            self.locations.gone(id);
             if let Some(handle) = applying.hosted.remove(&id) {
                 self.delete(&handle).await;
             }
@@ -118,6 +119,7 @@ impl ReplicaManager {
                 }
             }
         };
+        self.locations.found(id, handle.dir().directory_id(), now.directory(self.node));
         if now.leader == Some(self.node) {
             let state = leader_state(now, &applying.broker_epochs);
             applying.leading.push((id, Box::pin(handle.become_leader(state))));

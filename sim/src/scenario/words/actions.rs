@@ -438,6 +438,7 @@ pub fn apis() -> Vec<&'static str> {
         "BrokerHeartbeat",
         "AlterPartition",
         "AllocateProducerIds",
+        "AssignReplicasToDirs",
         "Envelope",
         "CreatePartitions",
         "AlterPartitionReassignments",
