@@ -168,7 +168,16 @@ struct Inner {
 struct Trigger {
     when: When,
     seen: u64,
-    fire: oneshot::Sender<Span>,
+    fire: oneshot::Sender<Moment>,
+}
+
+/// When an event happened that somebody waited for, and to whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// When.
+    pub at: Span,
+    /// To whom.
+    pub who: Who,
 }
 
 impl Recorder {
@@ -228,18 +237,18 @@ impl Recorder {
                 index += 1;
             }
         }
-        let at = event.at;
+        let moment = Moment { at: event.at, who: event.who.clone() };
         inner.events.push(event);
         drop(inner);
         // Waking may run destructors of tasks that ended: not with the lock held. Who stopped waiting does not care.
         for fire in fired {
-            let _ = fire.send(at);
+            let _ = fire.send(moment.clone());
         }
     }
 
     /// Waits for an event; what happened before does not count. Resolves with an error where the run ends before.
     #[must_use]
-    pub fn wait(&self, when: When) -> oneshot::Receiver<Span> {
+    pub fn wait(&self, when: When) -> oneshot::Receiver<Moment> {
         let (fire, wait) = oneshot::channel();
         self.lock().triggers.push(Trigger { when, seen: 0, fire });
         wait
@@ -518,7 +527,8 @@ mod tests {
         recorder.record(polled(1, 4));
         assert!(wait.try_recv().is_err());
         recorder.record(polled(2, 3));
-        assert_eq!(wait.try_recv(), Ok(Span::from_secs(2)));
+        let moment = Moment { at: Span::from_secs(2), who: Who::Broker(1) };
+        assert_eq!(wait.try_recv(), Ok(moment));
         recorder.record(polled(3, 9));
         assert_eq!(recorder.take().len(), 3);
     }

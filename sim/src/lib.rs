@@ -8,6 +8,7 @@
 pub mod checker;
 pub mod event;
 pub mod expect;
+pub mod explore;
 pub mod history;
 pub mod report;
 pub mod run;

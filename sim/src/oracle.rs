@@ -9,8 +9,11 @@ use ottla::types::{BrokerId, Observation, TopicId, TopicIdPartition};
 
 use crate::checker::atlas::{self, Fault};
 use crate::checker::ghost::GhostPartition;
-use crate::checker::{Checkers, DeclaredCut, Disks, Event, Occurrence, Stop, TopicFacts, liveness};
+use crate::checker::{
+    Checkers, DeclaredCut, Disks, Event, Occurrence, Stop, TopicFacts, liveness, waiting,
+};
 use crate::event::Recorder;
+use crate::explore::states::States;
 use crate::tally::{self, partition_of};
 use crate::verdict::Violation;
 use crate::world::disk::Operation;
@@ -29,6 +32,7 @@ struct Inner {
     brokers: BTreeMap<NodeId, Vec<PathBuf>>,
     panics: Vec<(SimTime, NodeId, String)>,
     topics: BTreeMap<TopicId, String>,
+    states: States,
 }
 
 impl Oracle {
@@ -69,6 +73,18 @@ impl Oracle {
     #[must_use]
     pub fn missing(&self, now: SimTime) -> Vec<liveness::Missing> {
         liveness::missing(self.lock().checkers.ghost(), now)
+    }
+
+    /// Why the cluster has not converged, as far as its nodes tell.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<String> {
+        waiting::waiting(self.lock().checkers.ghost())
+    }
+
+    /// The abstract states that there were.
+    #[must_use]
+    pub fn states(&self) -> States {
+        self.lock().states.clone()
     }
 
     /// The declared cuts of the run.
@@ -141,11 +157,13 @@ impl Oracle {
 
 impl EventSink for Oracle {
     fn observation(&self, at: SimTime, node: NodeId, _boot: Boot, observation: &Observation) {
-        let mut inner = self.lock();
+        let mut guard = self.lock();
+        let inner = &mut *guard;
         if inner.brokers.contains_key(&node) {
             inner.checkers.on_event(&Occurrence { at, node, event: Event::Observed(*observation) });
+            inner.states.observe(inner.checkers.ghost(), observation);
         }
-        drop(inner);
+        drop(guard);
         self.recorder.observation(self.recorder.time(at.nanos()), node.0, observation);
     }
 
@@ -189,6 +207,8 @@ impl EventSink for Oracle {
             WorldEvent::Resumed { .. } => tell(Event::Resumed),
             WorldEvent::ShutdownAsked { .. } | WorldEvent::Fault { .. } => {}
         }
+        let inner = &mut *inner;
+        inner.states.turn(inner.checkers.ghost());
     }
 }
 

@@ -44,6 +44,17 @@ pub fn run_all(
     runner: &dyn RunOne,
     progress: &dyn Progress,
 ) -> BTreeMap<usize, SeedRun> {
+    run_until(count, options, runner, progress, &AtomicBool::new(false))
+}
+
+/// [`run_all`] that begins nothing more once `is_asked_to_stop`; what runs then comes to its end.
+pub fn run_until(
+    count: usize,
+    options: &Options,
+    runner: &dyn RunOne,
+    progress: &dyn Progress,
+    is_asked_to_stop: &AtomicBool,
+) -> BTreeMap<usize, SeedRun> {
     let next = AtomicUsize::new(0);
     let is_over = AtomicBool::new(false);
     let results = Mutex::new(BTreeMap::new());
@@ -52,7 +63,8 @@ pub fn run_all(
         loop {
             let out_of_time =
                 options.time_budget.is_some_and(|budget| wall_now() - begun >= budget);
-            if out_of_time || is_over.load(Ordering::Relaxed) {
+            let is_stopped = || is_asked_to_stop.load(Ordering::Relaxed);
+            if out_of_time || is_over.load(Ordering::Relaxed) || is_stopped() {
                 return;
             }
             let index = next.fetch_add(1, Ordering::Relaxed);
@@ -124,6 +136,7 @@ mod tests {
                 frames: 0,
                 history: Vec::new(),
                 marks: Vec::new(),
+                reached: Default::default(),
                 nondeterminism: None,
             }
         }
@@ -162,6 +175,20 @@ mod tests {
     fn a_time_budget_ends_it() {
         let budget = Some(Duration::ZERO);
         assert!(run(99, Options { time_budget: budget, ..options(2) }).0.is_empty());
+    }
+
+    #[test]
+    fn whoever_asks_to_stop_gets_what_has_run_so_far() {
+        struct Stops(AtomicBool);
+        impl Progress for Stops {
+            fn ended(&self, index: usize, _: &SeedRun) {
+                self.0.fetch_or(index == 5, Ordering::Relaxed);
+            }
+        }
+        let fake = Fake { red: 99, twice: Mutex::default() };
+        let stops = Stops(AtomicBool::new(false));
+        let results = run_until(50, &options(1), &fake, &stops, &stops.0);
+        assert_eq!(results.into_keys().collect::<Vec<_>>(), (0..=5).collect::<Vec<_>>());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::event::{Event, Who};
 use crate::expect::Measurement;
+use crate::explore::Reached;
 use crate::scenario::duration::Span;
 use crate::scenario::plan::{OverSeeds, Plan};
 use crate::stats::{Stats, Totals};
@@ -94,6 +95,8 @@ pub struct SeedRun {
     pub history: Vec<String>,
     /// Rare branches of the product that were reached.
     pub marks: Vec<&'static str>,
+    /// What else it reached. Kept of runs that are part of a summary only.
+    pub reached: Reached,
     /// Where the seed was run twice and the traces differ: the first difference.
     pub nondeterminism: Option<String>,
 }

@@ -9,6 +9,7 @@ use ottla::types::{
 
 use crate::event::Who;
 use crate::scenario::duration::Span;
+use crate::scenario::target::PartitionName;
 
 /// A partition as the controller committed it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -290,7 +291,7 @@ impl Views {
         nodes: &[Who],
         live: &BrokerSet,
         until: Option<Offset>,
-        partitions: &[TopicIdPartition],
+        partitions: &[(PartitionName, TopicIdPartition)],
     ) -> Result<(), String> {
         if self.controller().is_none() {
             return Err("no node is the active controller".into());
@@ -299,7 +300,10 @@ impl Views {
             let view = self.nodes.get(who);
             let view = view.ok_or_else(|| format!("{who} has applied no metadata"))?;
             if view.applied < until {
-                return Err(format!("{who} is behind with the metadata"));
+                let end =
+                    |end: Option<Offset>| end.map_or_else(|| "0".into(), |end| end.to_string());
+                let (own, all) = (end(view.applied), end(until));
+                return Err(format!("{who} is behind with the metadata: below {own} of {all}"));
             }
             for broker in live.iter() {
                 match view.brokers.get(&broker) {
@@ -309,8 +313,7 @@ impl Views {
                 }
             }
         }
-        for partition in partitions {
-            let name = format!("partition {} of {}", partition.partition, partition.topic_id);
+        for (name, partition) in partitions {
             let view =
                 self.partitions.get(partition).ok_or_else(|| format!("nobody knows {name}"))?;
             if view.leader.is_none() {
@@ -446,7 +449,8 @@ mod tests {
         let mut views = Views::default();
         let nodes = [Who::Broker(1), Who::Broker(2)];
         let live = set(&[1, 2]);
-        let whole = |views: &Views| views.whole(&nodes, &live, None, &[PARTITION]);
+        let partitions = [(PartitionName { topic: "orders".into(), index: 0 }, PARTITION)];
+        let whole = |views: &Views| views.whole(&nodes, &live, None, &partitions);
         assert!(whole(&views).unwrap_err().contains("active controller"));
         views.observe(seconds(1), &nodes[0], &elected(1));
         for (who, id) in nodes.iter().flat_map(|who| [(who, 1), (who, 2)]) {
@@ -463,7 +467,7 @@ mod tests {
         }
         assert!(whole(&views).unwrap_err().contains("nobody knows"));
         views.observe(seconds(2), &nodes[0], &changed(1, Some(1), &[1], &[1, 2, 3]));
-        assert!(whole(&views).unwrap_err().contains("broker 2 is not in the ISR"));
+        assert_eq!(whole(&views).unwrap_err(), "broker 2 is not in the ISR of orders-0");
         views.observe(seconds(3), &nodes[0], &changed(2, Some(1), &[1, 2], &[1, 2, 3]));
         assert_eq!(whole(&views), Ok(()), "broker 3 is not among the living");
         assert!(views.identical(&nodes).is_err());

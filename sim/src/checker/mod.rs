@@ -25,6 +25,7 @@ pub mod segment_reader;
 mod t11_snapshot_is_fold;
 mod t1_sequences;
 mod t2_producer_epoch;
+pub mod waiting;
 #[cfg(test)]
 mod tests;
 

@@ -5,8 +5,10 @@
 mod bench;
 mod check;
 mod explain;
+mod explore;
 mod files;
 mod keep;
+mod merge;
 mod mutants;
 mod progress;
 mod replay;
@@ -19,6 +21,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::explore::Shard;
 use crate::scenario::Seeds;
 use crate::scenario::duration::Span;
 use stop::{EXIT_BAD_INPUT, Format, Stop, print};
@@ -35,6 +38,10 @@ struct Cli {
 enum Command {
     /// Runs scenarios: files, or directories of them
     Run(RunArgs),
+    /// Runs new seeds until stopped or for a time: what they reach, and how they fail
+    Explore(explore::ExploreArgs),
+    /// Adds up the summaries that shards have left in their out directories
+    Merge(merge::MergeArgs),
     /// Lists the scenarios with their claims
     List(Paths),
     /// Checks scenario files without running them
@@ -75,6 +82,9 @@ struct RunArgs {
     /// Runs all seeds of each file, not only the first ten
     #[arg(long)]
     full: bool,
+    /// Runs the I-th of N parts of the seeds, and leaves a summary for `merge`: I/N
+    #[arg(long)]
+    shard: Option<Shard>,
     /// Runs this variant only; "-" is the file as it stands
     #[arg(long, allow_hyphen_values = true)]
     variant: Option<String>,
@@ -207,6 +217,8 @@ pub fn main() -> u8 {
     };
     let done = match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Explore(args) => explore::explore(&args),
+        Command::Merge(args) => merge::merge(&args),
         Command::List(paths) => check::list(&paths),
         Command::Check(paths) => check::check(&paths),
         Command::Schema => check::schema(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::progress::Bar;
 use super::{Format, RunArgs, Stop, files, keep, print};
+use crate::explore::{Shard, Summary};
 use crate::report::{json, junit, text};
 use crate::run::{Job, run_once, run_twice};
 use crate::runner::{Options, RunOne, run_all};
@@ -25,10 +26,27 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, Stop> {
         time_budget: args.time_budget,
         check_determinism: args.check_determinism,
     };
-    let runs = run_jobs(&jobs, &options);
+    if let Some(shard) = args.shard {
+        keep::may_write(&args.out, &keep::summary_name(shard))?;
+    }
+    let runs = run_jobs_for(&jobs, &options, args.shard.is_some());
     show(args, &scenarios, &runs)?;
+    if let Some(shard) = args.shard {
+        keep::keep_summary(&args.out, shard, &summary_of(shard, &runs))?;
+    }
     let verdict = runs.iter().map(|run| run.verdict()).max().unwrap_or(Verdict::Inconclusive);
     Ok(verdict.exit_code())
+}
+
+/// What `merge` adds up with what other shards leave.
+fn summary_of(shard: Shard, runs: &[VariantRun]) -> Summary {
+    let mut summary = Summary::new("run", shard);
+    for run in runs {
+        for seed in &run.seeds {
+            summary.add(run, seed, false);
+        }
+    }
+    summary
 }
 
 /// How many cores there are.
@@ -47,6 +65,8 @@ fn jobs_of(args: &RunArgs, scenarios: &[Arc<Scenario>]) -> Result<Vec<Job>, Stop
                 scenario.seeds.iter(limit).collect()
             }
         };
+        let shard = args.shard.unwrap_or(Shard::WHOLE);
+        let chosen: Vec<u64> = chosen.into_iter().filter(|seed| shard.holds(*seed)).collect();
         for variant in variants_of(scenario) {
             let name = variant.as_deref().unwrap_or(NO_VARIANT);
             if args.variant.as_deref().is_none_or(|asked| asked == name) {
@@ -58,7 +78,9 @@ fn jobs_of(args: &RunArgs, scenarios: &[Arc<Scenario>]) -> Result<Vec<Job>, Stop
         }
     }
     match (&args.variant, jobs.is_empty()) {
-        (Some(asked), true) => Err(Stop::bad_input(format!("no scenario has a variant `{asked}`"))),
+        (Some(asked), true) if args.shard.is_none() => {
+            Err(Stop::bad_input(format!("no scenario has a variant `{asked}`")))
+        }
         _ => Ok(jobs),
     }
 }
@@ -79,15 +101,22 @@ pub(super) fn job(
     Job { scenario, variant, seed, is_recording: false, keeps_all: keeps }
 }
 
-struct Jobs<'a>(&'a [Job]);
+struct Jobs<'a> {
+    jobs: &'a [Job],
+    /// Whether what each run reached is kept for a summary.
+    keeps_reached: bool,
+}
 
 impl RunOne for Jobs<'_> {
     fn run_one(&self, index: usize, twice: bool) -> SeedRun {
-        let job = &self.0[index];
+        let job = &self.jobs[index];
         let mut run = if twice { run_twice(job) } else { run_once(job).0 };
         // Ten thousand green seeds need no ten thousand stories. The first of a variant tells its own.
         let is_first =
-            index.checked_sub(1).is_none_or(|before| !is_same_variant(&self.0[before], job));
+            index.checked_sub(1).is_none_or(|before| !is_same_variant(&self.jobs[before], job));
+        if !self.keeps_reached {
+            run.reached = Default::default();
+        }
         if !is_first && !job.keeps_all && !run.is_red() && run.nondeterminism.is_none() {
             run.events = Vec::new();
             run.stats = Default::default();
@@ -103,8 +132,12 @@ fn is_same_variant(one: &Job, other: &Job) -> bool {
 
 /// Runs jobs and puts those of one variant together, in the order of the jobs.
 pub(super) fn run_jobs(jobs: &[Job], options: &Options) -> Vec<VariantRun> {
+    run_jobs_for(jobs, options, false)
+}
+
+fn run_jobs_for(jobs: &[Job], options: &Options, keeps_reached: bool) -> Vec<VariantRun> {
     let bar = Bar::new(jobs.len());
-    let mut results = run_all(jobs.len(), options, &Jobs(jobs), &bar);
+    let mut results = run_all(jobs.len(), options, &Jobs { jobs, keeps_reached }, &bar);
     bar.finish();
     let mut runs: Vec<VariantRun> = Vec::new();
     for (index, job) in jobs.iter().enumerate() {

@@ -9,6 +9,7 @@ use ottla::types::{BrokerId, Observation, TopicId};
 use crate::checker::liveness::Missing;
 use crate::checker::{DeclaredCut, TopicFacts};
 use crate::event::Recorder;
+use crate::explore::states::States;
 use crate::verdict::Violation;
 use crate::world::{Boot, EventSink, NodeId, SimTime, World, WorldEvent};
 
@@ -49,6 +50,18 @@ impl Oracle {
     #[must_use]
     pub fn missing(&self, _: SimTime) -> Vec<Missing> {
         Vec::new()
+    }
+
+    /// What nodes wait for they do not say.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What nodes are to each other nobody sees here.
+    #[must_use]
+    pub fn states(&self) -> States {
+        States::default()
     }
 
     /// What the controller declares lost is lost only where the file says so.

@@ -1,5 +1,5 @@
-//! A storm: each of its faults comes again and again, at times and on nodes that the seed draws. What would break a guard of
-//! the plan is passed over.
+//! A storm: each of its faults comes again and again, at times and on nodes that the seed draws, or at the moment of an event.
+//! What would break a guard of the plan is passed over.
 
 mod guards;
 
@@ -13,10 +13,10 @@ use tokio::task::JoinHandle;
 
 use super::stage::{Stage, spawn};
 use super::timeline::Meant;
-use crate::event::Who;
+use crate::event::{Moment, Who};
 use crate::scenario::draw::rng_of;
 use crate::scenario::duration::Span;
-use crate::scenario::plan::{Action, ChaosFault, ChaosPlan, Step};
+use crate::scenario::plan::{Action, ChaosFault, ChaosPlan, EVENT, Step, When};
 use crate::verdict::Fired;
 use guards::Troubles;
 
@@ -66,6 +66,9 @@ pub(super) fn start(stage: &Arc<Stage>, resolved: &Value) -> Storm {
         let drawn = draw(chaos, stage.plan.seed);
         if chaos.swarm {
             stage.record(Who::Testbed, "storm.drawn", words_of(chaos, &drawn));
+            if !stage.plan.drawn.is_empty() {
+                stage.record(Who::Testbed, "storm.drawn", stage.plan.drawn.join(", "));
+            }
         }
         for one in drawn {
             let (stage, shared) = (Arc::clone(stage), Arc::clone(&shared));
@@ -87,22 +90,23 @@ impl Storm {
     }
 }
 
-/// Which faults come, and how often: all as the file says, or what the seed draws.
+/// Which faults come, and how often: as the file says, or else what the seed draws in a swarm. What the file says of one fault
+/// changes nothing of what is drawn for the others.
 fn draw(chaos: &ChaosPlan, seed: u64) -> Vec<Drawn> {
-    let all = 0..chaos.faults.len();
-    if !chaos.swarm {
-        return all.map(|index| Drawn { index, pace: 100 }).collect();
-    }
     let mut rng = rng_of(seed, "/chaos/swarm");
-    let mut drawn: Vec<(bool, Drawn)> = all
-        .map(|index| {
-            let is_in = rng.random_range(0..2) == 0;
-            (is_in, Drawn { index, pace: rng.random_range(SWARM_PACE) })
-        })
-        .collect();
+    let mut one = |(index, fault): (usize, &ChaosFault)| {
+        let (is_in, pace) = if chaos.swarm {
+            (rng.random_range(0..2) == 0, rng.random_range(SWARM_PACE))
+        } else {
+            (true, 100)
+        };
+        (fault.comes.unwrap_or(is_in), Drawn { index, pace: fault.pace.unwrap_or(pace) })
+    };
+    let mut drawn: Vec<(bool, Drawn)> = chaos.faults.iter().enumerate().map(&mut one).collect();
     if drawn.iter().all(|(is_in, _)| !is_in) {
         let at = rng.random_range(0..drawn.len());
-        drawn[at].0 = true;
+        // A file that lets none come has asked for none.
+        drawn[at].0 = chaos.faults[at].comes.is_none();
     }
     drawn.into_iter().filter(|(is_in, _)| *is_in).map(|(_, drawn)| drawn).collect()
 }
@@ -125,6 +129,13 @@ async fn again_and_again(stage: &Arc<Stage>, shared: &Arc<Shared>, drawn: Drawn)
     loop {
         let wait = fault.every.0.sample(&mut rng).saturating_mul(drawn.pace) / 100;
         stage.world().sleep(Duration::from_nanos(wait.max(1_000_000))).await;
+        if let Some(when) = &fault.when {
+            let Some(moment) = moment(stage, when).await else { return };
+            let delay = fault.delay.as_ref().map_or(0, |delay| delay.0.sample(&mut rng));
+            stage.world().sleep(Duration::from_nanos(delay)).await;
+            // Asked for below, before anything else can happen.
+            stage.save(EVENT, vec![moment.who]);
+        }
         if stage.time() >= until || stage.is_healed() {
             return;
         }
@@ -134,6 +145,11 @@ async fn again_and_again(stage: &Arc<Stage>, shared: &Arc<Shared>, drawn: Drawn)
             stage.record(Who::Testbed, "storm.passed", words);
         }
     }
+}
+
+/// Waits for an event. `None` where the run ends before; a storm that is over is noticed after it.
+async fn moment(stage: &Stage, when: &When) -> Option<Moment> {
+    stage.recorder().wait(when.clone()).await.ok()
 }
 
 /// Lets a fault come once.
@@ -241,5 +257,40 @@ mod tests {
         assert_eq!(indexes(3), indexes(3));
         let tame = ChaosPlan { swarm: false, ..chaos };
         assert_eq!(words_of(&tame, &draw(&tame, 1)[..1]), "kill at 100 % of its times");
+    }
+
+    #[test]
+    fn what_is_said_of_one_fault_changes_nothing_of_the_others() {
+        let fault = |name: &str| serde_json::json!({ "do": name, "target": "random(nodes)", "every": "5s" });
+        let plan = |second: &serde_json::Value| -> ChaosPlan {
+            serde_json::from_value(serde_json::json!({
+                "swarm": true, "faults": [fault("kill"), second, fault("power-loss")],
+            }))
+            .unwrap()
+        };
+        let mut said = fault("pause");
+        said["comes"] = true.into();
+        said["pace"] = 30.into();
+        let (said, free) = (plan(&said), plan(&fault("pause")));
+        for seed in 0..50 {
+            let others = |plan: &ChaosPlan| -> Vec<(usize, u64)> {
+                let drawn = draw(plan, seed).into_iter().filter(|one| one.index != 1);
+                drawn.map(|one| (one.index, one.pace)).collect()
+            };
+            let own: Vec<u64> = draw(&said, seed)
+                .into_iter()
+                .filter(|one| one.index == 1)
+                .map(|one| one.pace)
+                .collect();
+            assert_eq!(own, [30], "seed {seed}");
+            if !others(&said).is_empty() {
+                assert_eq!(others(&said), others(&free), "seed {seed}");
+            }
+        }
+        let mut none = fault("kill");
+        none["comes"] = false.into();
+        let none: ChaosPlan =
+            serde_json::from_value(serde_json::json!({ "swarm": true, "faults": [none] })).unwrap();
+        assert!(draw(&none, 1).is_empty());
     }
 }

@@ -9,6 +9,7 @@ use super::{Finished, Job};
 use crate::checker::Context;
 use crate::event::{Event, Who};
 use crate::expect::{Evidence, measure_all};
+use crate::explore::Reached;
 use crate::history::{FINAL_READER, History, Outcome, Sent};
 use crate::scenario::Plan;
 use crate::scenario::duration::Span;
@@ -68,6 +69,7 @@ impl Findings<'_> {
             frames: self.seen.frames,
             history: Vec::new(),
             marks: self.seen.marks.clone(),
+            reached: Reached::of(&events, self.ears.oracle.states()),
             nondeterminism: None,
             events,
             stats,

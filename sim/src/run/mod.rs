@@ -180,7 +180,10 @@ async fn play(stage: &Arc<Stage>, plan: &Plan, resolved: &Value) -> Finished {
     let outcome = stage.converge(deadline).await;
     let ended = stage.time();
     stage.check_disks();
+    // What waits for what is asked at once: a moment later it may be over.
+    let waiting = if outcome.is_ok() { Vec::new() } else { stage.waiting() };
     let missing = if outcome.is_ok() { settle(stage, deadline).await } else { Vec::new() };
+    let missing_why = if missing.is_empty() { Vec::new() } else { stage.waiting() };
     if outcome.is_ok() && missing.is_empty() {
         stage.check_end();
     }
@@ -201,7 +204,7 @@ async fn play(stage: &Arc<Stage>, plan: &Plan, resolved: &Value) -> Finished {
             "{} after the end of the run, with everything healed, not all is well",
             plan.converge_within
         ),
-        evidence: vec![reason.clone()],
+        evidence: std::iter::once(reason.clone()).chain(waiting.iter().cloned()).collect(),
     });
     let not_come = missing.into_iter().map(|missing| Violation {
         check: missing.check,
@@ -209,7 +212,7 @@ async fn play(stage: &Arc<Stage>, plan: &Plan, resolved: &Value) -> Finished {
         node: None,
         partition: None,
         what: missing.what,
-        evidence: Vec::new(),
+        evidence: missing_why.clone(),
     });
     let violations = violations.chain(not_come).collect();
     Finished { violations, fired, unfired, converged_after, not_converged, views }

@@ -20,12 +20,13 @@ use crate::checker::atlas::Fault;
 use crate::checker::liveness::Missing;
 use crate::cluster::{Cluster, factory};
 use crate::event::{Event, Recorder, Who};
-use crate::history::SharedHistory;
+use crate::history::{Outcome, SharedHistory};
 use crate::scenario::Plan;
 use crate::scenario::duration::Span;
 use crate::scenario::plan::{Action, DiskOperation, Step};
 use crate::scenario::target::PartitionName;
 use crate::stats::LastViews;
+use crate::verdict::show_time;
 use crate::which::TIME;
 use crate::world::{NodeId, Process, ProcessEnd, SimTime, World};
 
@@ -372,6 +373,11 @@ impl Stage {
         self.ears.oracle.missing(self.world().now())
     }
 
+    /// Why the cluster has not converged, a line for each thing that waits for another.
+    pub(super) fn waiting(&self) -> Vec<String> {
+        self.ears.oracle.waiting()
+    }
+
     // ── End ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Whether faults are over.
@@ -419,9 +425,9 @@ impl Stage {
         };
         for (name, node) in clients {
             let Some(process) = self.world().machine(node).process() else { continue };
-            self.before(deadline, process.ended()).await.ok_or_else(|| {
-                format!("{name} has not closed: some of its records are not answered")
-            })?;
+            self.before(deadline, process.ended())
+                .await
+                .ok_or_else(|| format!("{name} has not closed: {}", self.unanswered(&name)))?;
         }
         if self.members.len() > 1 {
             self.become_whole(deadline).await?;
@@ -429,9 +435,47 @@ impl Stage {
         let process = self.cluster.start(self.reader);
         let read = self.before(deadline, process.ended()).await;
         if read.is_none() || !self.shared.history.lock().final_read_complete {
-            return Err("a fresh reader did not come to the end of every partition".into());
+            return Err(format!(
+                "a fresh reader did not come to the end of every partition: {}",
+                self.read_so_far()
+            ));
         }
         Ok(())
+    }
+
+    /// Which records of a client nobody answered.
+    fn unanswered(&self, client: &str) -> String {
+        let history = self.shared.history.lock();
+        let open = history
+            .sent
+            .iter()
+            .filter(|sent| *sent.client == *client && matches!(sent.outcome, Outcome::Pending));
+        let mut of: BTreeMap<String, (u64, SimTime)> = BTreeMap::new();
+        for sent in open {
+            let partition = sent.partition.as_ref();
+            let name = partition.map_or_else(|| "no partition yet".into(), ToString::to_string);
+            of.entry(name).or_insert((0, sent.sent_at)).0 += 1;
+        }
+        drop(history);
+        if of.is_empty() {
+            return "all of its records are answered".into();
+        }
+        let words = of.iter().map(|(partition, (count, first))| {
+            let first = show_time(self.recorder().time(first.nanos()));
+            format!("{count} records of {partition} are not answered, the first sent at {first}")
+        });
+        words.collect::<Vec<_>>().join("; ")
+    }
+
+    /// How far the last reader came.
+    fn read_so_far(&self) -> String {
+        let mut read: BTreeMap<String, u64> =
+            self.partition_names().iter().map(|name| (name.to_string(), 0)).collect();
+        for (partition, records) in self.shared.history.lock().final_log() {
+            read.insert(partition.to_string(), records.len() as u64);
+        }
+        let words = read.iter().map(|(name, count)| format!("{count} records of {name}"));
+        format!("it has read {}", words.collect::<Vec<_>>().join(", "))
     }
 
     /// Waits until every node knows all metadata, no broker is fenced, and every live replica is in sync.
@@ -450,8 +494,10 @@ impl Stage {
     pub(super) fn is_whole(&self, until: Option<ottla::types::Offset>) -> Result<(), String> {
         let nodes: Vec<Who> = self.present().into_iter().map(Member::who).collect();
         let live: BrokerSet = self.broker_ids().into_iter().filter_map(broker_id).collect();
-        let partitions: Vec<TopicIdPartition> =
-            self.partition_names().iter().filter_map(|name| self.partition_id(name)).collect();
+        let names = self.partition_names().into_iter();
+        let with_id = |name: PartitionName| Some((name.clone(), self.partition_id(&name)?));
+        let partitions: Vec<(PartitionName, TopicIdPartition)> =
+            names.filter_map(with_id).collect();
         let views = self.ears.views();
         views.whole(&nodes, &live, until, &partitions)?;
         views.identical(&nodes)

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::faults::{Doing, Undo};
 use super::shapes;
 use super::stage::{Stage, spawn};
-use crate::event::Who;
+use crate::event::{Moment, Who};
 use crate::scenario::draw::rng_of;
 use crate::scenario::duration::Span;
 use crate::scenario::plan::{Action, Cut, Step};
@@ -93,7 +93,7 @@ impl Timeline {
     }
 }
 
-type EventWait = tokio::sync::oneshot::Receiver<Span>;
+type EventWait = tokio::sync::oneshot::Receiver<Moment>;
 
 async fn step(stage: &Arc<Stage>, shared: &Arc<Shared>, index: usize, event: Option<EventWait>) {
     let step = &stage.plan.timeline[index];
@@ -239,7 +239,7 @@ impl Done {
     pub(super) fn fixed(&self, raw: Option<&Value>, at: Span) -> Vec<Value> {
         let Some(Value::Object(raw)) = raw else { return Vec::new() };
         let mut fixed = raw.clone();
-        for key in ["id", "at", "after", "when", "delay", "save-as", "every"] {
+        for key in ["id", "at", "after", "when", "delay", "save-as", "every", "comes", "pace"] {
             fixed.shift_remove(key);
         }
         fixed.insert("at".into(), Value::from(at.exact()));

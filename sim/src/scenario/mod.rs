@@ -31,6 +31,9 @@ pub use seeds::Seeds;
 /// A file larger than this is no scenario: the largest one people wrote by hand has 300 lines.
 const FILE_BYTES_MAX: usize = 1 << 20;
 
+/// How many seeds a file is checked with that lets each seed choose.
+const CHOICES_LOOKED_AT: usize = 64;
+
 /// The name that reports give to the file as it stands, without a variant.
 pub const NO_VARIANT: &str = "-";
 
@@ -123,6 +126,14 @@ impl Scenario {
         root
     }
 
+    /// The file's values in `variant`, draws as they are written.
+    ///
+    /// Panics where the variant is not one of the file's.
+    #[must_use]
+    pub fn root(&self, variant: Option<&str>) -> &Value {
+        &self.document(variant).root
+    }
+
     /// What `variant` shows: its own claim, or the file's.
     #[must_use]
     pub fn claim_of(&self, variant: Option<&str>) -> &str {
@@ -185,20 +196,36 @@ fn check_document(document: &Document) -> Vec<Problem> {
         .root
         .get("seeds")
         .map_or(Seeds::DEFAULT, |value| Seeds::parse(value).expect("the shape was checked"));
-    let first = seed.iter(Some(1)).next().expect("ranges are not empty");
-    let mut root = document.root.clone();
-    schema::resolve(&mut root, first);
-    match Plan::deserialize(&root) {
-        Ok(plan) => check::check(document, &plan),
-        Err(error) => vec![document.problem("", format!("this cannot be run: {error}"))],
+    let looked_at = if has_choices(&document.root) { CHOICES_LOOKED_AT } else { 1 };
+    let mut problems: Vec<Problem> = Vec::new();
+    for seed in seed.iter(Some(looked_at)) {
+        let mut root = document.root.clone();
+        schema::resolve(&mut root, seed);
+        problems.extend(match Plan::deserialize(&root) {
+            Ok(plan) => check::check(document, &plan),
+            Err(error) => vec![document.problem("", format!("this cannot be run: {error}"))],
+        });
+    }
+    problems.sort();
+    problems.dedup();
+    problems
+}
+
+/// Whether a seed chooses what is no number: such values are checked as they are drawn, not by their bounds.
+fn has_choices(value: &Value) -> bool {
+    match value {
+        Value::Object(table) => table.contains_key("one-of") || table.values().any(has_choices),
+        Value::Array(values) => values.iter().any(has_choices),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
 
 fn plan_of(root: &Value, seed: u64) -> Plan {
     let mut root = root.clone();
-    schema::resolve(&mut root, seed);
+    let drawn = schema::resolve(&mut root, seed);
     let mut plan = Plan::deserialize(&root).expect("the file was checked");
     plan.seed = seed;
+    plan.drawn = drawn.iter().map(|(pointer, value)| format!("{pointer}={value}")).collect();
     plan
 }
 

@@ -1,6 +1,7 @@
 //! What a scenario file may say, as one table of shapes: it checks files, completes editors (`cargo sim schema`), resolves
 //! draws and explains words. The words themselves stand in `words/`.
 
+use rand::RngExt;
 use serde_json::{Map, Value, json};
 
 use super::condition::Condition;
@@ -122,6 +123,15 @@ impl Checker<'_> {
 
     /// `name` is how messages call the value.
     fn check(&mut self, shape: &Shape, value: &Value, at: &str, name: &str) {
+        if let Some(values) = choice(shape, value) {
+            if values.is_empty() {
+                self.refuse(at, format!("{name}: `one-of` takes at least one value"), None);
+            }
+            for (index, value) in values.iter().enumerate() {
+                self.check(shape, value, &format!("{at}/one-of/{index}"), name);
+            }
+            return;
+        }
         match shape {
             Shape::Any => {}
             Shape::List(inner) | Shape::Pair(inner) => {
@@ -235,6 +245,31 @@ impl Checker<'_> {
     }
 }
 
+/// The values of a choice that each seed makes once, where `value` is one and the shape may be: whatever is neither a number
+/// nor a table of keys. Numbers have draws of their own.
+fn choice<'v>(shape: &Shape, value: &'v Value) -> Option<&'v [Value]> {
+    let may_be = match shape {
+        Shape::Flag | Shape::Ratio | Shape::Property | Shape::Word { .. } => true,
+        Shape::List(inner) => matches!(inner, Shape::Text),
+        Shape::Text
+        | Shape::Count { .. }
+        | Shape::Signed
+        | Shape::Time
+        | Shape::SignedTime
+        | Shape::Spread(_)
+        | Shape::Seeds
+        | Shape::Target
+        | Shape::Condition
+        | Shape::Any
+        | Shape::Pair(_)
+        | Shape::Named(_)
+        | Shape::Table(_)
+        | Shape::Tagged(_) => false,
+    };
+    let table = value.as_object().filter(|table| may_be && table.len() == 1)?;
+    table.get("one-of")?.as_array().map(Vec::as_slice)
+}
+
 fn quote(value: &Value) -> String {
     match value.as_str() {
         Some(text) => format!("`{text}`"),
@@ -290,9 +325,8 @@ fn check_leaf(shape: &Shape, value: &Value) -> Result<(), Refusal> {
         Shape::Condition => Condition::parse(value).map(drop).map_err(plain),
         Shape::Property => match value {
             Value::String(_) | Value::Number(_) | Value::Bool(_) => Ok(()),
-            Value::Null | Value::Array(_) | Value::Object(_) => {
-                Err(expected("a text, a number or a flag"))
-            }
+            Value::Object(_) => Draw::parse(value, Unit::Count).map(drop).map_err(plain),
+            Value::Null | Value::Array(_) => Err(expected("a text, a number or a flag")),
         },
         Shape::Word { noun, of } => {
             let known = of();
@@ -320,34 +354,63 @@ fn show_draw(draw: &Draw) -> String {
     }
 }
 
-/// Replaces each draw that is made once a seed by the value that `seed` draws. `value` has been checked.
-pub fn resolve(value: &mut Value, seed: u64) {
-    resolve_at(&words::SCENARIO, value, seed, "");
+/// Replaces each draw that is made once a seed by the value that `seed` draws, and returns what was drawn, by pointer. `value`
+/// has been checked.
+pub fn resolve(value: &mut Value, seed: u64) -> Vec<(String, Value)> {
+    let mut draws = Draws { seed, drawn: Vec::new() };
+    resolve_at(&words::SCENARIO, value, "", &mut draws);
+    draws.drawn
 }
 
-fn resolve_at(shape: &Shape, value: &mut Value, seed: u64, at: &str) {
+/// The draws of a seed.
+struct Draws {
+    seed: u64,
+    /// What was drawn, by pointer.
+    drawn: Vec<(String, Value)>,
+}
+
+impl Draws {
+    fn choose(&mut self, values: &[Value], at: &str) -> Value {
+        let index = rng_of(self.seed, at).random_range(0..values.len());
+        self.drawn.push((at.to_owned(), values[index].clone()));
+        values[index].clone()
+    }
+
+    fn draw_once(&mut self, value: &mut Value, unit: Unit, at: &str) {
+        let draw = Draw::parse(value, unit).expect("the file was checked");
+        *value = Draw::Fixed(draw.sample(&mut rng_of(self.seed, at))).to_json(unit);
+        self.drawn.push((at.to_owned(), value.clone()));
+    }
+}
+
+fn resolve_at(shape: &Shape, value: &mut Value, at: &str, draws: &mut Draws) {
+    if let Some(values) = choice(shape, value) {
+        *value = draws.choose(values, at);
+    }
     match (shape, value) {
-        (Shape::Count { .. }, value @ Value::Object(_)) => draw_once(value, Unit::Count, seed, at),
-        (Shape::Time, value @ Value::Object(_)) => draw_once(value, Unit::Time, seed, at),
+        (Shape::Count { .. } | Shape::Property, value @ Value::Object(_)) => {
+            draws.draw_once(value, Unit::Count, at);
+        }
+        (Shape::Time, value @ Value::Object(_)) => draws.draw_once(value, Unit::Time, at),
         (Shape::List(inner) | Shape::Pair(inner), Value::Array(values)) => {
             for (index, value) in values.iter_mut().enumerate() {
-                resolve_at(inner, value, seed, &format!("{at}/{index}"));
+                resolve_at(inner, value, &format!("{at}/{index}"), draws);
             }
         }
         (Shape::Named(inner), Value::Object(table)) => {
             for (key, value) in table.iter_mut() {
-                resolve_at(inner, value, seed, &join(at, key));
+                resolve_at(inner, value, &join(at, key), draws);
             }
         }
         (Shape::Table(fields), Value::Object(table)) => {
-            resolve_fields(fields.iter(), table, seed, at);
+            resolve_fields(fields.iter(), table, at, draws);
         }
         (Shape::Tagged(tagged), Value::Object(table)) => {
             let word = table.get(tagged.key).and_then(Value::as_str);
             let own = tagged.words.iter().find(|known| Some(known.name) == word);
             let own = own.map_or(&[][..], |word| word.fields).iter();
             let own = own.filter(|field| !tagged.common.iter().any(|all| all.name == field.name));
-            resolve_fields(own.chain(tagged.common), table, seed, at);
+            resolve_fields(own.chain(tagged.common), table, at, draws);
         }
         _ => {}
     }
@@ -356,19 +419,14 @@ fn resolve_at(shape: &Shape, value: &mut Value, seed: u64, at: &str) {
 fn resolve_fields<'a>(
     fields: impl Iterator<Item = &'a Field>,
     table: &mut Map<String, Value>,
-    seed: u64,
     at: &str,
+    draws: &mut Draws,
 ) {
     for field in fields {
         if let Some(value) = table.get_mut(field.name) {
-            resolve_at(&field.shape, value, seed, &join(at, field.name));
+            resolve_at(&field.shape, value, &join(at, field.name), draws);
         }
     }
-}
-
-fn draw_once(value: &mut Value, unit: Unit, seed: u64, at: &str) {
-    let draw = Draw::parse(value, unit).expect("the file was checked");
-    *value = Draw::Fixed(draw.sample(&mut rng_of(seed, at))).to_json(unit);
 }
 
 /// The JSON Schema of a scenario file (draft 2020-12): what editors complete from.
@@ -400,16 +458,26 @@ fn schema_definitions() -> Value {
     json!({ "draw-time": draw_of(&time), "draw-count": draw_of(&count), "time": time, "count": count })
 }
 
+/// A value, or a choice among several.
+fn or_choice(plain: Value) -> Value {
+    let list = json!({ "type": "array", "items": plain, "minItems": 1 });
+    let choice = json!({
+        "type": "object", "properties": { "one-of": list }, "required": ["one-of"],
+        "additionalProperties": false,
+    });
+    json!({ "anyOf": [plain, choice] })
+}
+
 fn schema_of(shape: &Shape) -> Value {
     let or_draw = |plain: Value, draw: &str| json!({ "anyOf": [plain, { "$ref": format!("#/$defs/{draw}") }] });
     match shape {
         Shape::Text | Shape::Target => json!({ "type": "string" }),
-        Shape::Flag => json!({ "type": "boolean" }),
+        Shape::Flag => or_choice(json!({ "type": "boolean" })),
         Shape::Count { min, max } => {
             or_draw(json!({ "type": "integer", "minimum": min, "maximum": max }), "draw-count")
         }
         Shape::Signed => json!({ "type": "integer" }),
-        Shape::Ratio => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
+        Shape::Ratio => or_choice(json!({ "type": "number", "minimum": 0, "maximum": 1 })),
         Shape::Time | Shape::Spread(Unit::Time) => {
             or_draw(json!({ "$ref": "#/$defs/time" }), "draw-time")
         }
@@ -417,10 +485,15 @@ fn schema_of(shape: &Shape) -> Value {
         Shape::Spread(Unit::Count) => or_draw(json!({ "$ref": "#/$defs/count" }), "draw-count"),
         Shape::Seeds => json!({ "type": ["string", "integer", "array"] }),
         Shape::Condition => json!({ "type": ["string", "integer", "boolean", "array"] }),
-        Shape::Property => json!({ "type": ["string", "number", "boolean"] }),
+        Shape::Property => {
+            or_choice(or_draw(json!({ "type": ["string", "number", "boolean"] }), "draw-count"))
+        }
         Shape::Any => json!({}),
-        Shape::Word { of, .. } => json!({ "enum": of() }),
-        Shape::List(inner) => json!({ "type": "array", "items": schema_of(inner) }),
+        Shape::Word { of, .. } => or_choice(json!({ "enum": of() })),
+        Shape::List(inner) => {
+            let list = json!({ "type": "array", "items": schema_of(inner) });
+            if matches!(inner, Shape::Text) { or_choice(list) } else { list }
+        }
         Shape::Pair(inner) => {
             json!({ "type": "array", "items": schema_of(inner), "minItems": 2, "maxItems": 2 })
         }

@@ -3,7 +3,7 @@
 use ottla::types::{BrokerEpoch, BrokerId, PartitionEpoch, QuorumRole};
 
 use super::*;
-use crate::checker::{Stop, TopicFacts, liveness};
+use crate::checker::{Stop, TopicFacts, liveness, waiting};
 
 pub(super) const NONE: [&str; 0] = [];
 
@@ -415,6 +415,11 @@ impl Run {
     pub(super) fn missing(&self) -> Vec<&'static str> {
         let missing = liveness::missing(self.checkers.ghost(), SimTime(self.now));
         missing.iter().map(|missing| missing.check).collect()
+    }
+
+    /// What waits for what.
+    pub(super) fn waiting(&self) -> Vec<String> {
+        waiting::waiting(self.checkers.ghost())
     }
 }
 

@@ -210,3 +210,48 @@ fn what_must_come_about_is_missed() {
     run.stop(1, Stop::Kill);
     assert_eq!(run.missing(), ["L7"]);
 }
+
+#[test]
+fn whoever_waits_is_named_with_what_it_waits_for() {
+    let check = |run: &Run, expected: &[&str]| assert_eq!(run.waiting(), expected);
+    let mut run = Run::settled();
+    run.checkers.name_topic(partition().topic_id, "orders");
+    check(&run, &[]);
+    run.append(1, 0, 2, 4).copy(2, 0, 0, 2, 4).fetch(1, 2, 0, 4);
+    check(
+        &run,
+        &[
+            "orders-0: the high watermark stands at 2 and the log ends at 4; of the maximal ISR [1,2,3] broker 3 has fetched least, below 2",
+        ],
+    );
+    run.change(version(1, 1, 0, &[1, 2])).takes_over(1, 0, 1, &[1, 2]);
+    run.watermark(1, 0, 2, 4, &[1, 2], &[1, 2]);
+    check(
+        &run,
+        &[
+            "orders-0: broker 3 is not in the ISR [1,2]: it has fetched below 2 of 4, and its copy ends at 2",
+        ],
+    );
+    run.copy(3, 0, 0, 2, 4).fetch(1, 3, 0, 4);
+    check(
+        &run,
+        &[
+            "orders-0: broker 3 is not in the ISR [1,2]: it has fetched everything, and its copy ends at 4",
+        ],
+    );
+    run.propose(1, 0, &[1, 2, 3]);
+    assert!(run.waiting()[1].starts_with("orders-0: leader 1 has asked for the ISR [1,2,3]"));
+    run.stop(3, Stop::Kill);
+    assert!(run.waiting()[0].ends_with("broker 3 is not in the ISR [1,2]: it does not run"));
+    run.stop(1, Stop::Kill);
+    check(&run, &["orders-0: its leader, broker 1 in epoch 0, does not run"]);
+}
+
+#[test]
+fn a_quorum_without_a_leader_says_what_each_voter_is() {
+    let mut run = led();
+    assert_eq!(run.waiting(), Vec::<String>::new());
+    run.stop(1, Stop::Kill).role(2, QuorumRole::Candidate, 2, None);
+    let said = run.waiting().remove(0);
+    assert!(said.starts_with("no node is the active controller; of the voters 1 does not run, 2 is a candidate in epoch 2"), "{said}");
+}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Check;
 use crate::scenario::error::suggest;
 use crate::scenario::parse::join;
-use crate::scenario::plan::{Action, Scope, Step};
+use crate::scenario::plan::{Action, EVENT, Scope, Step, When};
 use crate::scenario::target::Target;
 
 impl Check<'_> {
@@ -60,13 +60,17 @@ impl Check<'_> {
             self.refuse(&join(at, "after"), format!("there is no step `{id}`"), help);
         }
         if let Some(when) = &step.when {
-            let below = join(at, "when");
-            if let Some(partition) = &when.partition {
-                self.partition(&join(&below, "partition"), partition);
-            }
-            if let Some(node) = &when.node {
-                self.one_node(&join(&below, "node"), node);
-            }
+            self.when(at, when);
+        }
+    }
+
+    fn when(&mut self, at: &str, when: &When) {
+        let below = join(at, "when");
+        if let Some(partition) = &when.partition {
+            self.partition(&join(&below, "partition"), partition);
+        }
+        if let Some(node) = &when.node {
+            self.one_node(&join(&below, "node"), node);
         }
     }
 
@@ -182,7 +186,21 @@ impl Check<'_> {
             }
             self.action(&at, &fault.action);
             for (key, target) in fault.action.targets() {
-                self.target(&format!("{at}/{key}"), target, None);
+                let is_of_event = matches!(target, Target::Saved(name) if name == EVENT);
+                if !is_of_event || fault.when.is_none() {
+                    self.target(&format!("{at}/{key}"), target, None);
+                }
+            }
+            match (&fault.when, &fault.delay) {
+                (Some(when), _) => self.when(&at, when),
+                (None, Some(_)) => {
+                    self.refuse(
+                        &join(&at, "delay"),
+                        "a delay after what? it goes with `when`",
+                        None,
+                    );
+                }
+                (None, None) => {}
             }
         }
     }

@@ -2,8 +2,11 @@
 
 use serde::Deserialize;
 
-use super::{Action, TimeDraw};
+use super::{Action, TimeDraw, When};
 use crate::scenario::duration::Span;
+
+/// What targets of a fault with `when` call the node of the event: `$event`.
+pub const EVENT: &str = "event";
 
 /// A storm.
 #[derive(Clone, Debug, Deserialize)]
@@ -46,8 +49,16 @@ impl Default for Keep {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ChaosFault {
-    /// The time from one to the next.
+    /// The time from one to the next; with `when` the time before the next event counts.
     pub every: TimeDraw,
+    /// The event that it waits for each time.
+    pub when: Option<When>,
+    /// How long after the event it comes.
+    pub delay: Option<TimeDraw>,
+    /// Whether it comes; where nobody says it does, or in a swarm the seed draws that.
+    pub comes: Option<bool>,
+    /// What its times are, in percent of `every`; where nobody says all of it, or in a swarm what the seed draws.
+    pub pace: Option<u64>,
     /// How long each lasts; of those that end a process, how long it is dead.
     #[serde(rename = "for")]
     pub lasts: Option<TimeDraw>,

@@ -1,6 +1,6 @@
 //! What must come of a run.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::scenario::condition::Condition;
 use crate::scenario::duration::Span;
@@ -34,7 +34,7 @@ pub struct Expectation {
 }
 
 /// In which seeds an expectation must hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OverSeeds {
     /// In each.

@@ -3,7 +3,7 @@ mod chaos;
 mod expectation;
 mod step;
 
-pub use chaos::{ChaosFault, ChaosPlan, Keep};
+pub use chaos::{ChaosFault, ChaosPlan, EVENT, Keep};
 pub use expectation::{Expectation, ExpectationKind, Of, OverSeeds};
 pub use step::{
     Action, Cut, CutShape, Direction, DiskOperation, Frames, Scope, Sides, SignedSpan, Step, When,
@@ -28,6 +28,9 @@ pub struct Plan {
     #[serde(skip)]
     /// The seed that the draws were resolved with.
     pub seed: u64,
+    #[serde(skip)]
+    /// What the seed drew for the file's fields, as the command line would set it: `/cluster/brokers=5`.
+    pub drawn: Vec<String>,
     /// How much simulated time the clients work.
     pub run_for: Span,
     /// When every fault ends; at the end of `run_for` where the file does not say.

@@ -71,6 +71,26 @@ const CHAOS_FAULT: Tagged = Tagged {
     common: &[
         required("every", Shape::Spread(Unit::Time), "The time from one to the next."),
         optional(
+            "when",
+            Shape::Table(WHEN),
+            "It comes at the first such event after `every`, not at a time of its own; `$event` in its targets is the node of the event.",
+        ),
+        optional(
+            "delay",
+            Shape::Spread(Unit::Time),
+            "How long after the event it comes. Default 0s.",
+        ),
+        optional(
+            "comes",
+            Shape::Flag,
+            "Whether it comes. Default: it does, or in a `swarm` what the seed draws.",
+        ),
+        optional(
+            "pace",
+            Shape::Count { min: 1, max: 10_000 },
+            "What its times are, in percent of `every`: more is rarer. Default 100, or in a `swarm` what the seed draws.",
+        ),
+        optional(
             "for",
             Shape::Spread(Unit::Time),
             "How long each lasts; of those that end a process, how long it is dead. Default: until everything heals.",
