@@ -251,3 +251,5 @@ fn with_variant(base: &Document, name: &str) -> Result<Document, Problem> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_choices;
