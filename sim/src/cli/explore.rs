@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Format, Stop, files, keep, merge, run};
+use super::{Format, Stop, files, keep, merge, run, summaries};
 use crate::explore::corpus::{Corpus, Kept};
 use crate::explore::groups::failures_of;
 use crate::explore::rounds::{Rounds, Task};
@@ -109,7 +109,7 @@ impl<'a> Explorer<'a> {
             ));
         }
         let lanes = lanes_of(args)?;
-        keep::may_write(&args.out, &keep::summary_name(args.shard))?;
+        summaries::may_write(&args.out, &summaries::summary_name(args.shard))?;
         let (corpus, last) = match &args.seeds {
             Some(seeds) => (Corpus::new(first_of(seeds)), last_of(seeds)),
             None => (corpus_of(args, &lanes)?, u64::MAX),
@@ -238,14 +238,14 @@ impl<'a> Explorer<'a> {
 
     /// Leaves the summary and the corpus: what was found is not lost with the process.
     fn leave(&self) -> Result<(), Stop> {
-        keep::keep_summary(&self.args.out, self.args.shard, &self.summary)?;
+        summaries::keep_summary(&self.args.out, self.args.shard, &self.summary)?;
         let text = serde_json::to_string(&self.corpus).map_err(Stop::bad_input)?;
-        keep::write_whole(&corpus_path(self.args), &(text + "\n"))
+        summaries::write_whole(&corpus_path(self.args), &(text + "\n"))
     }
 }
 
 fn corpus_path(args: &ExploreArgs) -> PathBuf {
-    args.out.join(keep::summary_name(args.shard).replace("summary", "corpus"))
+    args.out.join(summaries::summary_name(args.shard).replace("summary", "corpus"))
 }
 
 fn lanes_of(args: &ExploreArgs) -> Result<Vec<Lane>, Stop> {

@@ -96,7 +96,7 @@ fn find(dirs: &[PathBuf]) -> Result<Vec<PathBuf>, Stop> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::keep;
+    use crate::cli::summaries;
     use crate::explore::summary::tests::{green, red, run_of};
 
     fn leave(out: &Path, number: u64) -> Shard {
@@ -106,7 +106,7 @@ mod tests {
         for run in runs.iter().filter(|run| shard.holds(run.seed)) {
             summary.add(&run_of("a.toml"), run, false);
         }
-        keep::keep_summary(out, shard, &summary).unwrap();
+        summaries::keep_summary(out, shard, &summary).unwrap();
         shard
     }
 

@@ -15,6 +15,7 @@ mod replay;
 mod report;
 mod run;
 mod stop;
+mod summaries;
 
 use std::path::PathBuf;
 use std::time::Duration;

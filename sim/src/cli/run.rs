@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::progress::Bar;
-use super::{Format, RunArgs, Stop, files, keep, print};
+use super::{Format, RunArgs, Stop, files, keep, print, summaries};
 use crate::explore::{Shard, Summary};
 use crate::report::{json, junit, text};
 use crate::run::{Job, run_once, run_twice};
@@ -27,12 +27,12 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, Stop> {
         check_determinism: args.check_determinism,
     };
     if let Some(shard) = args.shard {
-        keep::may_write(&args.out, &keep::summary_name(shard))?;
+        summaries::may_write(&args.out, &summaries::summary_name(shard))?;
     }
     let runs = run_jobs_for(&jobs, &options, args.shard.is_some());
     show(args, &scenarios, &runs)?;
     if let Some(shard) = args.shard {
-        keep::keep_summary(&args.out, shard, &summary_of(shard, &runs))?;
+        summaries::keep_summary(&args.out, shard, &summary_of(shard, &runs))?;
     }
     let verdict = runs.iter().map(|run| run.verdict()).max().unwrap_or(Verdict::Inconclusive);
     Ok(verdict.exit_code())
