@@ -18,6 +18,8 @@ pub struct Table<'a> {
     pub results: &'a BTreeMap<String, MutantResult>,
     /// The same of the tree without any bug: every find is a false one.
     pub clean: &'a MutantResult,
+    /// The scenario of storms.
+    pub storm: &'a str,
     /// How many storm seeds each was to be given.
     pub storm_seeds: u64,
     /// How many seeds of each scenario.
@@ -61,12 +63,13 @@ impl Table<'_> {
         format!(
             "# Planted bugs: what is found, by what, in how many seeds\n\n\
              {} mutants of `sim/mutants/`, {core} of the core set, each alone in the tree of commit {}. *Storms*: seeds 1 to {} of \
-             `scenarios/chaos/storm.toml`. *Scenarios*: seeds 1 to {} of all {} scenarios and variants, the one that aims at the bug first. \
+             `{}`. *Scenarios*: seeds 1 to {} of all {} scenarios and variants, the one that aims at the bug first. \
              Each search ends with its first red seed. *Check*: what fired first in simulated time; `expect …` where only an expectation of the \
              file was missed.\n\nMade by `{}`, which `cargo sim report` leaves alone: CPU times differ from machine to machine.\n{rest}",
             self.mutants.len(),
             self.commit,
             self.storm_seeds,
+            self.storm,
             self.scenario_seeds,
             self.scenarios,
             self.command,
@@ -280,6 +283,7 @@ mod tests {
             mutants: &mutants,
             results: &results(),
             clean: &MutantResult::default(),
+            storm: "scenarios/chaos/swarm.toml",
             storm_seeds: 1_000,
             scenario_seeds: 10,
             scenarios: 2,

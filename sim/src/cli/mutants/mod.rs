@@ -23,8 +23,8 @@ use tree::{HOME, Tree, build};
 
 /// The page that is written where all mutants are measured.
 const PAGE: &str = "reports/mutants.md";
-/// The scenario of storms.
-const STORM: &str = "scenarios/chaos/storm.toml";
+/// The scenario of storms: each seed draws its own cluster, configuration, load and faults.
+const STORM: &str = "scenarios/chaos/swarm.toml";
 /// Held to give the same trace in the tree with all patches and none planted as in the tree without: so many storm seeds.
 const COMPARED_SEEDS: u64 = 2;
 /// The name of the results of the tree without any bug.
@@ -94,6 +94,7 @@ pub(super) fn mutants(args: &MutantsArgs) -> Result<u8, Stop> {
         mutants: &chosen,
         results: &known,
         clean: &clean.result,
+        storm: STORM,
         storm_seeds: args.seeds,
         scenario_seeds: args.scenario_seeds,
         scenarios: searcher.places.len(),
@@ -143,7 +144,7 @@ fn conclusion(corpus: &Corpus) -> String {
     format!("{} patches of {DIRECTORY} apply, in {count}{builds}\n", corpus.mutants.len())
 }
 
-/// Every scenario and variant but those of chaos, which are storms.
+/// Every scenario and variant but those of the storm.
 fn places() -> Result<Vec<Place>, Stop> {
     let mut places = Vec::new();
     for scenario in files::load(&files::find(&[])?, &[])? {
