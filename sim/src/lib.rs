@@ -30,6 +30,8 @@ pub mod mutants;
 #[cfg(madsim)]
 pub mod oracle;
 #[cfg(madsim)]
+pub mod shrink;
+#[cfg(madsim)]
 pub mod trace;
 #[cfg(madsim)]
 pub mod world;

@@ -1,10 +1,13 @@
 //! Where the world, the checks and the reports meet: hears everything, keeps the ghost, and at the end says what was violated.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use bytes::Bytes;
+use ottla::runtime::watch;
 use ottla::types::{BrokerId, Observation, TopicId, TopicIdPartition};
 
 use crate::checker::atlas::{self, Fault};
@@ -23,6 +26,31 @@ use crate::world::{Boot, EventSink, Look, NodeId, ProcessEnd, SimTime, World, Wo
 pub struct Oracle {
     recorder: Arc<Recorder>,
     inner: Mutex<Inner>,
+    halting: OnceLock<Halting>,
+}
+
+/// Says of a violation whether a run may end there: nothing that follows is asked for.
+#[derive(Clone)]
+pub struct Halt(Arc<dyn Fn(&Violation) -> bool + Send + Sync>);
+
+impl Halt {
+    /// Halts at the first violation that `is_enough` says so of.
+    pub fn new(is_enough: impl Fn(&Violation) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(is_enough))
+    }
+}
+
+impl fmt::Debug for Halt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Halt")
+    }
+}
+
+struct Halting {
+    at: Halt,
+    /// How many violations were looked at.
+    seen: AtomicUsize,
+    is_due: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -39,7 +67,37 @@ impl Oracle {
     /// Tells `recorder` what is an event.
     #[must_use]
     pub fn new(recorder: Arc<Recorder>) -> Self {
-        Self { recorder, inner: Mutex::default() }
+        Self { recorder, inner: Mutex::default(), halting: OnceLock::new() }
+    }
+
+    /// From now on [`Oracle::halted`] returns once such a violation is found.
+    pub fn halt_at(&self, at: Halt) {
+        let halting = Halting { at, seen: AtomicUsize::new(0), is_due: watch::Sender::new(false) };
+        // Asked for once, before the run.
+        let _ = self.halting.set(halting);
+    }
+
+    /// Waits until a violation is found that the run is to be halted at; for ever, where nobody asked for it.
+    pub async fn halted(&self) {
+        if let Some(halting) = self.halting.get()
+            && halting.is_due.subscribe().wait_for(|is_due| *is_due).await.is_ok()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+
+    /// Looks whether the run is to be halted now. The caller holds no lock.
+    fn notice(&self) {
+        let Some(halting) = self.halting.get() else { return };
+        let inner = self.lock();
+        let count = inner.checkers.violations().len() + inner.panics.len();
+        drop(inner);
+        if halting.seen.swap(count, Ordering::Relaxed) < count
+            && self.violations().iter().any(|found| (halting.at.0)(found))
+        {
+            halting.is_due.send_replace(true);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -120,6 +178,8 @@ impl Oracle {
             inner.checkers.at_barrier(&disks, *node, world.now());
         }
         inner.checkers.at_cluster_barrier(world.now());
+        drop(guard);
+        self.notice();
     }
 
     /// Looks at all disks together: once everything is healed and has settled.
@@ -165,9 +225,17 @@ impl EventSink for Oracle {
         }
         drop(guard);
         self.recorder.observation(self.recorder.time(at.nanos()), node.0, observation);
+        self.notice();
     }
 
     fn world(&self, at: SimTime, event: &WorldEvent) {
+        self.hear(at, event);
+        self.notice();
+    }
+}
+
+impl Oracle {
+    fn hear(&self, at: SimTime, event: &WorldEvent) {
         let mut inner = self.lock();
         let Some(node) = event.node().filter(|node| inner.brokers.contains_key(node)) else {
             if let WorldEvent::Panicked { node, message, .. } = event {

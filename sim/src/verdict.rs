@@ -58,6 +58,8 @@ pub struct Fired {
     pub at: Span,
     /// The step with its target and all drawn values filled in: a step of a scenario file.
     pub fixed: Value,
+    /// Why an acknowledged record was at stake, where one was; a storm passes such a fault over.
+    pub at_stake: Option<String>,
 }
 
 /// What one seed of one variant showed.

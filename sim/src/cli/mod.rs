@@ -13,7 +13,10 @@ mod mutants;
 mod progress;
 mod replay;
 mod report;
+mod repro;
+mod reseed;
 mod run;
+mod shrink;
 mod stop;
 mod summaries;
 
@@ -53,6 +56,8 @@ enum Command {
     Explain(ExplainArgs),
     /// Runs a kept repro.json or report.json again
     Replay(ReplayArgs),
+    /// Finds the smallest scenario that fails for the same reason, and writes it as TOML
+    Shrink(shrink::ShrinkArgs),
     /// Rewrites reports/ from the first four seeds of each scenario
     Report(ReportArgs),
     /// Measures how much simulated time a second of CPU buys
@@ -128,6 +133,8 @@ struct ExplainArgs {
 struct ReplayArgs {
     /// A repro.json, or the report.json beside one
     file: PathBuf,
+    #[command(flatten)]
+    reseed: reseed::ReseedArgs,
 }
 
 #[derive(Debug, Args)]
@@ -224,7 +231,8 @@ pub fn main() -> u8 {
         Command::Check(paths) => check::check(&paths),
         Command::Schema => check::schema(),
         Command::Explain(args) => explain::explain(args.name.as_deref()),
-        Command::Replay(args) => replay::replay(&args.file),
+        Command::Replay(args) => replay::replay(&args),
+        Command::Shrink(args) => shrink::shrink(&args),
         Command::Report(args) => report::report(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Mutants(args) => mutants::mutants(&args),

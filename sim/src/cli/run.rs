@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::progress::Bar;
 use super::{Format, RunArgs, Stop, files, keep, print, summaries};
@@ -52,6 +53,23 @@ fn summary_of(shard: Shard, runs: &[VariantRun]) -> Summary {
 /// How many cores there are.
 pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// Does `0..count` on so many threads, in this order; a thread ends where `work` says no.
+pub(super) fn each(count: usize, threads: usize, work: impl Fn(usize) -> bool + Sync) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..threads.min(count) {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= count || !work(index) {
+                        return;
+                    }
+                }
+            });
+        }
+    });
 }
 
 fn jobs_of(args: &RunArgs, scenarios: &[Arc<Scenario>]) -> Result<Vec<Job>, Stop> {

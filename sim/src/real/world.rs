@@ -349,6 +349,11 @@ impl World {
         process
     }
 
+    /// The seed that the testbed draws from.
+    pub fn seed(&self) -> u64 {
+        self.options.seed
+    }
+
     /// The seed of a start of a client: others at each start.
     fn seed_of(&self, node: NodeId, boot: Boot) -> u64 {
         rng_of(self.options.seed, &format!("{node}, start {}", boot.0)).random()

@@ -124,9 +124,14 @@ async fn again_and_again(stage: &Arc<Stage>, shared: &Arc<Shared>, drawn: Drawn)
     let fault = &chaos.faults[drawn.index];
     let until = chaos.until.unwrap_or(stage.plan.heal_at());
     let pointer = format!("/chaos/faults/{}", drawn.index);
-    let mut rng = rng_of(stage.plan.seed, &pointer);
+    let mut seed = stage.plan.seed;
+    let mut rng = rng_of(seed, &pointer);
     stage.world().sleep(chaos.from.as_duration()).await;
     loop {
+        if stage.world().seed() != seed {
+            seed = stage.world().seed();
+            rng = rng_of(seed, &pointer);
+        }
         let wait = fault.every.0.sample(&mut rng).saturating_mul(drawn.pace) / 100;
         stage.world().sleep(Duration::from_nanos(wait.max(1_000_000))).await;
         if let Some(when) = &fault.when {
@@ -178,6 +183,7 @@ async fn once(
     let meant = Meant::find(stage, &step, &pointer, rng)?;
     let trouble = shared.lock().troubles.admit(stage, &fault.action, &meant)?;
     let at = stage.time();
+    let at_stake = meant.at_stake(stage, &step.action);
     let done = match meant.act(stage, &step, &pointer).await {
         Ok(done) => done,
         Err(reason) => {
@@ -195,7 +201,12 @@ async fn once(
     }
     let step_number = stage.plan.timeline.len() + index;
     let fixed = done.fixed(Some(&raw), at).into_iter();
-    shared.lock().fired.extend(fixed.map(|fixed| Fired { step: step_number, at, fixed }));
+    shared.lock().fired.extend(fixed.map(|fixed| Fired {
+        step: step_number,
+        at,
+        fixed,
+        at_stake: at_stake.clone(),
+    }));
     let Some(lasts) = lasts else { return Ok(()) };
     let (stage, shared) = (Arc::clone(stage), Arc::clone(shared));
     let name = fault.action.name();
@@ -226,7 +237,7 @@ fn restart(stage: &Stage, who: &Who, step: usize) -> Option<Fired> {
     stage.cluster.start(node);
     let target = super::timeline::target_of(who);
     let fixed = serde_json::json!({ "at": at.exact(), "do": "start", "target": target });
-    Some(Fired { step, at, fixed })
+    Some(Fired { step, at, fixed, at_stake: None })
 }
 
 /// Whether what is left after it is a dead process.

@@ -82,8 +82,14 @@ async fn run(shared: &Shared, client: Client, work: WorkloadPlan, pointer: &str)
     let WorkloadPlan { topic, kind, .. } = work;
     match kind {
         WorkloadKind::Producer { rate_per_s, value_bytes, keys, records } => {
-            let mut rng = rng_of(shared.plan.seed, pointer);
+            let (world, pointer) = (Arc::clone(&shared.world), pointer.to_string());
+            let mut seed = world.seed();
+            let mut rng = rng_of(seed, &pointer);
             let value_bytes = Box::new(move || {
+                if world.seed() != seed {
+                    seed = world.seed();
+                    rng = rng_of(seed, &pointer);
+                }
                 usize::try_from(value_bytes.0.sample(&mut rng)).unwrap_or(usize::MAX)
             });
             ProducerWork { topic, rate_per_s, keys, records, value_bytes }.run(client).await;

@@ -90,6 +90,7 @@ impl Job {
 }
 
 /// What the main future of a world returns.
+#[derive(Default)]
 struct Finished {
     violations: Vec<Violation>,
     fired: Vec<Fired>,
@@ -110,14 +111,7 @@ fn testbed_panicked(message: &str) -> Finished {
         what: "the testbed itself panicked: this is a bug of the testbed".into(),
         evidence: message.lines().map(str::to_string).collect(),
     };
-    Finished {
-        violations: vec![violation],
-        fired: Vec::new(),
-        unfired: Vec::new(),
-        converged_after: None,
-        not_converged: None,
-        views: None,
-    }
+    Finished { violations: vec![violation], ..Finished::default() }
 }
 
 /// What a world is given before it begins.
@@ -126,6 +120,8 @@ struct Parts {
     resolved: Arc<Value>,
     ears: Arc<Ears>,
     history: SharedHistory,
+    /// When every draw comes from another seed, and from which.
+    reseed: Option<(Span, u64)>,
 }
 
 impl Parts {
@@ -133,7 +129,12 @@ impl Parts {
         let plan = Arc::clone(&self.plan);
         let stage = Stage::new(Arc::clone(&world), self.plan, self.ears, self.history);
         let finished = match stage.set_up(SETUP_WITHIN).await {
-            Ok(()) => play(&stage, &plan, &self.resolved).await,
+            Ok(()) => {
+                if let Some((at, seed)) = self.reseed {
+                    here::reseed_at(&world, world.now() + at.as_duration(), seed);
+                }
+                play(&stage, &plan, &self.resolved).await
+            }
             Err(reason) => not_set_up(reason),
         };
         // The marks are this thread's: whoever asks later asks another thread.
@@ -150,34 +151,31 @@ fn not_set_up(reason: String) -> Finished {
         what: "the cluster did not come up, before any fault".into(),
         evidence: vec![reason.clone()],
     };
-    Finished {
-        violations: vec![violation],
-        fired: Vec::new(),
-        unfired: Vec::new(),
-        converged_after: None,
-        not_converged: Some(reason),
-        views: None,
-    }
+    Finished { violations: vec![violation], not_converged: Some(reason), ..Finished::default() }
 }
 
-/// The two phases, and the end.
+/// The two phases, and the end. Where the run is halted, what came until then.
 async fn play(stage: &Arc<Stage>, plan: &Plan, resolved: &Value) -> Finished {
     let world = stage.world();
-    let origin = world.now();
-    stage.begin(origin);
+    stage.begin(world.now());
     let timeline = timeline::start(stage, resolved);
     let storm = chaos::start(stage, resolved);
-    stage.start_clients();
-    world.sleep_until(origin + plan.heal_at().as_duration()).await;
-    let supervisors = stage.heal();
-    world.sleep_until(origin + plan.run_for.as_duration()).await;
+    let mut supervisors = Vec::new();
+    let played = or_halted(stage, two_phases(stage, plan, &mut supervisors)).await;
     let (mut fired, mut unfired) = timeline.end();
     let (of_storm, idle) = storm.end();
     fired.extend(of_storm);
     fired.sort_by_key(|fired| (fired.at, fired.step));
     unfired.extend(idle);
     let deadline = world.now() + plan.converge_within.as_duration();
-    let outcome = stage.converge(deadline).await;
+    let outcome = match played {
+        Some(()) => or_halted(stage, stage.converge(deadline)).await,
+        None => None,
+    };
+    let Some(outcome) = outcome else {
+        supervisors.iter().for_each(JoinHandle::abort);
+        return Finished { fired, ..Finished::default() };
+    };
     let ended = stage.time();
     stage.check_disks();
     // What waits for what is asked at once: a moment later it may be over.
@@ -216,6 +214,25 @@ async fn play(stage: &Arc<Stage>, plan: &Plan, resolved: &Value) -> Finished {
     });
     let violations = violations.chain(not_come).collect();
     Finished { violations, fired, unfired, converged_after, not_converged, views }
+}
+
+/// `supervisors` watch the nodes from the moment on at which everything is healed.
+async fn two_phases(stage: &Arc<Stage>, plan: &Plan, supervisors: &mut Vec<JoinHandle<()>>) {
+    let world = stage.world();
+    let origin = world.now();
+    stage.start_clients();
+    world.sleep_until(origin + plan.heal_at().as_duration()).await;
+    *supervisors = stage.heal();
+    world.sleep_until(origin + plan.run_for.as_duration()).await;
+}
+
+/// Waits for `future`, or until what the run is for has been seen: then `None`.
+async fn or_halted<T>(stage: &Stage, future: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = here::halted(stage) => None,
+        value = future => Some(value),
+    }
 }
 
 /// Waits until all that must come about has; says what has not at `deadline`.

@@ -18,7 +18,7 @@ impl Stage {
     ///
     /// Errors: why it means nobody.
     pub(super) fn resolve(&self, target: &Target, pointer: &str) -> Result<Vec<Who>, String> {
-        self.resolve_by(target, &mut rng_of(self.plan.seed, pointer))
+        self.resolve_by(target, &mut rng_of(self.world().seed(), pointer))
     }
 
     /// [`Stage::resolve`] with draws of the caller's.

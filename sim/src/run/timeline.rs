@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use tokio::task::JoinHandle;
 
 use super::faults::{Doing, Undo};
+use super::node::Member;
 use super::shapes;
 use super::stage::{Stage, spawn};
 use crate::event::{Moment, Who};
@@ -145,7 +146,8 @@ async fn perform(
 ) -> Result<(), String> {
     let pointer = format!("/timeline/{index}");
     let at = stage.time();
-    let meant = Meant::find(stage, step, &pointer, &mut rng_of(stage.plan.seed, &pointer))?;
+    let meant = Meant::find(stage, step, &pointer, &mut rng_of(stage.world().seed(), &pointer))?;
+    let at_stake = meant.at_stake(stage, &step.action);
     let done = meant.act(stage, step, &pointer).await?;
     if let Some(name) = &step.save_as
         && let Some((_, who)) = done.meant.subjects.first()
@@ -153,7 +155,9 @@ async fn perform(
         stage.save(name, who.clone());
     }
     let fixed = done.fixed(shared.resolved.get(index), at);
-    shared.lock().fired.extend(fixed.into_iter().map(|fixed| Fired { step: index, at, fixed }));
+    let fired =
+        fixed.into_iter().map(|fixed| Fired { step: index, at, fixed, at_stake: at_stake.clone() });
+    shared.lock().fired.extend(fired);
     if let (Some(lasts), Some(undo)) = (step.lasts, done.undo) {
         end_later(stage, step, lasts, undo, done.who);
     }
@@ -202,6 +206,12 @@ impl Meant {
         Ok(Self { subjects, shaped })
     }
 
+    /// Why an acknowledged record would be at stake if it were done to them now; `None` where none would.
+    pub(super) fn at_stake(&self, stage: &Stage, action: &Action) -> Option<String> {
+        let nodes = self.subjects.iter().flat_map(|(_, who)| who);
+        nodes.filter(|who| Member::of(who).is_some()).find_map(|who| stage.may(action, who).err())
+    }
+
     /// Does the step to them.
     ///
     /// Errors: why it cannot be done now.
@@ -239,7 +249,7 @@ impl Done {
     pub(super) fn fixed(&self, raw: Option<&Value>, at: Span) -> Vec<Value> {
         let Some(Value::Object(raw)) = raw else { return Vec::new() };
         let mut fixed = raw.clone();
-        for key in ["id", "at", "after", "when", "delay", "save-as", "every", "comes", "pace"] {
+        for key in ["id", "at", "after", "when", "delay", "every", "comes", "pace"] {
             fixed.shift_remove(key);
         }
         fixed.insert("at".into(), Value::from(at.exact()));
@@ -249,6 +259,10 @@ impl Done {
         let mut steps = vec![fixed];
         for (key, who) in &self.meant.subjects {
             steps = steps.iter().flat_map(|step| for_each(step, key, who)).collect();
+        }
+        // Expectations may name what was kept: the first that the target meant keeps the name.
+        for step in steps.iter_mut().skip(1) {
+            step.shift_remove("save-as");
         }
         steps.into_iter().map(Value::Object).collect()
     }

@@ -222,6 +222,7 @@ impl Events {
     pub(crate) async fn run(world: Arc<World>) {
         poll_fn(|cx| {
             world.notice_panics();
+            world.reseed_if_due();
             while let Some(event) = world.events.take_due(cx) {
                 match event {
                     Event::Wake(_, waker) => waker.wake(),

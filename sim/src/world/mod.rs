@@ -19,6 +19,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -144,7 +145,11 @@ impl Machine {
 
 /// The world.
 pub struct World {
-    seed: u64,
+    /// What draws are made from: of [`WorldOptions::seed`], or of a later [`World::reseed_at`].
+    seed: AtomicU64,
+    /// When another seed comes, in nanoseconds, and which; taken when it has come.
+    reseeding: Mutex<Option<(SimTime, u64)>>,
+    reseeds_at: AtomicU64,
     pub(crate) events: Arc<Events>,
     pub(crate) trace: Trace,
     sink: Arc<dyn EventSink>,
@@ -156,7 +161,9 @@ impl World {
     fn new(options: &WorldOptions) -> Arc<Self> {
         let events = Arc::new(Events::new());
         Arc::new(Self {
-            seed: options.seed,
+            seed: AtomicU64::new(options.seed),
+            reseeding: Mutex::new(None),
+            reseeds_at: AtomicU64::new(u64::MAX),
             net: SimNet::new(options.seed, Arc::clone(&events)),
             events,
             trace: Trace::new(options.recording),
@@ -165,10 +172,44 @@ impl World {
         })
     }
 
-    /// The seed.
+    /// The seed that draws are made from now. The caller holds no lock of the world.
     #[must_use]
     pub fn seed(&self) -> u64 {
-        self.seed
+        self.reseed_if_due();
+        self.seed.load(Ordering::Relaxed)
+    }
+
+    /// The same, for callers that may hold locks: nothing is reseeded here.
+    pub(crate) fn seed_now(&self) -> u64 {
+        self.seed.load(Ordering::Relaxed)
+    }
+
+    /// From `at` on every draw of the world comes from another seed: of the network, the disks, the order of tasks, and the
+    /// seeds of processes that start later. What a running node drew its own generators from stays.
+    ///
+    /// Nothing wakes for it: until `at` the run is the same as without, and the first thing that happens afterwards finds the
+    /// other seed.
+    pub fn reseed_at(&self, at: SimTime, seed: u64) {
+        *self.reseeding.lock().expect("held for moments") = Some((at, seed));
+        self.reseeds_at.store(at.nanos(), Ordering::Relaxed);
+    }
+
+    /// Puts the other seed in its place, where its time has come. The caller holds no lock of the world.
+    pub(crate) fn reseed_if_due(&self) {
+        let at = self.reseeds_at.load(Ordering::Relaxed);
+        if at == u64::MAX || self.now().nanos() < at {
+            return;
+        }
+        self.reseeds_at.store(u64::MAX, Ordering::Relaxed);
+        let Some((_, seed)) = self.reseeding.lock().expect("held for moments").take() else {
+            return;
+        };
+        self.seed.store(seed, Ordering::Relaxed);
+        self.net.reseed(seed);
+        for machine in self.machines() {
+            machine.disk.reseed(Draw::new(seed, &purpose_of_disk(machine.node)));
+        }
+        reseed_executor(seed);
     }
 
     /// The time.
@@ -190,7 +231,7 @@ impl World {
     /// The generator for `purpose`: no other draw disturbs it.
     #[must_use]
     pub fn draw(&self, purpose: &str) -> Draw {
-        Draw::new(self.seed, purpose)
+        Draw::new(self.seed_now(), purpose)
     }
 
     /// The network: its links, faults and counters.
@@ -204,7 +245,7 @@ impl World {
         let mut machines = self.machines.lock().expect("nothing panics with the machines locked");
         let node = NodeId(u32::try_from(machines.len()).expect("few nodes"));
         let clock = Arc::new(SimClock::new(node, Arc::clone(&self.events)));
-        let disk = Arc::new(SimDisk::new(self.draw(&format!("disk of {node}"))));
+        let disk = Arc::new(SimDisk::new(self.draw(&purpose_of_disk(node))));
         let state = MachineState { powered: true, boots: 0, process: None };
         let state = Mutex::new(state);
         let address = address_of(node);
@@ -252,6 +293,25 @@ impl World {
         self.sink.observation(at, process.node, process.boot, observation);
     }
 }
+
+fn purpose_of_disk(node: NodeId) -> String {
+    format!("disk of {node}")
+}
+
+/// Lets madsim's own generator (which task runs next, how long a step takes) go on elsewhere. It cannot be given a seed while
+/// it runs, but every draw moves it on: so many that no other seed's run is at the same place.
+fn reseed_executor(seed: u64) {
+    use madsim::rand::RngCore as _;
+    let mut executor = madsim::rand::thread_rng();
+    let draws = 1 + Draw::new(seed, "executor").below(EXECUTOR_DRAWS);
+    for _ in 0..draws {
+        executor.next_u64();
+    }
+}
+
+/// How far apart the places are at most where madsim's generator goes on: a thousand seeds seldom meet there, and it takes
+/// milliseconds.
+const EXECUTOR_DRAWS: u64 = 1 << 20;
 
 /// The address of a node: 10.1.0.0 + its number + 1.
 #[must_use]

@@ -215,7 +215,7 @@ impl World {
             disk: Arc::new(NodeDisk::new(self, &machine.disk, process)),
             clock: Arc::new(NodeClock(Arc::clone(&machine.clock))),
             cores: Arc::new(NodeCores(Arc::clone(process))),
-            seed: mix(mix(self.seed).wrapping_add(mix(name))),
+            seed: mix(mix(self.seed_now()).wrapping_add(mix(name))),
             observer: Arc::new(NodeObserver(Arc::clone(self), Arc::clone(process))),
         }
     }

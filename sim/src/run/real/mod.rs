@@ -53,6 +53,7 @@ pub fn run_once(job: &Job, program: &Path, dir: &Path) -> SeedRun {
         resolved,
         ears: Arc::clone(&ears),
         history: history.clone(),
+        reseed: None,
     };
     let ended = crate::world::run(options, move |world| async move { parts.run(world).await });
     let (finished, marks, end): (Finished, _, _) = match ended {
@@ -156,6 +157,14 @@ pub(super) fn settle_network(_: &World, _: &Plan) {}
 
 /// Disks are as they are.
 pub(super) fn settle(_: &World, _: &Plan, _: NodeId) {}
+
+/// What is drawn here is drawn once: there is nothing to begin anew.
+pub(super) fn reseed_at(_: &World, _: SimTime, _: u64) {}
+
+/// Real runs go on to their end.
+pub(super) async fn halted(_: &Stage) {
+    std::future::pending().await
+}
 
 /// Whether a fault puts no acknowledged record at stake: what may take a copy away waits until every copy is in sync.
 pub(super) fn may(stage: &Stage, fault: Fault, _: NodeId) -> bool {

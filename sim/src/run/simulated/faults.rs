@@ -288,7 +288,7 @@ impl Doing<'_> {
             if files.is_empty() {
                 return Err(format!("no file of {who} with anything in it matches `{pattern}`"));
             }
-            let at = rng_of(self.stage.plan.seed, self.pointer).random_range(0..files.len());
+            let at = rng_of(self.stage.world().seed(), self.pointer).random_range(0..files.len());
             let path = &files[at];
             self.stage.ears.oracle.rotted(world.now(), node);
             let rotten = world.machine(node).disk.rot(Path::new(path), 0..u64::MAX, bits);

@@ -18,7 +18,9 @@ use crate::checker::atlas::Fault;
 use crate::cluster::{Cluster, NodeFactory, factory};
 use crate::event::{Event, Who};
 use crate::history::SharedHistory;
+use crate::oracle::Halt;
 use crate::scenario::Plan;
+use crate::scenario::duration::Span;
 use crate::trace::TraceResult;
 use crate::verdict::SeedRun;
 use crate::views::NodeTurn;
@@ -27,13 +29,31 @@ use crate::world::{
 };
 use draws::{latency, ordinary_link};
 
+/// How a run differs from an ordinary one. By default in nothing.
+#[derive(Clone, Debug, Default)]
+pub struct How {
+    /// Ends the run as soon as this is found: what follows shows nothing more.
+    pub halt: Option<Halt>,
+    /// From this time on (counted as the scenario's) every draw comes from this seed.
+    pub reseed: Option<(Span, u64)>,
+}
+
 /// Runs a seed once, on a thread of its own.
 #[must_use]
 pub fn run_once(job: &Job) -> (SeedRun, Option<TraceResult>) {
+    run_as(job, &How::default())
+}
+
+/// Runs a seed once, on a thread of its own, and not quite as usual.
+#[must_use]
+pub fn run_as(job: &Job, how: &How) -> (SeedRun, Option<TraceResult>) {
     let plan = Arc::new(job.scenario.plan(job.variant.as_deref(), job.seed));
     let resolved = Arc::new(job.scenario.resolved(job.variant.as_deref(), job.seed));
     let history = SharedHistory::default();
     let ears = Arc::new(Ears::new());
+    if let Some(halt) = &how.halt {
+        ears.oracle.halt_at(halt.clone());
+    }
     let mut options = WorldOptions::new(job.seed).sink(Arc::clone(&ears) as _);
     if job.is_recording {
         options = options.recording();
@@ -43,6 +63,7 @@ pub fn run_once(job: &Job) -> (SeedRun, Option<TraceResult>) {
         resolved,
         ears: Arc::clone(&ears),
         history: history.clone(),
+        reseed: how.reseed,
     };
     let ended = crate::world::run(options, move |world| async move { parts.run(world).await });
     let frames = ended.as_ref().map_or(0, |ended| ended.frames);
@@ -132,6 +153,16 @@ impl Places {
 /// Where the nodes of a world are.
 pub(super) fn places(_: &World) -> Places {
     Places
+}
+
+/// From `at` on every draw comes from another seed.
+pub(super) fn reseed_at(world: &World, at: SimTime, seed: u64) {
+    world.reseed_at(at, seed);
+}
+
+/// Waits until the violation is found that the run is to be halted at; for ever, where it is not.
+pub(super) async fn halted(stage: &Stage) {
+    stage.ears.oracle.halted().await;
 }
 
 /// Whether a fault puts no acknowledged record at stake, by the checkers' atlas.
@@ -289,3 +320,6 @@ impl EventSink for Ears {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

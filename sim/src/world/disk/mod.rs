@@ -84,6 +84,11 @@ impl SimDisk {
         }))
     }
 
+    /// Draws from another generator from now on.
+    pub(super) fn reseed(&self, draw: Draw) {
+        self.lock().draw = draw;
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Where something panics all the same, the next to come need not: it may be a destructor.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

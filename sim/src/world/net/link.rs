@@ -104,6 +104,10 @@ struct Link {
     cuts: u32,
 }
 
+fn draw_of(seed: u64, from: NodeId, to: NodeId) -> Draw {
+    Draw::new(seed, &format!("link {from} {to}"))
+}
+
 impl Links {
     pub(super) fn new(seed: u64) -> Self {
         let loopback = Distribution::Uniform {
@@ -125,9 +129,17 @@ impl Links {
         self.links.entry((from, to)).or_insert_with(|| Link {
             config: None,
             busy_until: SimTime(0),
-            draw: Draw::new(seed, &format!("link {from} {to}")),
+            draw: draw_of(seed, from, to),
             cuts: 0,
         })
+    }
+
+    /// Draws from another seed from now on.
+    pub(super) fn reseed(&mut self, seed: u64) {
+        self.seed = seed;
+        for ((from, to), link) in &mut self.links {
+            link.draw = draw_of(seed, *from, *to);
+        }
     }
 
     pub(super) fn configure(&mut self, from: NodeId, to: NodeId, config: Option<LinkConfig>) {

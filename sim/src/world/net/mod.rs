@@ -91,6 +91,14 @@ impl SimNet {
         Self { state: Mutex::new(state), events }
     }
 
+    /// Draws from another seed from now on.
+    pub(super) fn reseed(&self, seed: u64) {
+        let mut state = self.lock();
+        state.frame_draw = Draw::new(seed, "frames");
+        state.partial_draw = Draw::new(seed, "partial reads and writes");
+        state.links.reseed(seed);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Where something panics all the same, the next to come need not: it may be a destructor.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,0 +1,196 @@
+//! When: the end of the run, and the times between the steps.
+
+use serde_json::Value;
+
+use super::speaks_of_moments;
+use crate::scenario::duration::Span;
+use crate::shrink::edit::{self, at, heal_at, next_multiple, run_for, set_span, steps};
+use crate::shrink::{Cut, Effort, Failing, Search};
+
+const MILLIS: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MILLIS;
+
+/// An earlier end: just after what failed, where that was during the run; else less time after the last step.
+pub(super) fn end(best: &Failing) -> Vec<Cut> {
+    let (now, scenario) = (run_for(&best.scenario), &best.scenario);
+    if speaks_of_moments(scenario) {
+        return Vec::new();
+    }
+    let mut ends: Vec<Span> = Vec::new();
+    if best.at < now {
+        ends.extend([SECOND, 100 * MILLIS].map(|unit| next_multiple(best.at, unit)));
+    } else {
+        let last = steps(scenario).iter().filter_map(at).max().unwrap_or(Span::ZERO);
+        ends.extend(
+            [1, 3, 10].map(|seconds| next_multiple(last, SECOND).plus(Span::from_secs(seconds))),
+        );
+        ends.extend([1, 2, 3].map(|quarters| next_multiple(part(now, quarters, 4), 100 * MILLIS)));
+    }
+    let mut cuts: Vec<Cut> =
+        ends.into_iter().filter(|end| *end < now).map(|end| ending(scenario, end)).collect();
+    if heal_at(scenario) < now && best.at >= now {
+        // The liveness phase is cut where it is not what failed.
+        cuts.push(ending(scenario, heal_at(scenario)));
+    }
+    cuts
+}
+
+/// The scenario with another end, and without what would come after it.
+fn ending(scenario: &Value, end: Span) -> Cut {
+    let mut scenario = scenario.clone();
+    let was = run_for(&scenario);
+    if heal_at(&scenario) >= end {
+        edit::remove(&mut scenario, "heal-at");
+    }
+    set_span(&mut scenario, "run-for", end);
+    let healed = heal_at(&scenario);
+    let kept = steps(&scenario)
+        .iter()
+        .filter(|step| at(step).is_none_or(|at| at < healed))
+        .cloned()
+        .collect();
+    edit::set_steps(&mut scenario, kept);
+    if let Some(chaos) = scenario.get_mut("chaos")
+        && edit::span(chaos, "until").is_some_and(|until| until >= healed)
+    {
+        edit::remove(chaos, "until");
+    }
+    Cut { what: format!("the end: {was} to {end}"), scenario }
+}
+
+fn part(span: Span, numerator: u64, denominator: u64) -> Span {
+    let nanos = u128::from(span.nanos()) * u128::from(numerator) / u128::from(denominator);
+    Span::from_nanos(u64::try_from(nanos).expect("a part of 64 bits"))
+}
+
+/// Less time between the steps, and before the first.
+pub(super) fn closer(search: &mut Search<'_>) -> bool {
+    let mut any = false;
+    for gaps in [all_gaps, each_gap, durations] {
+        while search.take(gaps(&search.best), Effort::Usual).is_some() {
+            any = true;
+        }
+    }
+    any
+}
+
+/// The times that can be moved: those of steps that have one, in their order.
+fn moments(scenario: &Value) -> Vec<Span> {
+    let mut moments: Vec<Span> = steps(scenario).iter().filter_map(at).collect();
+    moments.sort_unstable();
+    moments.dedup();
+    moments
+}
+
+/// Moves every moment to where `moved` puts it; the rest of the run stays as long as it was.
+fn moved(scenario: &Value, what: String, to: &[Span]) -> Option<Cut> {
+    let from = moments(scenario);
+    let (last, new_last) = (from.last()?, to.last()?);
+    let earlier =
+        last.nanos().checked_sub(new_last.nanos()).filter(|_| !speaks_of_moments(scenario))?;
+    let mut scenario = scenario.clone();
+    let sooner = |span: Span| Span::from_nanos(span.nanos().saturating_sub(earlier));
+    for key in ["run-for", "heal-at"] {
+        if let Some(span) = edit::span(&scenario, key) {
+            set_span(&mut scenario, key, sooner(span));
+        }
+    }
+    let mut list = steps(&scenario).to_vec();
+    for step in &mut list {
+        if let Some(index) = at(step).and_then(|at| from.binary_search(&at).ok()) {
+            set_span(step, "at", to[index]);
+        }
+    }
+    edit::set_steps(&mut scenario, list);
+    Some(Cut { what, scenario })
+}
+
+/// The moments with other gaps before them. No gap becomes shorter than 10 ms.
+fn with_gaps(moments: &[Span], gap: impl Fn(usize, u64) -> u64) -> Vec<Span> {
+    let mut before = 0;
+    let mut sum = 0;
+    let of = |(index, moment): (usize, &Span)| {
+        let old = moment.nanos() - before;
+        before = moment.nanos();
+        sum += gap(index, old).clamp((10 * MILLIS).min(old), old);
+        Span::from_nanos(sum)
+    };
+    moments.iter().enumerate().map(of).collect()
+}
+
+/// A gap this short is left as it is.
+const SHORT: u64 = 200 * MILLIS;
+
+/// All gaps together.
+fn all_gaps(best: &Failing) -> Vec<Cut> {
+    let from = moments(&best.scenario);
+    let tries = [(1, 10), (1, 4), (1, 2), (3, 4)];
+    let cuts = tries.into_iter().filter_map(|(numerator, denominator)| {
+        let to = with_gaps(
+            &from,
+            |_, gap| if gap <= SHORT { gap } else { gap / denominator * numerator },
+        );
+        moved(&best.scenario, format!("all times: to {numerator}/{denominator}"), &to)
+    });
+    let is_shorter = |cut: &Cut| run_for(&cut.scenario) < run_for(&best.scenario);
+    cuts.filter(is_shorter).collect()
+}
+
+/// One gap, the longest first.
+fn each_gap(best: &Failing) -> Vec<Cut> {
+    let from = moments(&best.scenario);
+    let mut longest: Vec<(u64, usize)> = Vec::new();
+    let mut before = 0;
+    for (index, moment) in from.iter().enumerate() {
+        longest.push((moment.nanos() - before, index));
+        before = moment.nanos();
+    }
+    longest.sort_unstable_by_key(|(gap, index)| (std::cmp::Reverse(*gap), *index));
+    let long = longest.into_iter().filter(|(gap, _)| *gap > SHORT);
+    let cuts = long.flat_map(|(gap, which)| {
+        [8, 2].into_iter().filter_map({
+            let from = &from;
+            move |part| {
+                let to =
+                    with_gaps(from, |index, old| if index == which { gap / part } else { old });
+                let what = format!(
+                    "the time before step {}: {} to {}",
+                    which + 1,
+                    short(gap),
+                    short(gap / part)
+                );
+                moved(&best.scenario, what, &to)
+            }
+        })
+    });
+    cuts.collect()
+}
+
+fn short(nanos: u64) -> Span {
+    Span::from_nanos(nanos / MILLIS * MILLIS)
+}
+
+/// How long faults last.
+fn durations(best: &Failing) -> Vec<Cut> {
+    let mut cuts = Vec::new();
+    for part in [8, 2] {
+        for (index, step) in steps(&best.scenario).iter().enumerate() {
+            let Some(lasts) = edit::span(step, "for").filter(|lasts| lasts.nanos() > SHORT) else {
+                continue;
+            };
+            let mut list = steps(&best.scenario).to_vec();
+            let shorter = Span::from_nanos(lasts.nanos() / part);
+            set_span(&mut list[index], "for", shorter);
+            let mut scenario = best.scenario.clone();
+            edit::set_steps(&mut scenario, list);
+            let what = format!(
+                "step {} lasts {} instead of {}",
+                index + 1,
+                short(shorter.nanos()),
+                short(lasts.nanos())
+            );
+            cuts.push(Cut { what, scenario });
+        }
+    }
+    cuts
+}
