@@ -72,7 +72,7 @@ struct Place(tempfile::TempDir);
 
 impl Place {
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self(tempfile::tempdir().expect("a directory for the test"))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -81,7 +81,7 @@ impl Place {
 
     fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
-        fs::write(&path, text).unwrap();
+        fs::write(&path, text).expect("it can be written to");
         path
     }
 
@@ -98,8 +98,8 @@ impl Place {
 }
 
 fn find(directory: &Path, name: &str, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(directory).expect("it is there") {
+        let path = entry.expect("it can be read").path();
         if path.is_dir() {
             find(&path, name, found);
         } else if path.ends_with(name) {
@@ -109,11 +109,14 @@ fn find(directory: &Path, name: &str, found: &mut Vec<PathBuf>) {
 }
 
 fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
+    path.to_str().expect("plain names")
 }
 
 fn sim(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_sim")).args(arguments).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_sim"))
+        .args(arguments)
+        .output()
+        .expect("the testbed can be started")
 }
 
 fn said(output: &Output) -> String {
@@ -132,9 +135,9 @@ fn refuses(arguments: &[&str], words: &str) {
 /// Nothing half-written lies in a directory.
 #[track_caller]
 fn holds(directory: &Path, expected: &[&str]) {
-    let mut names: Vec<String> = fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+    let entries = fs::read_dir(directory).expect("it is there");
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.expect("it can be read").file_name().to_string_lossy().into_owned())
         .collect();
     names.sort();
     assert_eq!(names, expected);

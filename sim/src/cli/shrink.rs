@@ -66,7 +66,7 @@ pub(super) fn shrink(args: &ShrinkArgs) -> Result<u8, Stop> {
     check_writable(&out)?;
     let begun = wall_now();
     let (values, before) = input.fail()?;
-    let reason = choose(&before, args.reason.as_deref(), &input.title())?;
+    let reason = choose(&before, args.reason.as_deref(), &input)?;
     let before_size = Size::of(&before);
     eprintln!(
         "{}: {reason}; {} events, {} steps",
@@ -138,6 +138,8 @@ struct Input {
     path: String,
     /// Where the result goes, where nobody says.
     beside: PathBuf,
+    /// What failed when it was kept.
+    failed: Vec<String>,
 }
 
 impl Input {
@@ -164,6 +166,7 @@ impl Input {
                 seed: repro.seed,
                 commit: repro.commit.clone(),
             },
+            failed: repro.failed.clone(),
             path: repro.path.clone(),
             beside: args.file.with_file_name("minimal.toml"),
         })
@@ -196,6 +199,7 @@ impl Input {
                 seed,
                 commit: keep::commit(),
             },
+            failed: Vec::new(),
             path: scenario.path.clone(),
             beside: beside.join(seed.to_string()).join("minimal.toml"),
         })
@@ -243,20 +247,21 @@ fn load(values: &Value, path: &str) -> Result<Arc<Scenario>, String> {
         .map_err(|problems| problems.to_string())
 }
 
-/// The reason that is kept: the one asked for, or the first.
-fn choose(run: &SeedRun, asked: Option<&str>, title: &str) -> Result<Reason, Stop> {
+/// The reason that is kept: the one asked for; else the first that the run was kept for; else the first.
+fn choose(run: &SeedRun, asked: Option<&str>, input: &Input) -> Result<Reason, Stop> {
     let all = Reason::all(run);
-    let names =
-        || all.iter().map(|reason| format!("`{}`", reason.name())).collect::<Vec<_>>().join(", ");
+    let named = |name: &str| all.iter().find(|reason| reason.name() == name);
     let found = match asked {
-        Some(name) => all.iter().find(|reason| reason.name() == name),
-        None => all.first(),
+        Some(name) => named(name),
+        None => input.failed.iter().find_map(|name| named(name)).or(all.first()),
     };
     found.cloned().ok_or_else(|| {
+        let names: Vec<String> = all.iter().map(|reason| format!("`{}`", reason.name())).collect();
         Stop::bad_input(format!(
-            "{title} does not fail for `{}`: it fails for {}",
+            "{} does not fail for `{}`: it fails for {}",
+            input.title(),
             asked.unwrap_or_default(),
-            names()
+            names.join(", ")
         ))
     })
 }

@@ -1,8 +1,10 @@
 //! What steps do: every fault of a scenario, done to the machines it means, and how it ends. What is done to the world around
 //! the nodes (network, disks, clocks) stands with each world: `simulated/faults.rs`, `real/faults.rs`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use serde_json::{Map, Value};
 
 use super::stage::Stage;
 use crate::event::Who;
@@ -27,9 +29,23 @@ pub(super) struct Doing<'a> {
     pub(super) subjects: &'a [(String, Vec<Who>)],
     /// Who is cut off from whom, where a cut has a shape.
     pub(super) shaped: Option<&'a [(Who, Who)]>,
+    /// What the seed drew of the fault besides its targets, under the keys of the file: what a fixed step says instead.
+    pub(super) drawn: Mutex<Map<String, Value>>,
 }
 
 impl Doing<'_> {
+    /// Keeps what was drawn, for the fixed step; of several targets each draws its own, which one step cannot say.
+    #[cfg_attr(
+        not(madsim),
+        expect(dead_code, reason = "what the seed draws of a fault is of disks")
+    )]
+    pub(super) fn note_drawn(&self, key: &str, value: Value) {
+        if let [_] = self.who() {
+            let mut drawn = self.drawn.lock().expect("held for moments");
+            drawn.insert(key.into(), value);
+        }
+    }
+
     /// Those whom the first target means.
     pub(super) fn who(&self) -> &[Who] {
         self.subjects.first().map_or(&[], |(_, who)| who.as_slice())

@@ -172,6 +172,8 @@ pub(super) struct Done {
     pub(super) undo: Option<Undo>,
     /// The first whom it was done to.
     pub(super) who: Who,
+    /// What the seed drew of it besides its targets.
+    drawn: Map<String, Value>,
 }
 
 /// Whom a step means at its moment.
@@ -222,10 +224,12 @@ impl Meant {
         pointer: &str,
     ) -> Result<Done, String> {
         let shaped = self.shaped.as_deref();
-        let doing = Doing { stage, step, pointer, subjects: &self.subjects, shaped };
+        let drawn = Mutex::default();
+        let doing = Doing { stage, step, pointer, subjects: &self.subjects, shaped, drawn };
         let undo = doing.act().await?;
         let who = doing.first_subject();
-        Ok(Done { meant: self, undo, who })
+        let drawn = doing.drawn.into_inner().expect("held for moments");
+        Ok(Done { meant: self, undo, who, drawn })
     }
 }
 
@@ -253,6 +257,7 @@ impl Done {
             fixed.shift_remove(key);
         }
         fixed.insert("at".into(), Value::from(at.exact()));
+        fixed.extend(self.drawn.clone());
         if let Some(pairs) = &self.meant.shaped {
             return pairs.iter().map(|pair| fixed_pair(&fixed, pair)).collect();
         }

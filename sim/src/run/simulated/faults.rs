@@ -4,6 +4,7 @@ use std::path::Path;
 
 use ottla::protocol::ApiKey;
 use rand::RngExt;
+use serde_json::Value;
 
 use super::draws::{distribution, files_matching, latency, ordinary_link, per_million};
 use crate::event::Who;
@@ -290,6 +291,16 @@ impl Doing<'_> {
             }
             let at = rng_of(self.stage.world().seed(), self.pointer).random_range(0..files.len());
             let path = &files[at];
+            let below = (0..).zip(&dirs).find_map(|(index, dir)| {
+                Some((
+                    log_dir.unwrap_or(index),
+                    path.strip_prefix(dir.as_str())?.strip_prefix('/')?,
+                ))
+            });
+            if let Some((index, file)) = below {
+                self.note_drawn("file", Value::from(file));
+                self.note_drawn("log-dir", Value::from(index));
+            }
             self.stage.ears.oracle.rotted(world.now(), node);
             let rotten = world.machine(node).disk.rot(Path::new(path), 0..u64::MAX, bits);
             let rotten = rotten.map_err(|error| format!("{path}: {error}"))?;
