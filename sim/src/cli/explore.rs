@@ -16,6 +16,7 @@ use crate::explore::groups::failures_of;
 use crate::explore::rounds::{Rounds, Task};
 use crate::explore::vary::vary;
 use crate::explore::{Shard, Summary};
+use crate::report::words_of;
 use crate::run::{Job, run_once, run_twice};
 use crate::runner::{Options, Progress, RunOne, run_until, wall_now};
 use crate::scenario::{NO_VARIANT, Scenario, Seeds};
@@ -40,6 +41,9 @@ pub(super) struct ExploreArgs {
     /// Explores these seeds only, from nothing: A..=B [default: goes on behind those of the files and of earlier sessions]
     #[arg(long, value_parser = Seeds::parse_text)]
     seeds: Option<Seeds>,
+    /// Begins at this seed [default: see --seeds]
+    #[arg(long, conflicts_with = "seeds")]
+    seed_from: Option<u64>,
     /// Explores the I-th of N parts of the seeds: I/N
     #[arg(long, default_value = "1/1")]
     shard: Shard,
@@ -164,7 +168,7 @@ impl<'a> Explorer<'a> {
             seed_left.min().unwrap_or_else(|| self.rounds.next_seed()).max(self.corpus.next_seed);
         for (index, run) in results {
             let (lane, job, is_varied) = &jobs[index];
-            self.take_in(*lane, job, *is_varied, &run, meter)?;
+            self.take_in(*lane, job, *is_varied, &run)?;
         }
         self.leave()
     }
@@ -190,7 +194,6 @@ impl<'a> Explorer<'a> {
         job: &Job,
         is_varied: bool,
         run: &SeedRun,
-        meter: &Meter,
     ) -> Result<(), Stop> {
         let of = job.variant_run();
         let (_, kinds) = self.summary.add(&of, run, is_varied);
@@ -210,9 +213,6 @@ impl<'a> Explorer<'a> {
         if kinds.iter().any(|kind| self.summary.count_of(kind) <= KEPT_EACH) {
             let directory = self.keep_run(&of, job, is_varied, run)?;
             for (kind, failure) in failures_of(&of, run) {
-                if self.summary.count_of(&kind) == 1 {
-                    meter.tell(&format!("{} ({}): {}", kind.check, kind.site, failure.again));
-                }
                 self.summary.note_kept(&kind, &failure, &directory.display().to_string());
             }
         }
@@ -286,7 +286,7 @@ fn last_of(seeds: &Seeds) -> u64 {
 fn corpus_of(args: &ExploreArgs, lanes: &[Lane]) -> Result<Corpus, Stop> {
     let path = corpus_path(args);
     let behind = lanes.iter().map(|lane| last_of(&lane.scenario.seeds)).max().unwrap_or(0);
-    let new = Corpus::new(behind.saturating_add(1));
+    let new = Corpus::new(args.seed_from.unwrap_or(behind.saturating_add(1)));
     if !path.exists() {
         return Ok(new);
     }
@@ -300,12 +300,12 @@ fn corpus_of(args: &ExploreArgs, lanes: &[Lane]) -> Result<Corpus, Stop> {
     })?;
     eprintln!(
         "goes on at seed {}: {} knows {} states",
-        known.next_seed.max(new.next_seed),
+        args.seed_from.unwrap_or(known.next_seed.max(new.next_seed)),
         path.display(),
         known.coverage.states.len()
     );
     let mut known = known;
-    known.next_seed = known.next_seed.max(new.next_seed);
+    known.next_seed = args.seed_from.unwrap_or(known.next_seed.max(new.next_seed));
     Ok(known)
 }
 
@@ -321,6 +321,18 @@ impl RunOne for Jobs<'_> {
             run.history = Vec::new();
         }
         run
+    }
+}
+
+/// What is wrong with a failing run, in a line.
+fn first_words(run: &SeedRun) -> String {
+    match (&run.nondeterminism, run.violations.first(), run.missed().first()) {
+        (Some(_), _, _) => "two runs of it differ".into(),
+        (None, Some(violation), _) => violation.to_string(),
+        (None, None, Some(index)) => {
+            format!("not as expected: {}", words_of(&run.plan.expect[*index]))
+        }
+        (None, None, None) => "nothing is wrong".into(),
     }
 }
 
@@ -379,8 +391,11 @@ impl Meter {
 
 impl Progress for Meter {
     fn ended(&self, _: usize, run: &SeedRun) {
-        let bad = run.is_red() || run.nondeterminism.is_some();
-        self.failed.fetch_add(u64::from(bad), Ordering::Relaxed);
+        if run.is_red() || run.nondeterminism.is_some() {
+            // Told at once; where its files are stands in the summary.
+            self.failed.fetch_add(1, Ordering::Relaxed);
+            self.tell(&format!("seed {}: {}", run.seed, first_words(run)));
+        }
         let mut known = self.known.lock().expect("nothing panics with it locked");
         let new = run.reached.states.iter().filter(|state| known.insert(**state)).count();
         drop(known);
@@ -556,6 +571,8 @@ mod tests {
         let next = Explorer::new(&args).unwrap();
         assert_eq!(next.corpus.next_seed, 14);
         assert_eq!(next.corpus, explorer.corpus);
+        let args = parse(&[&path, "--out", &out, "--seed-from", "12"]).unwrap();
+        assert_eq!(Explorer::new(&args).unwrap().corpus.next_seed, 12);
     }
 
     #[test]

@@ -270,6 +270,64 @@ mod tests {
         assert_eq!(words_of(&tame, &draw(&tame, 1)[..1]), "kill at 100 % of its times");
     }
 
+    /// Its broker is killed whenever it has written something that nobody has copied or been told of.
+    #[cfg(madsim)]
+    const AT_MOMENTS: &str = r#"
+        claim = "Records survive."
+        run-for = "30s"
+        heal-at = "20s"
+        [cluster]
+        brokers = 3
+        [topics.orders]
+        config = { "min.insync.replicas" = 2 }
+        [workloads.writer]
+        kind = "producer"
+        topic = "orders"
+        config = { acks = "all" }
+        [chaos]
+        from = "1s"
+        [[chaos.faults]]
+        do = "kill"
+        target = "$event"
+        when = { event = "produce.appended" }
+        delay = "1ms"
+        every = "3s"
+        for = "500ms"
+        [[expect]]
+        that = "event"
+        event = "fault.started"
+        is = ">= 2"
+        bites = true
+    "#;
+
+    #[cfg(madsim)]
+    #[test]
+    fn a_fault_at_a_moment_strikes_the_node_of_the_event_right_after_it() {
+        use crate::run::{Job, run_once};
+        use crate::scenario::Scenario;
+
+        let scenario = Arc::new(Scenario::load("x.toml", AT_MOMENTS, &[]).unwrap());
+        let job = Job { scenario, variant: None, seed: 1, is_recording: false, keeps_all: true };
+        let run = run_once(&job).0;
+        assert!(!run.is_red(), "{:?}", run.violations);
+        let kills: Vec<_> =
+            run.events.iter().filter(|event| event.kind == "fault.started").collect();
+        assert!(kills.len() >= 2, "{} kills", kills.len());
+        for kill in &kills {
+            let moment = run.events.iter().rev().find(|event| {
+                event.kind == "produce.appended"
+                    && event.who == kill.who
+                    && event.at.nanos() + 1_000_000 == kill.at.nanos()
+            });
+            assert!(moment.is_some(), "{} at {:?}", kill.who, kill.at);
+        }
+        let fixed: Vec<&Value> = run.fired.iter().map(|fired| &fired.fixed).collect();
+        let kill = fixed.iter().find(|fixed| fixed["do"] == "kill").unwrap();
+        let target = kill["target"].as_str().unwrap();
+        assert!(target.starts_with("brokers("), "a fixed step names its node: {kill}");
+        assert!(kill.get("when").is_none() && kill.get("delay").is_none(), "{kill}");
+    }
+
     #[test]
     fn what_is_said_of_one_fault_changes_nothing_of_the_others() {
         let fault = |name: &str| serde_json::json!({ "do": name, "target": "random(nodes)", "every": "5s" });
