@@ -313,3 +313,41 @@ impl Disks for WorldDisks<'_> {
         self.world.machine(node).disk.look(path).ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    #[test]
+    fn only_the_violation_that_is_asked_for_halts_a_run() {
+        let (node, boot) = (NodeId(1), Boot(1));
+        let ends = |message: &str| {
+            let oracle = Oracle::new(Arc::new(Recorder::default()));
+            oracle.add_node(node, BrokerId::new(1), Vec::new());
+            oracle.halt_at(Halt::new(|violation| violation.what.contains("asked for")));
+            let mut cx = Context::from_waker(Waker::noop());
+            let mut halted = pin!(oracle.halted());
+            assert!(halted.as_mut().poll(&mut cx).is_pending());
+            oracle.world(SimTime(1), &WorldEvent::Started { node, boot });
+            assert!(halted.as_mut().poll(&mut cx).is_pending());
+            let message = message.to_string();
+            oracle.world(SimTime(2), &WorldEvent::Panicked { node, boot, message });
+            halted.as_mut().poll(&mut cx).is_ready()
+        };
+        assert!(ends("what was asked for"));
+        assert!(!ends("another one"));
+    }
+
+    #[test]
+    fn a_run_that_is_to_be_halted_at_nothing_goes_on() {
+        let oracle = Oracle::new(Arc::new(Recorder::default()));
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut halted = pin!(oracle.halted());
+        let message = "what was asked for".to_string();
+        oracle.world(SimTime(2), &WorldEvent::Panicked { node: NodeId(1), boot: Boot(1), message });
+        assert!(halted.as_mut().poll(&mut cx).is_pending());
+    }
+}

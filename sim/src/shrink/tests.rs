@@ -98,11 +98,21 @@ fn what_does_not_matter_is_cut_and_what_matters_stays() {
         (is_storm || loses) && has(scenario, "/topics/orders/config/min.insync.replicas")
     };
     let (shrunk, asked) = run(needs, usize::MAX);
-    expect_test::expect![[r#""#]].assert_eq(&super::toml::write(
-        &shrunk.smallest.scenario,
-        &[],
-        &[],
-    ));
+    let smallest = &shrunk.smallest.scenario;
+    let [step] = edit::steps(smallest) else { panic!("one step is needed: {smallest}") };
+    assert_eq!((edit::action(step), edit::targets(step)), ("power-loss", vec!["brokers(2)"]));
+    assert!(edit::run_for(smallest) < Span::from_secs(2), "{smallest}");
+    let left = |key: &str| smallest.get(key).cloned().unwrap_or_default();
+    assert_eq!(left("cluster"), json!({ "brokers": 2, "controllers": 1 }));
+    assert_eq!(
+        left("topics"),
+        json!({ "orders": { "partitions": 1, "config": { "min.insync.replicas": 2 } } })
+    );
+    let writer = json!({ "kind": "producer", "clients": 1, "topic": "orders", "rate-per-s": 10 });
+    assert_eq!(left("workloads"), json!({ "writer": writer }));
+    for gone in ["chaos", "broker-config", "network", "heal-at", "why"] {
+        assert_eq!(left(gone), Value::Null, "{gone}");
+    }
     assert!(shrunk.is_complete);
     assert!(asked < 400, "{asked} candidates");
 }

@@ -1,7 +1,6 @@
-//! Runs that differ from ordinary ones: halted, or drawn anew from a moment on.
+//! Runs that differ from ordinary ones: drawn anew from a moment on.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::*;
 use crate::run::Job;
@@ -78,26 +77,4 @@ fn a_run_that_is_drawn_anew_is_the_same_up_to_then_and_another_one_after() {
         let part = parted(&other, &third).expect("another seed is another future");
         assert!(third[part].at.nanos() >= at(from));
     }
-}
-
-#[test]
-fn a_run_is_halted_at_what_it_is_for_and_is_the_same_until_then() {
-    let scenario =
-        SCENARIO.replace("brokers = 3", "brokers = 1").replace("brokers(3)", "brokers(1)");
-    let scenario = scenario.replace("do = \"kill\"", "do = \"power-loss\"")
-        + "[disk]\non-power-loss = \"lose-unsynced\"\n";
-    let scenario = Arc::new(Scenario::load("x.toml", &scenario, &[]).unwrap());
-    let job = Job { scenario, variant: None, seed: 5, is_recording: true, keeps_all: false };
-    let (whole, trace) = run_once(&job);
-    let found = whole.violations.first().expect("an acknowledged record is lost").clone();
-    let is_it = move |violation: &crate::verdict::Violation| violation.check == found.check;
-    let how = How { halt: Some(crate::oracle::Halt::new(is_it)), ..How::default() };
-    let (halted, short) = run_as(&job, &how);
-    assert_eq!(halted.violations.first(), whole.violations.first());
-    let (trace, short) = (trace.unwrap().recording.unwrap(), short.unwrap().recording.unwrap());
-    assert!(short.len() <= trace.len());
-    assert_eq!(short, trace[..short.len()]);
-    assert!(
-        Duration::from_nanos(halted.lasted.nanos()) <= Duration::from_nanos(whole.lasted.nanos())
-    );
 }

@@ -41,7 +41,7 @@ pub(super) fn expectations(best: &Failing, reason: &Reason) -> Cut {
     let mut kept: Vec<Value> = all.into_iter().filter(|one| is_of(one, reason)).collect();
     kept.push(json!({
         "that": "event", "event": "fault.started", "is": ">= 1", "bites": true,
-        "why": "the faults below were done",
+        "why": "the faults above were done",
     }));
     kept.iter_mut().for_each(|one| remove(one, "variant"));
     edit::set_list(&mut scenario, "expect", kept);

@@ -18,7 +18,9 @@ pub(super) fn end(best: &Failing) -> Vec<Cut> {
     }
     let mut ends: Vec<Span> = Vec::new();
     if best.at < now {
-        ends.extend([SECOND, 100 * MILLIS].map(|unit| next_multiple(best.at, unit)));
+        // Whole seconds read well; where there are few of them, tenths matter.
+        let unit = if best.at < Span::from_secs(3) { 100 * MILLIS } else { SECOND };
+        ends.push(next_multiple(best.at, unit));
     } else {
         let last = steps(scenario).iter().filter_map(at).max().unwrap_or(Span::ZERO);
         ends.extend(
