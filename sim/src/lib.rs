@@ -6,6 +6,7 @@
 //! told and the expectations among it.
 
 pub mod checker;
+pub mod chronicle;
 pub mod event;
 pub mod expect;
 pub mod explore;

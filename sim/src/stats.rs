@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use ottla::types::{ErrorCode, TopicIdPartition, TopicPartition};
 
+use crate::chronicle::Chronicle;
 use crate::event::Who;
 use crate::scenario::duration::Span;
 use crate::scenario::target::PartitionName;
@@ -28,6 +29,8 @@ pub struct Stats {
     pub not_converged: Option<String>,
     /// The cluster as its nodes knew it; `None` where it never came up.
     pub cluster: Option<LastViews>,
+    /// What each node was at every moment.
+    pub chronicle: Chronicle,
 }
 
 /// The cluster as its nodes knew it, over the whole run.

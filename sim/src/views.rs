@@ -38,6 +38,8 @@ struct NodeView {
 /// What can happen to a node that its own words do not tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeTurn {
+    /// Its process began.
+    Started,
     /// Its process ended.
     Ended,
     /// It stands still.
@@ -52,7 +54,7 @@ pub struct Views {
     /// The newest version of each partition that any node told of.
     partitions: BTreeMap<TopicIdPartition, PartitionView>,
     /// Every version, in the order they were told.
-    versions: BTreeMap<TopicIdPartition, Vec<(Span, PartitionView)>>,
+    versions: Versions,
     nodes: BTreeMap<Who, NodeView>,
     /// The node that was elected last, with its epoch, while nothing is known to have ended it.
     controller: Option<(LeaderEpoch, Who)>,
@@ -65,6 +67,9 @@ pub struct Views {
     /// The times without an active controller that are over.
     gaps: Vec<(Span, Span)>,
 }
+
+/// Every version of each partition, in the order they were told.
+pub type Versions = BTreeMap<TopicIdPartition, Vec<(Span, PartitionView)>>;
 
 impl Views {
     /// A node spoke of itself. Returns whether a partition has other replicas than before.
@@ -112,7 +117,7 @@ impl Views {
             NodeTurn::Resumed if self.is_controller(who) && self.active.contains(who) => {
                 self.close_gap(at);
             }
-            NodeTurn::Paused | NodeTurn::Resumed => {}
+            NodeTurn::Started | NodeTurn::Paused | NodeTurn::Resumed => {}
         }
     }
 
@@ -214,6 +219,12 @@ impl Views {
     #[must_use]
     pub fn partition_at(&self, partition: TopicIdPartition, at: Span) -> Option<&PartitionView> {
         last_before(self.versions.get(&partition)?, at)
+    }
+
+    /// Every version of each partition.
+    #[must_use]
+    pub fn versions(&self) -> &Versions {
+        &self.versions
     }
 
     /// Every version of a partition that was in force between two moments.

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::report::json;
+use crate::report::{html, json};
 use crate::scenario::Scenario;
 use crate::verdict::{SeedRun, VariantRun};
 
@@ -49,6 +49,7 @@ fn write_all(
         |value: &serde_json::Value| serde_json::to_string_pretty(value).map(|text| text + "\n");
     write("report.json", pretty(&json::seed(run, seed, &resolved))?)?;
     write("repro.json", pretty(&json::repro(run, seed, &resolved, &commit()))?)?;
+    write("report.html", html::page(run, seed))?;
     let events: String =
         seed.events.iter().map(|event| format!("{}\n", json::event(event))).collect();
     write("events.jsonl", events)?;

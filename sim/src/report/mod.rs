@@ -1,6 +1,8 @@
 //! What people and tools are shown of a run. No wall time, host or commit stands in what goes to standard output or
 //! `reports/`: the same seeds give the same bytes everywhere.
 
+pub mod bands;
+pub mod html;
 pub mod json;
 pub mod junit;
 pub mod lanes;

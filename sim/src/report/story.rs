@@ -114,7 +114,9 @@ impl Sum {
     }
 }
 
-fn line(event: &Event) -> Line {
+/// An event as a line, by itself.
+#[must_use]
+pub fn line(event: &Event) -> Line {
     let mut parts = Vec::new();
     if let Some(partition) = &event.partition {
         parts.push(partition.to_string());

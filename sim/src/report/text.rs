@@ -4,6 +4,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 
 use super::story::{self, Line};
 use super::{lanes, repro_command, seeds_in_words, thousands, values_of, words_of};
+use crate::event::Event;
 use crate::scenario::duration::Span;
 use crate::scenario::plan::{Budget, OverSeeds, Plan};
 use crate::scenario::words::INVARIANTS;
@@ -211,12 +212,11 @@ fn failure(run: &VariantRun, seeds: &[&SeedRun]) -> String {
     } else {
         String::new()
     };
-    let story = story::tell(&seed.events);
     for (index, violation) in seed.violations.iter().take(VIOLATIONS_MAX).enumerate() {
         if index == 0 {
             out.push_str(&format!("\n   ✘ VIOLATION under seed {}{times}\n", seed.seed));
         }
-        out.push_str(&violation_text(violation, &story, index == 0));
+        out.push_str(&violation_text(violation, &seed.events, index == 0));
     }
     if seed.violations.len() > VIOLATIONS_MAX {
         out.push_str(&format!("     … and {} more\n", seed.violations.len() - VIOLATIONS_MAX));
@@ -249,7 +249,7 @@ fn missed(run: &VariantRun, index: usize, reason: &str) -> String {
     out
 }
 
-fn violation_text(violation: &Violation, story: &[Line], with_lanes: bool) -> String {
+fn violation_text(violation: &Violation, events: &[Event], with_lanes: bool) -> String {
     let claim =
         INVARIANTS.iter().find(|(name, _)| *name == violation.check).map_or("", |(_, doc)| *doc);
     let mut out = format!("     {violation}\n");
@@ -263,7 +263,7 @@ fn violation_text(violation: &Violation, story: &[Line], with_lanes: bool) -> St
         }
     }
     if with_lanes {
-        let slice = lanes::slice(story, violation);
+        let slice = lanes::slice(events, violation);
         if !slice.is_empty() {
             out.push('\n');
         }

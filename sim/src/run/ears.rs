@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use ottla::types::{Observation, TopicId};
 
+use crate::chronicle::Chronicle;
 use crate::event::{Event, Recorder};
 use crate::oracle::Oracle;
 use crate::views::{Moved, NodeTurn, Views};
@@ -18,6 +19,7 @@ pub(super) struct Ears {
     pub(super) recorder: Arc<Recorder>,
     pub(super) oracle: Oracle,
     views: Mutex<Views>,
+    chronicle: Mutex<Chronicle>,
 }
 
 impl Ears {
@@ -25,7 +27,7 @@ impl Ears {
         let recorder = Arc::new(Recorder::default());
         let oracle = Oracle::new(Arc::clone(&recorder));
         recorder.name_topic(METADATA_TOPIC, "__cluster_metadata");
-        Self { recorder, oracle, views: Mutex::default() }
+        Self { recorder, oracle, views: Mutex::default(), chronicle: Mutex::default() }
     }
 
     /// The cluster as its nodes know it. To be held for moments only.
@@ -33,10 +35,24 @@ impl Ears {
         self.views.lock().expect("nothing panics with the views locked")
     }
 
+    fn chronicle(&self) -> MutexGuard<'_, Chronicle> {
+        self.chronicle.lock().expect("nothing panics with the chronicle locked")
+    }
+
+    /// Every change of the run, taken out.
+    pub(super) fn take_chronicle(&self) -> Chronicle {
+        let mut chronicle = std::mem::take(&mut *self.chronicle());
+        chronicle.versions = self.views().versions().clone();
+        let ids = chronicle.versions.keys();
+        chronicle.names = ids.map(|id| (*id, self.recorder.partition(*id))).collect();
+        chronicle
+    }
+
     /// A node spoke of itself.
     pub(super) fn look(&self, at: SimTime, node: NodeId, observation: &Observation) {
         let (at, who) = (self.recorder.time(at.nanos()), self.recorder.who(node.0));
         let moved = self.views().observe(at, &who, observation);
+        self.chronicle().observe(at, &who, observation);
         if let (Moved::Yes { from, to }, Observation::PartitionChanged { partition, .. }) =
             (moved, observation)
         {
@@ -49,5 +65,6 @@ impl Ears {
     pub(super) fn turn(&self, at: SimTime, node: NodeId, turn: NodeTurn) {
         let (at, who) = (self.recorder.time(at.nanos()), self.recorder.who(node.0));
         self.views().turn(at, &who, turn);
+        self.chronicle().turn(at, &who, turn);
     }
 }

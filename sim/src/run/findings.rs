@@ -49,6 +49,7 @@ impl Findings<'_> {
         stats.converged_after = finished.converged_after;
         stats.not_converged = finished.not_converged.clone();
         stats.cluster = finished.views;
+        stats.chronicle = self.ears.take_chronicle();
         let events = self.events(&stats);
         let violations = self.violations(finished.violations);
         let variant = self.job.variant.as_deref();

@@ -215,7 +215,7 @@ impl EventSink for Ears {
 
     fn world(&self, at: SimTime, event: &WorldEvent) {
         let (node, turn, words) = match event {
-            WorldEvent::Started { node, .. } => (*node, None, None),
+            WorldEvent::Started { node, .. } => (*node, Some(NodeTurn::Started), None),
             WorldEvent::Killed { node } => (*node, Some(NodeTurn::Ended), None),
             WorldEvent::Paused { node } => (*node, Some(NodeTurn::Paused), None),
             WorldEvent::Resumed { node } => (*node, Some(NodeTurn::Resumed), None),

@@ -251,8 +251,8 @@ impl Ears {
             | WorldEvent::Panicked { .. } => NodeTurn::Ended,
             WorldEvent::Paused { .. } => NodeTurn::Paused,
             WorldEvent::Resumed { .. } => NodeTurn::Resumed,
-            WorldEvent::Started { .. }
-            | WorldEvent::ShutdownAsked { .. }
+            WorldEvent::Started { .. } => NodeTurn::Started,
+            WorldEvent::ShutdownAsked { .. }
             | WorldEvent::Wiped { .. }
             | WorldEvent::DiskFailed { .. }
             | WorldEvent::Fault { .. } => return,
