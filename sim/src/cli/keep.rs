@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::report::{html, json};
+use crate::report::{html, json, perfetto};
 use crate::scenario::Scenario;
 use crate::verdict::{SeedRun, VariantRun};
 
@@ -50,6 +50,7 @@ fn write_all(
     write("report.json", pretty(&json::seed(run, seed, &resolved))?)?;
     write("repro.json", pretty(&json::repro(run, seed, &resolved, &commit()))?)?;
     write("report.html", html::page(run, seed))?;
+    write("trace.json", perfetto::trace(seed))?;
     let events: String =
         seed.events.iter().map(|event| format!("{}\n", json::event(event))).collect();
     write("events.jsonl", events)?;

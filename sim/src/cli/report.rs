@@ -65,6 +65,9 @@ fn pages(runs: &[Vec<VariantRun>], with_index: bool) -> Result<BTreeMap<PathBuf,
         let values: Vec<_> = runs.iter().map(json::variant).collect();
         let text = serde_json::to_string_pretty(&values).map_err(Stop::bad_input)?;
         pages.insert(PathBuf::from(format!("{}.md", first.scenario)), markdown::page(runs));
+        if let Some(life) = markdown::picture(runs) {
+            pages.insert(PathBuf::from(format!("{}.svg", first.scenario)), life);
+        }
         pages.insert(PathBuf::from(format!("{}.json", first.scenario)), text + "\n");
     }
     if with_index {

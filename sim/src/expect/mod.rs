@@ -278,6 +278,7 @@ mod tests {
             converged_after: Some(Span::from_secs(1)),
             not_converged: None,
             cluster: None,
+            chronicle: Default::default(),
         }
     }
 

@@ -96,14 +96,12 @@ pub fn of(run: &SeedRun) -> Vec<Band> {
         };
         bands.push((fired.step, band));
     }
-    let heals: Vec<Span> = bands
-        .iter()
-        .filter(|(_, band)| band.action == "heal")
-        .map(|(_, band)| band.from)
-        .collect();
+    let heals: Vec<Span> =
+        bands.iter().filter(|(_, band)| band.action == "heal").map(|(_, band)| band.from).collect();
     for (index, (step, band)) in bands.iter_mut().enumerate() {
         if let Some([one, other]) = sides.get(&index) {
-            let parts = [format!("between {} and {}", names(one), names(other)), band.details.clone()];
+            let parts =
+                [format!("between {} and {}", names(one), names(other)), band.details.clone()];
             band.details = parts.join(", ").trim_end_matches([',', ' ']).to_owned();
         }
         let asked = run.fired.iter().find(|fired| fired.step == *step && fired.at == band.from);
@@ -118,7 +116,8 @@ pub fn of(run: &SeedRun) -> Vec<Band> {
             Lasts::Standing => {
                 let lifted = asked.map(|span| band.from.plus(span));
                 // Where two cuts stand and one is healed, the file says which; to the eye the first end is the honest one.
-                let is_of_network = !band.action.starts_with("disk") && band.action != "clock-drift";
+                let is_of_network =
+                    !band.action.starts_with("disk") && band.action != "clock-drift";
                 let healed = heals.iter().copied().find(|at| is_of_network && *at > band.from);
                 let until = [lifted, healed].into_iter().flatten().min().unwrap_or(heal_at);
                 Some(until.min(heal_at.max(band.from)))
@@ -161,26 +160,35 @@ fn targets(fixed: &Value) -> Vec<Who> {
 }
 
 /// Somebody by the name that files give him.
-#[expect(clippy::wildcard_enum_match_arm, reason = "all others were resolved when the step was done")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "all others were resolved when the step was done"
+)]
 fn who_of(name: &str) -> Option<Who> {
     match Target::parse(name).ok()? {
         Target::Broker(id) => Some(Who::Broker(id)),
         Target::ControllerNumber(number) => Some(Who::Controller(number)),
-        Target::Client { workload, index } => Some(Who::Client { workload: workload.into(), index }),
+        Target::Client { workload, index } => {
+            Some(Who::Client { workload: workload.into(), index })
+        }
         _ => None,
     }
 }
 
 fn details(fixed: &Value) -> String {
     let Some(table) = fixed.as_object() else { return String::new() };
-    let said = table.iter().filter(|(key, _)| !["do", "at", "target", "between", "why"].contains(&key.as_str()));
+    let said = table
+        .iter()
+        .filter(|(key, _)| !["do", "at", "target", "between", "why"].contains(&key.as_str()));
     let said = said.map(|(key, value)| match value {
-        Value::String(text) => format!("{key} {text}"),
-        Value::Null
-        | Value::Bool(_)
-        | Value::Number(_)
-        | Value::Array(_)
-        | Value::Object(_) => format!("{key} {value}"),
+        // What was drawn is written to the nanosecond, and nobody reads that.
+        Value::String(text) => match Span::parse(text) {
+            Ok(span) => format!("{key} {span}"),
+            Err(_) => format!("{key} {text}"),
+        },
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            format!("{key} {value}")
+        }
     });
     said.collect::<Vec<_>>().join(", ")
 }

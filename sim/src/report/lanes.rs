@@ -12,7 +12,7 @@ use crate::verdict::{Violation, show_time};
 
 /// How a group of events can have caused a broken property, and how many of each group a person is shown: the last ones.
 const GROUPS: [(Group, usize); 6] = [
-    (Group::Record, 8),
+    (Group::Record, 10),
     (Group::Destroys, 6),
     (Group::Fault, 8),
     (Group::Process, 4),
@@ -42,11 +42,22 @@ enum Group {
 
 fn group(kind: &str, is_of_quorum: bool) -> Option<Group> {
     Some(match kind {
-        "log.truncated" | "log.cut" | "leader.elected-unclean" | "disk.lost" | "segment.corrupt"
-        | "log-dir.offline" | "log.deleted" | "log.start-moved" => Group::Destroys,
+        "log.truncated"
+        | "log.cut"
+        | "leader.elected-unclean"
+        | "disk.lost"
+        | "segment.corrupt"
+        | "log-dir.offline"
+        | "log.deleted"
+        | "log.start-moved" => Group::Destroys,
         "fault.started" | "fault.ended" => Group::Fault,
-        "node.started" | "node.ended" | "node.stopping" | "controller.elected"
-        | "controller.resigned" | "broker.fenced" | "broker.unfenced" | "client.stopped"
+        "node.started"
+        | "node.ended"
+        | "node.stopping"
+        | "controller.elected"
+        | "controller.resigned"
+        | "broker.fenced"
+        | "broker.unfenced"
         | "metadata.snapshot-loaded" => Group::Process,
         "leader.elected" | "isr.shrunk" | "isr.expanded" | "isr.proposed" | "isr.refused"
         | "replica.leads" | "replica.follows" | "partition.moved" | "log.recovered" => Group::Leads,
@@ -93,8 +104,10 @@ pub fn rows(events: &[Event], violation: &Violation) -> Vec<Row> {
         if group == Group::Flows && offset.is_some_and(|offset| holds(event, offset)) {
             return Some((index, Group::Record));
         }
-        let is_far = group == Group::Flows && event.at.plus(NEAR) < violation.at;
-        (!is_far).then_some((index, group))
+        // Of a record that is named its own way says more than what others did last.
+        let is_far = offset.is_some() || event.at.plus(NEAR) < violation.at;
+        let is_mark = event.note.starts_with("mark: ");
+        (!is_mark && (group != Group::Flows || !is_far)).then_some((index, group))
     });
     let candidates: Vec<(usize, Group)> = candidates.collect();
     let mut kept = Vec::new();
@@ -179,7 +192,8 @@ fn words(events: &[Event], row: &Row) -> String {
     let event = &events[row.event];
     let what = story::line(event).what;
     let times = row.last - row.event;
-    let until = if times > 0 { format!(" … {}", show_time(events[row.last].at)) } else { String::new() };
+    let until =
+        if times > 0 { format!(" … {}", show_time(events[row.last].at)) } else { String::new() };
     format!("{} {what}{until}", event.kind).trim_end().to_owned()
 }
 
@@ -188,8 +202,9 @@ fn follow<'a>(down: &mut Vec<&'a Who>, event: &'a Event) {
     match event.kind {
         "fault.started" if ends_process(&event.note) => down.push(&event.who),
         "node.ended" => down.push(&event.who),
-        "node.started" | "log.recovered" => down.retain(|who| **who != event.who),
-        _ => {}
+        "fault.started" | "fault.ended" => {}
+        // Who speaks lives.
+        _ => down.retain(|who| **who != event.who),
     }
 }
 
@@ -337,15 +352,16 @@ mod tests {
         let what = "record 4 of writer/0 was acknowledged at offset 17 and is not in the log";
         let slice = slice(&events, &violation(9_000, what)).join("\n");
         expect![[r#"
-                        broker  controller
-                        1   2   2
-                0.900s  ●   │   │     produce.appended orders-0, 17 → 18
-                0.910s  ●   │   │     produce.acked orders-0, 17 → 18
-                1.000s  ✗   │   │     fault.started kill leader(orders-0)
-                2.000s      │   ●     leader.elected orders-0, broker 2, epoch 2
-                8.000s  ●   │   │     log.truncated orders-0, 19 → 12
-                9.000s      │   │     ✘ lost-write: record 4 of writer/0 was acknowledged at offset 17 and is not in the log"#]]
-        .assert_eq(&slice);
+            slice:
+                        broker controller
+                        1      2
+                0.900s  ●      │  produce.appended orders-0, 17 → 18
+                0.910s  ●      │  produce.acked orders-0, 17 → 18
+                1.000s  ✗      │  fault.started kill leader(orders-0)
+                2.000s         ●  leader.elected orders-0, broker 2, epoch 2
+                8.000s  ●      │  log.truncated orders-0, 19 → 12
+                9.000s  │      │  ✘ lost-write: record 4 of writer/0 was acknowledged at offset 17 and is not in the log"#]]
+        .assert_eq(&format!("slice:\n{slice}"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The pages of `reports/`: one a scenario, and an index. Written by `cargo sim report`, checked in, compared byte for byte.
 
-use super::{seeds_in_words, story, text, thousands};
+use super::{picture, seeds_in_words, story, text, thousands};
 use crate::scenario::plan::Plan;
 use crate::verdict::{SeedRun, VariantRun, Verdict};
 
@@ -16,6 +16,10 @@ pub fn page(runs: &[VariantRun]) -> String {
         out.push_str(&format!("{why}\n\n"));
     }
     out.push_str(&format!("File: `{}`. Written by `cargo sim report`.\n", first.path));
+    if self::picture(runs).is_some() {
+        let name = first.scenario.rsplit('/').next().unwrap_or_default();
+        out.push_str(&format!("\n![A partition's life under the first seed: leader and epoch, in-sync replicas, high watermark, faults]({name}.svg)\n"));
+    }
     for run in runs {
         if let Some(variant) = &run.variant {
             out.push_str(&format!("\n## Variant {variant}\n\n{}\n", run.claim));
@@ -23,6 +27,12 @@ pub fn page(runs: &[VariantRun]) -> String {
         out.push_str(&section(run));
     }
     out
+}
+
+/// The picture beside the page: of the file as it stands, under its first seed.
+#[must_use]
+pub fn picture(runs: &[VariantRun]) -> Option<String> {
+    picture::life(runs.first()?.seeds.first()?)
 }
 
 fn section(run: &VariantRun) -> String {

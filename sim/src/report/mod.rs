@@ -7,6 +7,10 @@ pub mod json;
 pub mod junit;
 pub mod lanes;
 pub mod markdown;
+pub mod perfetto;
+pub mod picture;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod story;
 pub mod text;
 

@@ -47,6 +47,9 @@ pub fn trace(seed: &SeedRun) -> String {
     format!("{{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n{}\n]}}\n", lines.join(",\n"))
 }
 
+/// What a row shows from each moment on; nothing where there is nothing to show.
+type States = Vec<(Span, Option<String>)>;
+
 /// Microseconds.
 fn micros(at: Span) -> Value {
     #[expect(clippy::cast_precision_loss, reason = "exact up to 104 days")]
@@ -106,7 +109,14 @@ impl<'a> Trace<'a> {
         self.out.push(json!({ "ph": "X", "pid": pid, "tid": tid, "ts": micros(from), "dur": micros(lasts), "name": name, "cat": "state" }));
     }
 
-    fn overlapping(&mut self, pid: usize, cat: &str, from: Span, until: Span, named: (&str, Value)) {
+    fn overlapping(
+        &mut self,
+        pid: usize,
+        cat: &str,
+        from: Span,
+        until: Span,
+        named: (&str, Value),
+    ) {
         self.slices += 1;
         let (id, (name, args)) = (self.slices.to_string(), named);
         self.out.push(json!({ "ph": "b", "pid": pid, "tid": 0, "ts": micros(from), "id": id, "cat": cat, "name": name, "args": args }));
@@ -167,9 +177,14 @@ impl<'a> Trace<'a> {
             self.name_row(CLUSTER, in_sync, &format!("{name} in sync"));
             let leader = |leader: Option<_>, epoch: Option<_>| {
                 let epoch = epoch.map_or_else(|| "?".to_owned(), |epoch| format!("{epoch}"));
-                leader.map_or_else(|| format!("no leader, epoch {epoch}"), |leader| format!("broker {leader}, epoch {epoch}"))
+                leader.map_or_else(
+                    || format!("no leader, epoch {epoch}"),
+                    |leader| format!("broker {leader}, epoch {epoch}"),
+                )
             };
-            let leaders = versions.iter().map(|(at, view)| (*at, Some(leader(view.leader, view.leader_epoch))));
+            let leaders = versions
+                .iter()
+                .map(|(at, view)| (*at, Some(leader(view.leader, view.leader_epoch))));
             let sets = versions.iter().map(|(at, view)| (*at, Some(format!("isr {}", view.isr))));
             let (leaders, sets) = (changes_of(leaders), changes_of(sets));
             self.states((CLUSTER, leads), &leaders);
@@ -181,11 +196,19 @@ impl<'a> Trace<'a> {
     fn nodes(&mut self) {
         for index in 0..self.nodes.len() {
             let (who, pid) = (self.nodes[index], NODES + index);
-            let of_node: Vec<&Change> =
-                self.seed.stats.chronicle.changes.iter().filter(|change| change.who == *who).collect();
+            let of_node: Vec<&Change> = self
+                .seed
+                .stats
+                .chronicle
+                .changes
+                .iter()
+                .filter(|change| change.who == *who)
+                .collect();
             let process = of_node.iter().filter_map(|change| match change.what {
                 What::Process(turn) => Some((change.at, process_word(turn).map(str::to_owned))),
-                What::Quorum { .. } | What::Voted { .. } | What::Active(_) | What::Replica(..) => None,
+                What::Quorum { .. } | What::Voted { .. } | What::Active(_) | What::Replica(..) => {
+                    None
+                }
             });
             let process = changes_of(process);
             self.name_row(pid, ROW_PROCESS, "process");
@@ -207,7 +230,7 @@ impl<'a> Trace<'a> {
 
     /// Each replica's role, its log's end and its high watermark.
     fn replicas(&mut self) {
-        let mut roles: BTreeMap<(usize, usize), Vec<(Span, Option<String>)>> = BTreeMap::new();
+        let mut roles: BTreeMap<(usize, usize), States> = BTreeMap::new();
         let chronicle = &self.seed.stats.chronicle;
         for change in &chronicle.changes {
             let pid = self.process_of(&change.who);
@@ -222,8 +245,15 @@ impl<'a> Trace<'a> {
                     let number = self.partitions.iter().position(|known| *known == name);
                     let row = (pid, ROW_REPLICAS + number.unwrap_or_default());
                     match replica {
-                        Replica::End(end) => self.counter(pid, change.at, &format!("{name} log end"), end.value()),
-                        Replica::HighWatermark(to) => self.counter(pid, change.at, &format!("{name} high watermark"), to.value()),
+                        Replica::End(end) => {
+                            self.counter(pid, change.at, &format!("{name} log end"), end.value())
+                        }
+                        Replica::HighWatermark(to) => self.counter(
+                            pid,
+                            change.at,
+                            &format!("{name} high watermark"),
+                            to.value(),
+                        ),
                         Replica::Leads(_) | Replica::Follows(..) | Replica::Deleted => {
                             roles.entry(row).or_default().push((change.at, role_word(replica)));
                         }
@@ -251,7 +281,12 @@ impl<'a> Trace<'a> {
         };
         for event in self.seed.events.iter().filter(|event| is_turn(event.kind)) {
             let row = (self.process_of(&event.who), ROW_TURNS);
-            self.instant(row, event.at, "t", (event.kind, json!({ "what": story::line(event).what })));
+            self.instant(
+                row,
+                event.at,
+                "t",
+                (event.kind, json!({ "what": story::line(event).what })),
+            );
         }
     }
 
@@ -280,10 +315,8 @@ impl<'a> Trace<'a> {
 }
 
 /// Only what differs from the state before; of one moment the last.
-fn changes_of(
-    states: impl Iterator<Item = (Span, Option<String>)>,
-) -> Vec<(Span, Option<String>)> {
-    let mut out: Vec<(Span, Option<String>)> = Vec::new();
+fn changes_of(states: impl Iterator<Item = (Span, Option<String>)>) -> States {
+    let mut out = States::new();
     for (at, state) in states {
         if out.last().is_some_and(|(before, _)| *before == at) {
             out.pop();
@@ -335,8 +368,12 @@ mod tests {
             match ph {
                 "M" => {
                     let of = event["name"].as_str().unwrap_or_default();
-                    let args = ["name", "sort_index"].iter().any(|key| !event["args"][key].is_null());
+                    let args =
+                        ["name", "sort_index"].iter().any(|key| !event["args"][key].is_null());
                     args.then_some(()).ok_or_else(|| wrong("args"))?;
+                    if !of.ends_with("_name") {
+                        continue;
+                    }
                     named.insert(if of.starts_with("process") { (pid, 0) } else { (pid, tid) });
                 }
                 "X" => {
@@ -363,11 +400,16 @@ mod tests {
                 "C" => {
                     let args = event["args"].as_object().filter(|args| !args.is_empty());
                     let args = args.ok_or_else(|| wrong("args"))?;
-                    args.values().all(Value::is_number).then_some(()).ok_or_else(|| wrong("args"))?;
+                    args.values()
+                        .all(Value::is_number)
+                        .then_some(())
+                        .ok_or_else(|| wrong("args"))?;
                 }
                 _ => return Err(wrong("ph")),
             }
-            if !named.contains(&(pid, 0)) || (["X", "i"].contains(&ph) && !named.contains(&(pid, tid))) {
+            if !named.contains(&(pid, 0))
+                || (["X", "i"].contains(&ph) && !named.contains(&(pid, tid)))
+            {
                 return Err(wrong("a row without a name"));
             }
         }

@@ -4,18 +4,17 @@ use comfy_table::{ContentArrangement, Table, presets};
 
 use super::story::{self, Line};
 use super::{lanes, repro_command, seeds_in_words, thousands, values_of, words_of};
-use crate::event::Event;
 use crate::scenario::duration::Span;
 use crate::scenario::plan::{Budget, OverSeeds, Plan};
 use crate::scenario::words::INVARIANTS;
-use crate::verdict::{Judgement, SeedRun, VariantRun, Verdict, Violation};
+use crate::verdict::{Judgement, SeedRun, VariantRun, Verdict, Violation, show_time};
 use crate::which;
 
 /// How many lines a story has in the terminal.
 const STORY_LINES_MAX: usize = 40;
 
-/// How many violations of one seed are shown; later ones are mostly consequences of the first.
-const VIOLATIONS_MAX: usize = 5;
+/// How many checks are named that broke after the first; they are mostly its consequences.
+const CONSEQUENCES_MAX: usize = 5;
 
 /// The report of one variant of one scenario.
 #[must_use]
@@ -205,23 +204,79 @@ fn kinds_of_failure(run: &VariantRun) -> Vec<Vec<&SeedRun>> {
 
 fn failure(run: &VariantRun, seeds: &[&SeedRun]) -> String {
     let Some(seed) = seeds.first() else { return String::new() };
-    let mut out = String::new();
-    let others: Vec<u64> = seeds.iter().map(|seed| seed.seed).collect();
-    let times = if seeds.len() > 1 {
-        format!(" (and {} more: {})", seeds.len() - 1, seeds_in_words(&others))
-    } else {
-        String::new()
+    let Some((first, later)) = seed.violations.split_first() else { return String::new() };
+    let all: Vec<u64> = seeds.iter().map(|seed| seed.seed).collect();
+    let times = match seeds.len() {
+        1 => String::new(),
+        count => format!(" (as under {} more: {})", count - 1, seeds_in_words(&all)),
     };
-    for (index, violation) in seed.violations.iter().take(VIOLATIONS_MAX).enumerate() {
-        if index == 0 {
-            out.push_str(&format!("\n   ✘ VIOLATION under seed {}{times}\n", seed.seed));
-        }
-        out.push_str(&violation_text(violation, &seed.events, index == 0));
+    let mut out = format!("\n   ✘ FAILED under seed {}{times}\n", seed.seed);
+    out.push_str(&claim_and_fact(first));
+    let slice = lanes::slice(&seed.events, first);
+    if !slice.is_empty() {
+        out.push('\n');
     }
-    if seed.violations.len() > VIOLATIONS_MAX {
-        out.push_str(&format!("     … and {} more\n", seed.violations.len() - VIOLATIONS_MAX));
-    }
+    out.extend(slice.iter().map(|line| format!("     {line}\n")));
+    out.push_str(&consequences(first, later));
     out.push_str(&format!("     again: {}\n", repro_command(run, seed)));
+    out
+}
+
+/// The property in plain words: where it broke, what is claimed, and what is so instead.
+fn claim_and_fact(violation: &Violation) -> String {
+    let mut out = format!("     {} at {}", violation.check, show_time(violation.at));
+    for place in [
+        violation.node.as_ref().map(ToString::to_string),
+        violation.partition.as_ref().map(ToString::to_string),
+    ] {
+        out.extend(place.map(|place| format!(", {place}")));
+    }
+    out.push('\n');
+    let claim = INVARIANTS.iter().find(|(name, _)| *name == violation.check);
+    if let Some((_, claim)) = claim {
+        out.push_str(&format!("       claim: {claim}\n"));
+    }
+    out.push_str(&format!("       fact:  {}\n", violation.what));
+    let evidence = violation.evidence.iter().flat_map(|fact| fact.lines());
+    out.extend(evidence.map(|line| format!("              {line}\n")));
+    out
+}
+
+/// What broke after the first: most likely its consequences. The first of each check, and how many there were.
+fn consequences(first: &Violation, later: &[Violation]) -> String {
+    if later.is_empty() {
+        return String::new();
+    }
+    let mut kinds: Vec<(&Violation, usize)> = Vec::new();
+    for violation in later {
+        match kinds.iter_mut().find(|(known, _)| known.check == violation.check) {
+            Some((_, count)) => *count += 1,
+            None => kinds.push((violation, 1)),
+        }
+    }
+    let mut out = String::from("\n     After it, most likely its consequences:\n");
+    for (violation, count) in kinds.iter().take(CONSEQUENCES_MAX) {
+        let times = if *count > 1 { format!(" × {count}") } else { String::new() };
+        let words = if violation.check == first.check {
+            format!(
+                "{}{times}, the next at {}: {}",
+                violation.check,
+                show_time(violation.at),
+                violation.what
+            )
+        } else {
+            format!(
+                "{}{times}, the first at {}: {}",
+                violation.check,
+                show_time(violation.at),
+                violation.what
+            )
+        };
+        out.push_str(&format!("       {words}\n"));
+    }
+    if kinds.len() > CONSEQUENCES_MAX {
+        out.push_str(&format!("       … and {} more checks\n", kinds.len() - CONSEQUENCES_MAX));
+    }
     out
 }
 
@@ -245,31 +300,6 @@ fn missed(run: &VariantRun, index: usize, reason: &str) -> String {
             .map_or_else(|| "there is nothing to measure".into(), |value| format!("it is {value}"));
         let command = repro_command(run, seed);
         out.push_str(&format!("     under seed {} {value}; again: {command}\n", seed.seed));
-    }
-    out
-}
-
-fn violation_text(violation: &Violation, events: &[Event], with_lanes: bool) -> String {
-    let claim =
-        INVARIANTS.iter().find(|(name, _)| *name == violation.check).map_or("", |(_, doc)| *doc);
-    let mut out = format!("     {violation}\n");
-    if !claim.is_empty() {
-        out.push_str(&format!("       claim: {claim}\n"));
-    }
-    for (index, fact) in violation.evidence.iter().enumerate() {
-        let head = if index == 0 { "fact: " } else { "      " };
-        for line in fact.lines() {
-            out.push_str(&format!("       {head} {line}\n"));
-        }
-    }
-    if with_lanes {
-        let slice = lanes::slice(events, violation);
-        if !slice.is_empty() {
-            out.push('\n');
-        }
-        for line in slice {
-            out.push_str(&format!("     {line}\n"));
-        }
     }
     out
 }
@@ -304,4 +334,43 @@ pub fn summary(runs: &[VariantRun]) -> String {
 fn minutes(span: Span) -> String {
     let seconds = span.nanos() / 1_000_000_000;
     if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds / 60) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn a_failure_is_told_from_the_verdict_to_the_command_each_kind_once() {
+        let mut run = sample::variant();
+        let mut again = sample::red();
+        again.seed = 8;
+        let later = Violation { check: "unseen", what: "x".into(), ..again.violations[0].clone() };
+        run.seeds[0].violations.extend([later.clone(), later]);
+        run.seeds.push(again);
+        expect_test::expect![[r#"
+            report:
+               ✘ FAILED under seed 7 (as under 1 more: seeds 7 to 8)
+                 lost-write at 2.000s, orders-0
+                   claim: Every acknowledged record is found by a fresh reader at the end, unless the file declares its loss.
+                   fact:  record 3 of writer/0 was acknowledged at offset 3 and is not in the log
+                          a fresh reader read the partition from 0 to its end
+
+                             broker controller
+                             1      1
+                     0.400s  ●      │  produce.appended orders-0, 3 → 4
+                     0.410s  ●      │  produce.acked orders-0, 3 → 4
+                     0.500s  ✗      │  fault.started kill leader(orders-0)
+                     0.900s         ●  leader.elected orders-0, broker 2, epoch 2 </script>
+                     1.610s  ●      │  log.truncated orders-0, 4 → 3
+                     2.000s  │      │  ✘ lost-write: record 3 of writer/0 was acknowledged at offset 3 and is not in the log
+
+                 After it, most likely its consequences:
+                   unseen × 2, the first at 2.000s: x
+                 again: cargo sim run scenarios/replication/sample.toml --seed 7
+
+        "#]]
+        .assert_eq(&format!("report:{}", failures(&run)));
+    }
 }

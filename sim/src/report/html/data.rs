@@ -101,6 +101,8 @@ struct Words {
     lanes: Vec<Who>,
     /// The partitions by name, in the order of topic and number.
     partitions: BTreeMap<PartitionWord, usize>,
+    /// What they were called before anybody told the names of their topics.
+    unnamed: BTreeMap<PartitionWord, PartitionWord>,
     notes: Table,
     errors: Table,
 }
@@ -131,13 +133,22 @@ impl Words {
         lanes.dedup();
         lanes.retain(|who| **who != Who::Testbed);
         let of_events = seed.events.iter().filter_map(|event| event.partition.as_ref());
+        let unnamed: BTreeMap<PartitionWord, PartitionWord> = chronicle
+            .names
+            .iter()
+            .map(|(id, name)| {
+                let index = id.partition.value();
+                (PartitionWord(id.topic_id.to_string(), index), PartitionWord::of(name))
+            })
+            .collect();
         let all = of_events.chain(chronicle.names.values()).map(PartitionWord::of);
-        let mut partitions: BTreeMap<PartitionWord, usize> = all.map(|name| (name, 0)).collect();
+        let known = all.map(|name| unnamed.get(&name).cloned().unwrap_or(name));
+        let mut partitions: BTreeMap<PartitionWord, usize> = known.map(|name| (name, 0)).collect();
         for (number, (_, place)) in partitions.iter_mut().enumerate() {
             *place = number;
         }
         let lanes = lanes.into_iter().cloned().collect();
-        Self { lanes, partitions, notes: Table::default(), errors: Table::default() }
+        Self { lanes, partitions, unnamed, notes: Table::default(), errors: Table::default() }
     }
 
     fn lane(&self, who: &Who) -> i64 {
@@ -145,7 +156,9 @@ impl Words {
     }
 
     fn partition(&self, partition: Option<&ottla::types::TopicPartition>) -> i64 {
-        let number = partition.and_then(|name| self.partitions.get(&PartitionWord::of(name)));
+        let name = partition.map(PartitionWord::of);
+        let name = name.map(|name| self.unnamed.get(&name).cloned().unwrap_or(name));
+        let number = name.and_then(|name| self.partitions.get(&name));
         number.map_or(-1, |number| i64::try_from(*number).unwrap_or(-1))
     }
 

@@ -12,7 +12,7 @@ const FAULTS = [
   { of: /^clock/, name: "clock fault", light: "14,116,144", dark: "34,211,238" },
   { of: /./, name: "process fault", light: "192,28,40", dark: "255,123,123" },
 ];
-const ROW = { axis: 24, fault: 15, lane: 24, head: 20, member: 8, chart: 58, gap: 10 };
+const ROW = { axis: 24, fault: 15, lane: 24, head: 20, member: 8, chart: 72, gap: 10 };
 
 const canvas = document.getElementById("lanes");
 const overview = document.getElementById("overview");
@@ -115,6 +115,12 @@ function drawLabel({ pen, dim, ink }, row) {
   if (row.kind === "chart") {
     write("log ends —", row.y + 16, dim, "11px system-ui, sans-serif", 16);
     write("watermark ┄", row.y + 32, dim, "11px system-ui, sans-serif", 16);
+    if (!row.range) return;
+    pen.textAlign = "right";
+    pen.font = "10px system-ui, sans-serif";
+    pen.fillText(row.range[1], gutter() - 5, row.y + 7);
+    pen.fillText(row.range[0], gutter() - 5, row.y + row.height - 8);
+    pen.textAlign = "left";
   }
 }
 
@@ -155,6 +161,13 @@ function drawFaultBands({ pen, x }, lanes) {
   }
 }
 
+/** What was done, and to whom. */
+function wordsOf(fault) {
+  if (fault.details.startsWith("between")) return `${fault.action} ${fault.details}`;
+  const whom = fault.lanes.length > 3 ? `${fault.lanes.length} nodes` : fault.lanes.map(laneName).join(", ");
+  return whom ? `${fault.action} ${whom}` : `${fault.action} ${fault.details}`;
+}
+
 /** The same with their words. */
 function drawFaults({ pen, x, ink, width }, row) {
   RUN.faults.forEach((fault, index) => {
@@ -171,8 +184,7 @@ function drawFaults({ pen, x, ink, width }, row) {
     if (room < 12) return;
     pen.fillStyle = ink;
     pen.font = "11px system-ui, sans-serif";
-    const whom = fault.lanes.length > 3 ? `${fault.lanes.length} nodes` : fault.lanes.map(laneName).join(", ");
-    pen.fillText(cut(pen, `${fault.action} ${whom}`, room), Math.max(from, gutter()) + 5, y + ROW.fault / 2 - 0.5);
+    pen.fillText(cut(pen, wordsOf(fault), room), Math.max(from, gutter()) + 5, y + ROW.fault / 2 - 0.5);
   });
 }
 
@@ -202,26 +214,22 @@ function drawLane({ pen, width, view, x, dim, line, ink, paper, raised }, row) {
     } else if (state !== "not started") {
       pen.fillStyle = raised;
       pen.fillRect(left, row.y + 3, right - left, row.height - 7);
-      pen.fillStyle = hatch(pen, state === "down" ? dim : line);
+      const isClient = RUN.lanes[row.lane].kind === "client", word = isClient && state === "down" ? "ended" : state;
+      pen.fillStyle = isClient ? raised : hatch(pen, state === "down" ? dim : line);
       pen.fillRect(left, row.y + 3, right - left, row.height - 7);
       if (Math.min(right, width) - Math.max(left, gutter()) > 50) {
         pen.font = "600 11px system-ui, sans-serif";
-        const at = Math.max(left, gutter()) + 6, text = pen.measureText(state).width;
+        const at = Math.max(left, gutter()) + 6, text = pen.measureText(word).width;
         pen.fillStyle = paper;
         pen.fillRect(at - 3, middle - 7, text + 6, 13);
         pen.fillStyle = ink;
-        pen.fillText(state, at, middle);
+        pen.fillText(word, at, middle);
       }
     }
   }
   for (const { from, until } of actives[row.lane]) {
     pen.fillStyle = ink;
     pen.fillRect(x(from), row.y + row.height - 5, Math.max(1, x(until) - x(from)), 3);
-    if (x(until) - x(from) > 90) {
-      pen.font = "10px system-ui, sans-serif";
-      pen.fillStyle = dim;
-      pen.fillText("active controller", Math.max(x(from), gutter()) + 4, row.y + row.height - 10);
-    }
   }
   const { turns, others } = marks[row.lane];
   // So many others in a pixel: told by how dark the mark is.
@@ -263,11 +271,16 @@ function drawLeader({ pen, width, x, paper, bad, raised }, row) {
     const from = Math.max(left, gutter()), room = Math.min(right, width) - from - 8;
     if (room < 14) return;
     pen.font = "600 11px system-ui, sans-serif";
-    const words = leader < 0 ? "no leader" : room > 120 ? `broker ${leader} leads, epoch ${epoch}` : `${leader} · ${epoch}`;
+    const isUnclean = unclean.some((event) => events.partition[event] === row.partition && Math.abs(events.at[event] - at) < 1e8);
+    const words = leader < 0 ? "no leader" : room > 120 ? `broker ${leader} leads, epoch ${epoch}${isUnclean ? ", elected uncleanly" : ""}` : `${leader} · ${epoch}`;
+    if (isUnclean) { pen.fillStyle = bad; pen.fillRect(left - 1, row.y, 4, row.height); }
     pen.fillStyle = leader < 0 ? bad : paper;
     pen.fillText(cut(pen, words, room), from + 5, row.y + row.height / 2);
   });
 }
+
+/** The elections after which the leader may lack what was committed. */
+const unclean = Array.from(events.kind.keys()).filter((event) => kindOf(event) === "leader.elected-unclean");
 
 /** A thin strip a replica: full where it is in sync. */
 function drawIsr({ pen, x, line, width }, row) {
@@ -290,7 +303,7 @@ function drawIsr({ pen, x, line, width }, row) {
 }
 
 /** Where each replica's log ends, and its high watermark. */
-function drawChart({ pen, width, view, x, dim, line }, row) {
+function drawChart({ pen, width, view, line }, row) {
   const curves = replicasOf[row.partition];
   const columns = Math.max(1, Math.floor(width - gutter()));
   let low = Infinity, high = -Infinity;
@@ -331,12 +344,7 @@ function drawChart({ pen, width, view, x, dim, line }, row) {
   });
   pen.setLineDash([]);
   pen.globalAlpha = 1;
-  pen.fillStyle = dim;
-  pen.font = "10px system-ui, sans-serif";
-  pen.textAlign = "right";
-  pen.fillText(String(Math.round(high)), width - 4, row.y + 9);
-  pen.fillText(String(Math.round(low)), width - 4, row.y + row.height - 7);
-  pen.textAlign = "left";
+  row.range = [Math.round(low), Math.round(high)];
 }
 
 /** The cursor, the end of the faults, and what went wrong: through everything. */

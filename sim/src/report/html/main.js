@@ -41,7 +41,7 @@ function goTo(event) {
   stage.setAttribute("aria-valuenow", page.event);
   stage.setAttribute("aria-valuetext", words);
   byId("live").textContent = words;
-  scrollToPlace(Math.max(0, place));
+  scrollToPlace(Math.max(0, place), page.chosen.length);
   const inState = shownPartitions().length > MANY && events.partition[page.event] !== NOTHING ? [events.partition[page.event]].filter((partition) => drawn.includes(partition)) : shownPartitions().slice(0, MANY);
   fillState(page.event, at, inState);
   redraw();

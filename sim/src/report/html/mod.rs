@@ -26,7 +26,12 @@ pub fn page(run: &VariantRun, seed: &SeedRun) -> String {
     let scripts = SCRIPTS.concat();
     let data = data::of(run, seed).to_string();
     // In the order of their places: what was put in is not looked through for the next.
-    let parts = [("{title}", &title[..]), ("{style}", STYLE), ("{data}", &embed(&data)), ("{script}", &scripts)];
+    let parts = [
+        ("{title}", &title[..]),
+        ("{style}", STYLE),
+        ("{data}", &embed(&data)),
+        ("{script}", &scripts),
+    ];
     let (mut out, mut rest) = (String::with_capacity(data.len() + 100_000), PAGE);
     for (place, part) in parts {
         let Some((before, after)) = rest.split_once(place) else { continue };
@@ -51,6 +56,25 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn the_page_of_a_run_holds_its_data_whole_and_nothing_else_can_be_read_as_a_script() {
+        let page = page(&sample::variant(), &sample::red());
+        assert_eq!(page.matches("</script").count(), 2, "the data's and the page's own");
+        let data = page.split_once("id=\"data\">").unwrap().1.split_once("</script>").unwrap().0;
+        let data: serde_json::Value = serde_json::from_str(data).unwrap();
+        assert_eq!(data["verdict"], "FAILED");
+        assert_eq!(data["lanes"].as_array().unwrap().len(), 4, "three nodes and the writer");
+        assert_eq!(data["violations"][0]["check"], "lost-write");
+        // The record was written, acknowledged and cut off, and its leader was killed between.
+        assert!(data["violations"][0]["slice"].as_array().unwrap().len() >= 5);
+        assert_eq!(data["versions"][0][1], serde_json::json!([900_000_000, 2, 2, [2], [1, 2], 1]));
+        let curve = &data["replicas"][0]["end"];
+        assert_eq!(curve["is"], serde_json::json!([1, 2, 3, 4, 3]));
+        assert_eq!(data["faults"][0]["until"], 1_500_000_000, "dead until it was started");
+        assert_eq!(data["clients"][0]["sent"].as_array().unwrap().len(), 4);
+    }
 
     #[test]
     fn no_text_of_a_run_can_end_the_script_it_stands_in() {
@@ -70,7 +94,16 @@ mod tests {
         assert!(places.is_sorted());
         let parts = [PAGE, STYLE].into_iter().chain(SCRIPTS);
         for part in parts {
-            for loads in ["http:", "https:", "//cdn", "@import", "url(", "fetch(", "XMLHttpRequest", "import("] {
+            for loads in [
+                "http:",
+                "https:",
+                "//cdn",
+                "@import",
+                "url(",
+                "fetch(",
+                "XMLHttpRequest",
+                "import(",
+            ] {
                 assert!(!part.contains(loads), "{loads} in\n{part}");
             }
         }

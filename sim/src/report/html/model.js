@@ -24,7 +24,8 @@ function lastUntil(times, at) {
 
 const events = Object.assign(RUN.events, { at: sums(RUN.events.at) });
 const eventCount = events.at.length;
-const END = Math.max(RUN.end, 1);
+/** The last moment: what went wrong may have been found right after the last event. */
+const END = Math.max(RUN.end, 1, ...RUN.violations.map((violation) => violation.at)) * 1.002;
 
 for (const curve of RUN.replicas.flatMap((replica) => [replica.end, replica.hw])) curve.at = sums(curve.at);
 for (const client of RUN.clients)

@@ -23,7 +23,7 @@ function fillHead() {
     make("h1", {}, name, make("span", { class: "dim" }, ` · seed ${RUN.seed}`)),
     make("p", {}, RUN.claim),
     make("p", { class: "dim" }, `${seconds(END, 1)} of ${RUN.time}: ${eventCount.toLocaleString("en")} events, ${faults} faults. Records: ${totals.sent.toLocaleString("en")} sent, ${totals.acked.toLocaleString("en")} acknowledged, ${totals.failed} failed, ${totals.unknown} unknown; ${totals["acked-lost"]} acknowledged ones lost, ${totals.duplicates} duplicates.`),
-    RUN.inconclusive && make("p", {}, `It shows nothing: ${RUN.inconclusive}.`),
+    ...(RUN.inconclusive ? [make("p", {}, `It shows nothing: ${RUN.inconclusive}.`)] : []),
     make("p", { class: "again" }, "Again: ", make("code", {}, RUN.again)),
   );
 }
@@ -76,7 +76,7 @@ function sliceOf(goTo) {
   });
   const effect = make("button", { type: "button", click: () => goTo(eventOf(first)) },
     make("span", { class: "t" }, seconds(first.at)), make("span", { class: "who" }, first.node ?? ""), make("span", {}, make("b", {}, `✘ ${first.check}`), ` ${first.what}`));
-  return make("div", {}, make("h2", {}, "How it came to it"), make("ol", {}, rows, make("li", { class: "effect" }, effect)));
+  return make("div", {}, make("h2", {}, "How it came to it"), make("ol", {}, rows), make("ol", { class: "effect" }, make("li", {}, effect)));
 }
 
 // ── Events ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -110,7 +110,6 @@ function choose({ words, partition, node, turns }) {
 /** Draws the rows that can be seen. */
 function drawRows(chosen, cursor, goTo) {
   const list = byId("list");
-  byId("tall").style.height = `${chosen.length * ROW_HEIGHT}px`;
   const from = Math.max(0, Math.floor(list.scrollTop / ROW_HEIGHT) - 5);
   const until = Math.min(chosen.length, from + Math.ceil(list.clientHeight / ROW_HEIGHT) + 12);
   const pinned = first ? eventOf(first) : NOTHING;
@@ -130,8 +129,9 @@ function drawRows(chosen, cursor, goTo) {
 }
 
 /** Lets the list show an event. */
-function scrollToPlace(place) {
+function scrollToPlace(place, count) {
   const list = byId("list");
+  byId("tall").style.height = `${count * ROW_HEIGHT}px`;
   const top = place * ROW_HEIGHT;
   if (top < list.scrollTop + ROW_HEIGHT || top > list.scrollTop + list.clientHeight - 2 * ROW_HEIGHT)
     list.scrollTop = Math.max(0, top - list.clientHeight * 0.6);
@@ -183,22 +183,24 @@ function nodeRows(at) {
 function clientRows(at) {
   return RUN.clients.map((client) => {
     const { sent, acked, failed, unknown, pending } = clientAt(client, at);
-    return [laneName(client.lane), processCell(processAt(client.lane, at)), sent, pending, acked, failed, unknown];
+    return [laneName(client.lane), processAt(client.lane, at), sent, pending, acked, failed, unknown];
   });
 }
 
 function fillState(cursor, at, partitions) {
-  const before = at - 1;
+  // At the very first moment everything is new.
+  const before = at > 0 ? at - 1 : null;
+  const old = (rows, ...of) => (before === null ? null : rows(...of, before));
   const parts = [make("h2", {}, "State at the cursor ", make("span", {}, `after ${kindOf(cursor)} at ${seconds(at, 6)}; what this moment changed is marked`))];
   for (const partition of partitions) {
     const version = versionAt(partition, at);
     const committed = version ? `committed: ${version.leader < 0 ? "no leader" : `broker ${version.leader} leads`}, epoch ${version.epoch}, in sync [${version.isr}] of [${version.replicas}], version ${version.version}` : "not there yet";
     parts.push(make("h3", {}, `${RUN.partitions[partition]} `, make("span", {}, committed)));
-    if (replicasOf[partition].length) parts.push(table(["replica", "process", "believes", "#log end", "#watermark", "committed"], replicaRows(partition, at), replicaRows(partition, before)));
+    if (replicasOf[partition].length) parts.push(table(["replica", "process", "believes", "#log end", "#watermark", "committed"], replicaRows(partition, at), old(replicaRows, partition)));
   }
   const nodes = nodeRows(at);
-  if (nodes.length) parts.push(make("h3", {}, "metadata quorum"), table(["node", "process", "role", "#epoch", "leader", "last vote"], nodes, nodeRows(before)));
-  if (RUN.clients.length) parts.push(make("h3", {}, "producers"), table(["client", "process", "#sent", "#pending", "#acked", "#failed", "#unknown"], clientRows(at), clientRows(before)));
+  if (nodes.length) parts.push(make("h3", {}, "metadata quorum"), table(["node", "process", "role", "#epoch", "leader", "last vote"], nodes, old(nodeRows)));
+  if (RUN.clients.length) parts.push(make("h3", {}, "producers"), table(["client", "process", "#sent", "#pending", "#acked", "#failed", "#unknown"], clientRows(at), old(clientRows)));
   byId("state").replaceChildren(...parts);
 }
 
@@ -227,5 +229,5 @@ function fillHelp() {
 function fillLegend() {
   const entries = FAULTS.filter((kind) => RUN.faults.some((fault) => fault.isFault && FAULTS.find((of) => of.of.test(fault.action)) === kind));
   const shown = entries.map((kind) => make("span", {}, make("i", { style: `background:rgba(${dark.matches ? kind.dark : kind.light},.45)` }), kind.name));
-  byId("legend").replaceChildren(...shown, make("span", {}, "◆ turn"), make("span", {}, "┄ high watermark"), make("span", {}, "? for keys and signs"));
+  byId("legend").replaceChildren(...shown, make("span", {}, "◆ turn"), make("span", {}, "▬ active controller"), make("span", {}, "┄ high watermark"), make("span", {}, "? for keys and signs"));
 }
