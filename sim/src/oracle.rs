@@ -13,7 +13,7 @@ use ottla::types::{BrokerId, Observation, TopicId, TopicIdPartition};
 use crate::checker::atlas::{self, Fault};
 use crate::checker::ghost::GhostPartition;
 use crate::checker::{
-    Checkers, DeclaredCut, Disks, Event, Occurrence, Stop, TopicFacts, liveness, waiting,
+    Checkers, DeclaredCut, Disks, Event, Ghost, Occurrence, Stop, TopicFacts, liveness, waiting,
 };
 use crate::event::Recorder;
 use crate::explore::states::States;
@@ -188,6 +188,13 @@ impl Oracle {
         let inner = &mut *guard;
         let disks = WorldDisks { world, brokers: &inner.brokers };
         inner.checkers.at_end(&disks, world.now());
+    }
+
+    /// Shows what the ghost knows and what is on the disks, to people.
+    pub fn show<T>(&self, world: &World, show: impl FnOnce(&Ghost, &dyn Disks) -> T) -> T {
+        let inner = self.lock();
+        let disks = WorldDisks { world, brokers: &inner.brokers };
+        show(inner.checkers.ghost(), &disks)
     }
 
     /// Tells that bytes of a broker's files were changed behind its back.

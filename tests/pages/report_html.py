@@ -114,7 +114,7 @@ class Browser:
 
     def press(self, key, text=None):
         codes = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Home": 36, "End": 35, "Escape": 27, "Enter": 13, "Tab": 9}
-        code = codes.get(key, ord(key.upper()[0]) if len(key) == 1 else 0)
+        code = codes.get(key, ord(key.upper()) if len(key) == 1 and key.isalnum() else 0)
         text = text if text is not None else (key if len(key) == 1 else None)
         down = {"type": "keyDown" if text else "rawKeyDown", "key": key, "windowsVirtualKeyCode": code}
         if text:

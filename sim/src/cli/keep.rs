@@ -8,6 +8,9 @@ use crate::report::{html, json, perfetto};
 use crate::scenario::Scenario;
 use crate::verdict::{SeedRun, VariantRun};
 
+/// The smallest scenario that fails for the same reason, which `cargo sim shrink` writes beside the repro.
+pub(super) const MINIMAL: &str = "minimal.toml";
+
 /// Writes the files of a run below `out`; where they are.
 ///
 /// Errors: the path that could not be written, and why. Nothing is left behind then.
@@ -24,6 +27,7 @@ pub(super) fn keep(
     directory.push(seed.seed.to_string());
     let half = directory.with_extension("new");
     let written = write_all(&half, scenario, run, seed).and_then(|()| {
+        carry_minimal(&directory, &half, seed)?;
         remove_if_there(&directory)?;
         std::fs::rename(&half, &directory)
     });
@@ -58,6 +62,18 @@ fn write_all(
     write("history.jsonl", history)
 }
 
+/// What was shrunk of the run that lies there stays, where it failed for the same reason: it took long to find.
+fn carry_minimal(from: &Path, to: &Path, seed: &SeedRun) -> io::Result<()> {
+    let Ok(repro) = std::fs::read_to_string(from.join("repro.json")) else { return Ok(()) };
+    let repro: serde_json::Value = serde_json::from_str(&repro).unwrap_or_default();
+    let then = repro.pointer("/failed/0").and_then(serde_json::Value::as_str);
+    let now = json::failed_checks(seed);
+    if then.is_some() && then == now.first().map(String::as_str) && from.join(MINIMAL).exists() {
+        std::fs::copy(from.join(MINIMAL), to.join(MINIMAL))?;
+    }
+    Ok(())
+}
+
 fn remove_if_there(directory: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -75,4 +91,40 @@ pub(super) fn commit() -> String {
     let is_dirty = git(&["status", "--porcelain", "--untracked-files=no"])
         .is_some_and(|text| !text.is_empty());
     if is_dirty { format!("{commit} with changes") } else { commit }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn a_kept_run_is_whole_and_what_was_shrunk_of_it_stays_while_it_fails_alike() {
+        let out = std::env::temp_dir().join(format!("ottla-keep-{}", std::process::id()));
+        let text = "claim = \"x\"\nrun-for = \"2s\"\n";
+        let scenario = Scenario::load("sample.toml", text, &[]).unwrap();
+        let mut run = sample::variant();
+        let keep = |run: &VariantRun| keep(&out, &scenario, run, &run.seeds[0]).unwrap();
+        let directory = keep(&run);
+        let files = std::fs::read_dir(&directory).unwrap();
+        let mut names: Vec<String> =
+            files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        let all = [
+            "events.jsonl",
+            "history.jsonl",
+            "report.html",
+            "report.json",
+            "repro.json",
+            "trace.json",
+        ];
+        assert_eq!(names, all);
+        std::fs::write(directory.join(MINIMAL), "small").unwrap();
+        keep(&run);
+        assert!(directory.join(MINIMAL).exists(), "the same check fails");
+        run.seeds[0].violations[0].check = "R4";
+        keep(&run);
+        assert!(!directory.join(MINIMAL).exists(), "another check fails");
+        std::fs::remove_dir_all(&out).unwrap();
+    }
 }

@@ -17,6 +17,7 @@ mod repro;
 mod reseed;
 mod run;
 mod shrink;
+mod state;
 mod stop;
 mod summaries;
 
@@ -135,6 +136,12 @@ struct ReplayArgs {
     file: PathBuf,
     #[command(flatten)]
     reseed: reseed::ReseedArgs,
+    /// Runs up to this time and prints what --state names was then
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "state", conflicts_with_all = ["reseed_from", "inevitable"])]
+    until: Option<Duration>,
+    /// Whose state: `broker 2`, `controller 1`, `writer/0`, `leader(orders-0)`
+    #[arg(long, value_name = "NODE", requires = "until")]
+    state: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::repro::Repro;
 use super::reseed::reseed;
 use super::run::{job, run_jobs};
+use super::state::state;
 use super::{EXIT_BAD_INPUT, ReplayArgs, Stop, print};
 use crate::report::json::failed_checks;
 use crate::report::text;
@@ -14,6 +15,9 @@ use crate::verdict::{SeedRun, VariantRun};
 
 /// Runs a kept run again.
 pub(super) fn replay(args: &ReplayArgs) -> Result<u8, Stop> {
+    if let (Some(until), Some(node)) = (args.until, &args.state) {
+        return state(args, until, node);
+    }
     let repro = Repro::read(&args.file)?;
     if args.reseed.is_asked()? {
         return reseed(&repro, &args.reseed);

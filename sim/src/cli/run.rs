@@ -179,10 +179,10 @@ fn show(args: &RunArgs, scenarios: &[Arc<Scenario>], runs: &[VariantRun]) -> Res
                     text::variant(run) + "\n"
                 });
                 let kept = leave(args, scenarios, run)?;
+                kept.iter().for_each(|line| print(line));
                 if !kept.is_empty() {
                     print(&format!("   at commit {}\n", keep::commit()));
                 }
-                kept.iter().for_each(|line| print(line));
             }
             if !args.quiet {
                 print(&text::summary(runs));
@@ -220,13 +220,24 @@ fn leave(
         if is_bad || args.keep {
             let directory = keep::keep(&args.out, scenario, run, seed).map_err(Stop::bad_input)?;
             if is_bad {
-                lines.push(format!("   seed {}: {}\n", seed.seed, kept(&directory)));
+                lines.push(kept(&directory, seed.seed, lines.is_empty()));
             }
         }
     }
     Ok(lines)
 }
 
-fn kept(directory: &Path) -> String {
-    format!("cargo sim replay {}", directory.join("repro.json").display())
+/// How to look at a kept run; what can be done with it besides is told of the first only.
+fn kept(directory: &Path, seed: u64, is_first: bool) -> String {
+    let file = |name: &str| directory.join(name).display().to_string();
+    let mut lines = format!("   seed {seed}: cargo sim replay {}\n", file("repro.json"));
+    if directory.join(keep::MINIMAL).exists() {
+        lines.push_str(&format!("      shrunk: cargo sim run {}\n", file(keep::MINIMAL)));
+    } else if is_first {
+        lines.push_str(&format!("      shrink it: cargo sim shrink {}\n", file("repro.json")));
+    }
+    if is_first {
+        lines.push_str(&format!("      look at it: {}\n", file("report.html")));
+    }
+    lines
 }

@@ -354,7 +354,7 @@ mod tests {
     fn check(text: &str) -> Result<Vec<Value>, String> {
         let trace: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let events = trace["traceEvents"].as_array().ok_or("no list of events")?.clone();
-        let mut open: BTreeMap<String, (String, f64)> = BTreeMap::new();
+        let mut open: BTreeMap<String, (Value, f64)> = BTreeMap::new();
         let mut rows: BTreeMap<(u64, u64), Vec<(f64, f64)>> = BTreeMap::new();
         let mut named = std::collections::BTreeSet::new();
         for event in &events {
@@ -382,14 +382,14 @@ mod tests {
                     rows.entry((pid, tid)).or_default().push((ts, ts + lasts));
                 }
                 "b" => {
-                    let name = event["name"].to_string();
+                    let name = event["name"].clone();
                     if open.insert(key(), (name, ts)).is_some() {
                         return Err(wrong("begun twice"));
                     }
                 }
                 "e" => {
                     let begun = open.remove(&key()).ok_or_else(|| wrong("never begun"))?;
-                    if begun.0 != event["name"].to_string() || begun.1 > ts {
+                    if begun.0 != event["name"] || begun.1 > ts {
                         return Err(wrong("ends what it did not begin"));
                     }
                 }

@@ -115,7 +115,10 @@ pub(crate) fn red() -> SeedRun {
         what: "record 3 of writer/0 was acknowledged at offset 3 and is not in the log".into(),
         evidence: vec!["a fresh reader read the partition from 0 to its end".into()],
     };
-    let fixed = |at: &str, action: &str| json!({ "at": at, "do": action, "target": "brokers(1)" });
+    let fired = |step, at, action| {
+        let fixed = json!({ "at": format!("{at}ms"), "do": action, "target": "brokers(1)" });
+        Fired { step, at: millis(at), fixed, at_stake: None }
+    };
     SeedRun {
         seed: 7,
         variant: None,
@@ -125,10 +128,7 @@ pub(crate) fn red() -> SeedRun {
         stats,
         measured: Vec::new(),
         violations: vec![lost],
-        fired: vec![
-            Fired { step: 0, at: millis(500), fixed: fixed("500ms", "kill") },
-            Fired { step: 1, at: millis(1_500), fixed: fixed("1500ms", "start") },
-        ],
+        fired: vec![fired(0, 500, "kill"), fired(1, 1_500, "start")],
         unfired: Vec::new(),
         trace_hash: "x".into(),
         trace_entries: 1,
@@ -136,6 +136,7 @@ pub(crate) fn red() -> SeedRun {
         frames: 0,
         history: Vec::new(),
         marks: Vec::new(),
+        reached: Default::default(),
         nondeterminism: None,
     }
 }

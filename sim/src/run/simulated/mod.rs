@@ -2,6 +2,7 @@
 
 mod draws;
 mod faults;
+mod state;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::world::{
     Boot, EventSink, NodeContext, NodeId, ProcessEnd, SimTime, World, WorldEvent, WorldOptions,
 };
 use draws::{latency, ordinary_link};
+pub use state::{StateAt, state_at};
 
 /// How a run differs from an ordinary one. By default in nothing.
 #[derive(Clone, Debug, Default)]
