@@ -1,6 +1,6 @@
 //! What a shrunk scenario says of itself: a claim, why it is there, and what was seen when it failed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ottla::types::TopicPartition;
 use serde_json::Value;
@@ -34,7 +34,7 @@ pub struct Size {
     pub events: usize,
     /// What the trace covers: observations, disk operations, segments.
     pub trace: u64,
-    /// Steps that were done, those of a storm among them.
+    /// Steps that were done, those of a storm among them; a fault between several pairs is one.
     pub steps: usize,
     /// Simulated time, from the start of the clients.
     pub lasted: Span,
@@ -47,7 +47,12 @@ impl Size {
         Self {
             events: run.events.len(),
             trace: run.trace_entries,
-            steps: run.fired.len(),
+            steps: run
+                .fired
+                .iter()
+                .map(|fired| (fired.step, fired.at))
+                .collect::<BTreeSet<_>>()
+                .len(),
             lasted: run.lasted,
         }
     }
@@ -77,7 +82,9 @@ pub fn sign(
         let expect = table.get_mut("expect").and_then(Value::as_array_mut);
         expect.into_iter().for_each(|all| all.retain(|one| one.get("bites").is_none()));
     }
-    let claim = claim(reason, run);
+    let told: Vec<Value> =
+        table.get("timeline").and_then(Value::as_array).cloned().unwrap_or_default();
+    let claim = claim(reason, run, &told);
     let why = why(reason, origin, run, sizes);
     let seeds = format!("{0}..={0}", run.seed);
     for (key, value) in [("seeds", seeds), ("why", why), ("claim", claim)] {
@@ -86,7 +93,7 @@ pub fn sign(
 }
 
 /// What must hold, and what is done against it.
-fn claim(reason: &Reason, run: &SeedRun) -> String {
+fn claim(reason: &Reason, run: &SeedRun, told: &[Value]) -> String {
     let held = match reason {
         Reason::Missed(words) => {
             let expectation =
@@ -102,7 +109,17 @@ fn claim(reason: &Reason, run: &SeedRun) -> String {
             )
         }
     };
-    let deeds: Vec<String> = run.fired.iter().map(|fired| deed(&fired.fixed)).collect();
+    // A storm that stays is told by what it did in this run.
+    let scripted = run.plan.timeline.len();
+    let came = run
+        .fired
+        .iter()
+        .filter(|fired| fired.step >= scripted)
+        .map(|fired| deed(&fired.fixed, None));
+    let at =
+        |index: usize| run.fired.iter().find(|fired| fired.step == index).map(|fired| fired.at);
+    let deeds = told.iter().enumerate().map(|(index, step)| deed(step, at(index)));
+    let deeds: Vec<String> = deeds.chain(came).collect();
     match deeds.as_slice() {
         [] => format!("{held}, with nothing done to the cluster."),
         few if few.len() <= 6 => format!("{held}, although {}.", few.join(", ")),
@@ -114,8 +131,8 @@ fn claim(reason: &Reason, run: &SeedRun) -> String {
     }
 }
 
-/// A step in words: `brokers(1) is killed at 1s`.
-fn deed(step: &Value) -> String {
+/// A step in words: `broker 1 is killed at 1s`. `at` is when it was done, where the file does not say.
+fn deed(step: &Value, at: Option<Span>) -> String {
     let text = |key: &str| step.get(key).and_then(Value::as_str).unwrap_or_default();
     let target = plain(text("target"));
     let sides =
@@ -156,7 +173,12 @@ fn deed(step: &Value) -> String {
     let words = what.split_whitespace().collect::<Vec<_>>().join(" ");
     let lasts = step.get("for").and_then(Value::as_str);
     let lasts = lasts.map_or_else(String::new, |lasts| format!(" for {}", short(lasts)));
-    format!("{words} at {}{lasts}", short(text("at")))
+    let at = if text("at").is_empty() {
+        at.map_or_else(String::new, show_time)
+    } else {
+        short(text("at"))
+    };
+    if at.is_empty() { format!("{words}{lasts}") } else { format!("{words} at {at}{lasts}") }
 }
 
 fn short(span: &str) -> String {
@@ -212,15 +234,25 @@ pub fn head(reason: &Reason, run: &SeedRun) -> Vec<String> {
     let is_told = |event: &&Event| event.at <= until && tells(event);
     let events: Vec<Event> = named(run).into_iter().filter(|event| is_told(&event)).collect();
     let lines = story::tell(&events);
-    let left_out = lines.len().saturating_sub(STORY_MAX);
     let mut head = vec![
         format!("What the testbed saw under seed {}, when this failed:", run.seed),
         String::new(),
     ];
-    if left_out > 0 {
-        head.push(format!("  ({left_out} lines before)"));
+    // What a violation follows from is before it; what an expectation is missed by may be anywhere.
+    let from = match violation {
+        Some(_) => lines.len().saturating_sub(STORY_MAX),
+        None => 0,
+    };
+    let (lines, left_out) = story::shorten(lines.into_iter().skip(from).collect(), STORY_MAX);
+    if from > 0 {
+        head.push(format!("  ({from} lines before)"));
     }
-    head.extend(lines.iter().skip(left_out).map(told));
+    for (index, line) in lines.iter().enumerate() {
+        if let Some((_, count)) = left_out.filter(|(at, _)| *at == index) {
+            head.push(format!("  ({count} lines)"));
+        }
+        head.push(told(line));
+    }
     match violation {
         Some(violation) => {
             head.push(cut(&format!("  ✘ {violation}")));
@@ -352,7 +384,7 @@ mod tests {
 
     #[test]
     fn steps_are_told_in_words() {
-        let check = |step: Value, expected: &str| assert_eq!(deed(&step), expected);
+        let check = |step: Value, expected: &str| assert_eq!(deed(&step, None), expected);
         check(
             json!({ "at": "1.5s", "do": "kill", "target": "brokers(1)" }),
             "broker 1 is killed at 1500ms",

@@ -21,9 +21,12 @@ pub(super) fn round(search: &mut Search<'_>, reason: &Reason) -> bool {
     any |= search.exhaust(times::end);
     any |= storm::to_steps(search);
     any |= search.exhaust(storm::calmer);
+    // What makes runs shorter comes before what needs many runs.
+    any |= load::less(search);
+    any |= search.exhaust(times::all_closer);
+    any |= search.exhaust(times::end);
     any |= steps::fewer(search);
     any |= search.exhaust(times::end);
-    any |= load::less(search);
     any |= times::closer(search);
     any |= search.exhaust(times::end);
     any |= search.exhaust(nodes::fewer);

@@ -66,18 +66,8 @@ pub(super) fn simpler(search: &mut Search<'_>) -> bool {
 fn details(best: &Failing) -> Vec<Cut> {
     let mut cuts = Vec::new();
     for (index, step) in steps(&best.scenario).iter().enumerate() {
-        let without = [
-            "for",
-            "direction",
-            "mode",
-            "chance",
-            "count",
-            "bits",
-            "between",
-            "why",
-            "id",
-            "save-as",
-        ];
+        let without =
+            ["for", "direction", "mode", "chance", "count", "bits", "between", "id", "save-as"];
         for key in without.into_iter().filter(|key| step.get(key).is_some()) {
             let mut list = steps(&best.scenario).to_vec();
             edit::remove(&mut list[index], key);

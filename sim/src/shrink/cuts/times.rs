@@ -68,7 +68,7 @@ fn part(span: Span, numerator: u64, denominator: u64) -> Span {
 /// Less time between the steps, and before the first.
 pub(super) fn closer(search: &mut Search<'_>) -> bool {
     let mut any = false;
-    for gaps in [all_gaps, each_gap, durations] {
+    for gaps in [all_closer, each_gap, durations] {
         while search.take(gaps(&search.best), Effort::Usual).is_some() {
             any = true;
         }
@@ -123,8 +123,8 @@ fn with_gaps(moments: &[Span], gap: impl Fn(usize, u64) -> u64) -> Vec<Span> {
 /// A gap this short is left as it is.
 const SHORT: u64 = 200 * MILLIS;
 
-/// All gaps together.
-fn all_gaps(best: &Failing) -> Vec<Cut> {
+/// Less time between all steps together.
+pub(super) fn all_closer(best: &Failing) -> Vec<Cut> {
     let from = moments(&best.scenario);
     let tries = [(1, 10), (1, 4), (1, 2), (3, 4)];
     let cuts = tries.into_iter().filter_map(|(numerator, denominator)| {
@@ -172,26 +172,24 @@ fn short(nanos: u64) -> Span {
     Span::from_nanos(nanos / MILLIS * MILLIS)
 }
 
-/// How long faults last.
+/// How long faults last, and steps wait for what they come after.
 fn durations(best: &Failing) -> Vec<Cut> {
+    let list = steps(&best.scenario);
     let mut cuts = Vec::new();
     for part in [8, 2] {
-        for (index, step) in steps(&best.scenario).iter().enumerate() {
-            let Some(lasts) = edit::span(step, "for").filter(|lasts| lasts.nanos() > SHORT) else {
-                continue;
-            };
-            let mut list = steps(&best.scenario).to_vec();
-            let shorter = Span::from_nanos(lasts.nanos() / part);
-            set_span(&mut list[index], "for", shorter);
-            let mut scenario = best.scenario.clone();
-            edit::set_steps(&mut scenario, list);
-            let what = format!(
-                "step {} lasts {} instead of {}",
-                index + 1,
-                short(shorter.nanos()),
-                short(lasts.nanos())
-            );
-            cuts.push(Cut { what, scenario });
+        for (index, step) in list.iter().enumerate() {
+            for key in ["for", "delay"] {
+                let long = edit::span(step, key).filter(|span| span.nanos() > SHORT);
+                let Some(long) = long else { continue };
+                let shorter = Span::from_nanos(long.nanos() / part);
+                let mut list = list.to_vec();
+                set_span(&mut list[index], key, shorter);
+                let mut scenario = best.scenario.clone();
+                edit::set_steps(&mut scenario, list);
+                let (now, was) = (short(shorter.nanos()), short(long.nanos()));
+                let what = format!("`{key}` of step {}: {was} to {now}", index + 1);
+                cuts.push(Cut { what, scenario });
+            }
         }
     }
     cuts
