@@ -63,7 +63,7 @@ macro_rules! requests {
 
 requests! {
     AllocateProducerIdsRequest AlterConfigsRequest AlterPartitionReassignmentsRequest AlterPartitionRequest
-    ApiVersionsRequest BeginQuorumEpochRequest BrokerHeartbeatRequest BrokerRegistrationRequest CreatePartitionsRequest
+    ApiVersionsRequest AssignReplicasToDirsRequest BeginQuorumEpochRequest BrokerHeartbeatRequest BrokerRegistrationRequest CreatePartitionsRequest
     CreateTopicsRequest DeleteTopicsRequest DescribeClusterRequest DescribeConfigsRequest DescribeQuorumRequest
     DescribeTopicPartitionsRequest ElectLeadersRequest EndQuorumEpochRequest EnvelopeRequest FetchRequest
     FetchSnapshotRequest FindCoordinatorRequest IncrementalAlterConfigsRequest InitProducerIdRequest ListOffsetsRequest

@@ -84,6 +84,7 @@ proptest! {
             BrokerRegistrationRequest BrokerRegistrationResponse
             BrokerHeartbeatRequest BrokerHeartbeatResponse
             AllocateProducerIdsRequest AllocateProducerIdsResponse
+            AssignReplicasToDirsRequest AssignReplicasToDirsResponse
             AlterPartitionRequest AlterPartitionResponse VoteRequest VoteResponse
             BeginQuorumEpochRequest BeginQuorumEpochResponse
             EndQuorumEpochRequest EndQuorumEpochResponse EnvelopeRequest EnvelopeResponse
