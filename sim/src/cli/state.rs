@@ -157,11 +157,12 @@ mod tests {
         let nodes = vec![("broker 1".to_owned(), vec!["process      runs".to_owned()])];
         let found = StateAt { at: Span::from_secs(9), is_end: true, nodes };
         expect_test::expect![[r#"
+            state:
                The run ended at 9.000s, before 20s: this is its end.
 
                broker 1 at 9.000s
                  process      runs
         "#]]
-        .assert_eq(&text(&found, Span::from_secs(20)));
+        .assert_eq(&format!("state:\n{}", text(&found, Span::from_secs(20))));
     }
 }
