@@ -177,9 +177,9 @@ fn who_of(name: &str) -> Option<Who> {
 
 fn details(fixed: &Value) -> String {
     let Some(table) = fixed.as_object() else { return String::new() };
-    let said = table
-        .iter()
-        .filter(|(key, _)| !["do", "at", "target", "between", "why"].contains(&key.as_str()));
+    let said = table.iter().filter(|(key, _)| {
+        !["do", "at", "target", "between", "save-as", "why"].contains(&key.as_str())
+    });
     let said = said.map(|(key, value)| match value {
         // What was drawn is written to the nanosecond, and nobody reads that.
         Value::String(text) => match Span::parse(text) {
