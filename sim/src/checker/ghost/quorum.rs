@@ -56,6 +56,8 @@ pub struct GhostQuorum {
     pub high_watermark: Offset,
     /// What stands below it, by first offset. Write-once.
     pub committed: BTreeMap<Offset, GhostBatch>,
+    /// The epoch in which that was committed: not before the epoch in which it was written. By first offset.
+    pub committed_in: BTreeMap<Offset, LeaderEpoch>,
     /// (epoch, first offset) → what was written there first.
     pub written: BTreeMap<(LeaderEpoch, Offset), GhostBatch>,
 }
@@ -143,13 +145,14 @@ impl GhostQuorum {
                 term.active_at.get_or_insert(occurrence.at);
             }
             Observation::ControllerResigned { .. } => state.is_active = false,
-            Observation::QuorumHighWatermark { high_watermark, .. } => {
+            Observation::QuorumHighWatermark { high_watermark, epoch, .. } => {
                 let from = state.high_watermark.unwrap_or(Offset::ZERO);
                 state.high_watermark = Some(high_watermark);
                 if let Some((QuorumRole::Leader, _)) = state.role {
                     self.high_watermark = self.high_watermark.max(high_watermark);
                     for batch in state.log.batches_in(from, high_watermark) {
                         self.committed.entry(batch.base_offset).or_insert(*batch);
+                        self.committed_in.entry(batch.base_offset).or_insert(epoch);
                     }
                 }
             }

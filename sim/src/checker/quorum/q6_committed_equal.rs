@@ -21,10 +21,12 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
         let fact = format!("{} and {}", first.text(), batch.text());
         out.push(on_node("Q6", ghost, occurrence, what, fact));
     }
-    // A leader that was deposed and does not know it yet may still write in its old epoch: that is never committed.
+    // A leader that was deposed and does not know it yet may still write in its old epoch: that is never committed. Its epoch may be
+    // later than that of the record, which a still later leader committed.
     let committed = quorum.committed.get(&batch.base_offset);
+    let decided_in = quorum.committed_in.get(&batch.base_offset).copied();
     let contradicts = |known: &&crate::checker::ghost::GhostBatch| {
-        batch.leader_epoch >= known.leader_epoch && !known.is_same(&batch)
+        Some(batch.leader_epoch) >= decided_in && !known.is_same(&batch)
     };
     if let Some(committed) = committed.filter(contradicts) {
         let what = "a node wrote other metadata where some is committed".to_owned();

@@ -87,6 +87,27 @@ fn q6_sees_two_records_at_one_place() {
 }
 
 #[test]
+fn q6_leaves_a_deposed_leader_to_itself() {
+    // Node 3 is elected in epoch 2 and stands still; node 1 leads again in epoch 3, and commits what it wrote in epoch 1.
+    let overtaken = || {
+        let mut run = led();
+        run.metadata(3, 1, 0).metadata(1, 1, 1);
+        run.role(3, QuorumRole::Candidate, 2, None).vote(3, 2, 3).vote(2, 2, 3);
+        run.role(3, QuorumRole::Leader, 2, Some(3));
+        run.role(1, QuorumRole::Candidate, 3, None).vote(1, 3, 1).vote(2, 3, 1);
+        run.role(1, QuorumRole::Leader, 3, Some(1)).role(2, QuorumRole::Follower, 3, Some(1));
+        run.metadata(1, 3, 2).metadata(2, 1, 1).metadata(2, 3, 2).committed(1, 3, 3);
+        run
+    };
+    let mut run = overtaken();
+    run.metadata_written(3, 2, 1);
+    assert_eq!(run.fired(), NONE, "epoch 2 is over, and node 3 does not know");
+    let mut run = overtaken();
+    run.metadata_written(3, 4, 1);
+    assert!(run.fired().contains(&"Q6"), "who leads in epoch 4 has all of it");
+}
+
+#[test]
 fn q7_sees_a_truncation_of_what_is_committed() {
     let cut = |from, to| Observation::LogTruncated {
         partition: METADATA,
