@@ -27,6 +27,8 @@ pub(super) fn end(best: &Failing) -> Vec<Cut> {
             [1, 3, 10].map(|seconds| next_multiple(last, SECOND).plus(Span::from_secs(seconds))),
         );
         ends.extend([1, 2, 3].map(|quarters| next_multiple(part(now, quarters, 4), 100 * MILLIS)));
+        // A cluster that is given no second shows what happens to fail, and under few seeds.
+        ends.retain(|end| *end >= Span::from_secs(1));
     }
     let mut cuts: Vec<Cut> =
         ends.into_iter().filter(|end| *end < now).map(|end| ending(scenario, end)).collect();
