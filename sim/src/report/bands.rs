@@ -192,3 +192,57 @@ fn details(fixed: &Value) -> String {
     });
     said.collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::report::sample;
+    use crate::verdict::Fired;
+
+    fn fired(step: usize, seconds: u64, fixed: Value) -> Fired {
+        Fired { step, at: Span::from_secs(seconds), fixed, at_stake: None }
+    }
+
+    #[test]
+    fn a_band_is_a_step_with_all_it_was_done_to() {
+        let mut run = sample::red();
+        run.plan = serde_json::from_str(r#"{ "claim": "x", "run-for": "20s", "heal-at": "10s" }"#)
+            .unwrap();
+        let cut = |one: &str, other: &str| json!({ "do": "partition", "between": [one, other], "for": "1500000001ns" });
+        run.fired.extend([
+            fired(2, 3, cut("brokers(1)", "brokers(2)")),
+            fired(2, 3, cut("brokers(1)", "controllers(1)")),
+            fired(3, 4, json!({ "do": "disk-slow", "target": "brokers(2)", "sync": "2s" })),
+            fired(4, 5, json!({ "do": "slow-link", "between": ["brokers(1)", "brokers(2)"] })),
+            fired(5, 6, json!({ "do": "heal" })),
+            fired(6, 7, json!({ "do": "clock-jump", "target": "brokers(2)", "by": "-5s" })),
+        ]);
+        let told: String = of(&run)
+            .iter()
+            .map(|band| {
+                let who: Vec<String> = band.who.iter().map(ToString::to_string).collect();
+                let until = band.until.map_or("-".to_owned(), |until| until.to_string());
+                format!(
+                    "{} {until} {} [{}] {} {}\n",
+                    band.from,
+                    band.action,
+                    who.join(", "),
+                    band.details,
+                    band.is_fault
+                )
+            })
+            .collect();
+        expect_test::expect![[r#"
+            500ms 1500ms kill [broker 1]  true
+            1500ms - start [broker 1]  false
+            3s 4.500s partition [broker 1, broker 2, controller 1] between broker 1 and broker 2, controller 1, for 1.500s true
+            4s 10s disk-slow [broker 2] sync 2s true
+            5s 6s slow-link [broker 1, broker 2] between broker 1 and broker 2 true
+            6s - heal []  false
+            7s - clock-jump [broker 2] by -5s true
+        "#]]
+        .assert_eq(&told);
+    }
+}

@@ -471,3 +471,101 @@ fn batch_words(batch: &FileBatch, is_durable: bool) -> String {
     let notes = notes.join(", ");
     format!("{offsets:>15}  {:>5}  {producer:<28} {:>6}  {notes}", batch.leader_epoch, batch.length)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chronicle::Replica;
+    use crate::run::run_once;
+    use crate::scenario::Scenario;
+
+    /// A broker that dies under load and comes back.
+    fn job() -> Job {
+        let text = r#"
+            claim = "x"
+            run-for = "5s"
+            [topics.orders]
+            partitions = 1
+            [workloads.writer]
+            kind = "producer"
+            topic = "orders"
+            rate-per-s = 40
+            [[timeline]]
+            at = "2s"
+            do = "kill"
+            target = "brokers(1)"
+            [[timeline]]
+            at = "3500ms"
+            do = "start"
+            target = "brokers(1)"
+            [[expect]]
+            that = "event"
+            event = "node.started"
+            after = "2s"
+            is = ">= 1"
+            bites = true
+        "#;
+        let scenario = Scenario::load("s.toml", text, &[]).unwrap();
+        let scenario = Arc::new(scenario);
+        Job { scenario, variant: None, seed: 3, is_recording: false, keeps_all: true }
+    }
+
+    fn at(millis: u64, target: &str) -> Result<StateAt, String> {
+        let until = Span::from_nanos(millis * 1_000_000);
+        state_at(&job(), until, &Target::parse(target).unwrap())
+    }
+
+    fn rows(state: &StateAt) -> String {
+        state.nodes.iter().flat_map(|(_, rows)| rows).map(|row| format!("{row}\n")).collect()
+    }
+
+    #[test]
+    fn up_to_the_moment_the_run_is_the_one_that_goes_on() {
+        let (whole, _) = run_once(&job());
+        let chronicle = &whole.stats.chronicle;
+        let (id, _) = chronicle.partitions()[0];
+        for millis in [700, 1_900, 4_200] {
+            let until = Span::from_nanos(millis * 1_000_000);
+            let who = Who::Broker(1);
+            let of_replica = chronicle.of_replica(&who, id).filter(|(at, _)| *at <= until);
+            let ends = of_replica.filter_map(|(_, change)| {
+                if let Replica::End(end) = change { Some(end) } else { None }
+            });
+            let end = ends.last().unwrap();
+            let rows = rows(&at(millis, "brokers(1)").unwrap());
+            assert!(end.value() > 10, "{end}");
+            assert!(rows.contains(&format!("0..{end}, said to be")), "{end} in\n{rows}");
+            assert!(rows.contains(&format!("batches, 0..{end}")), "{end} on disk in\n{rows}");
+            assert!(rows.contains("believes   it leads in epoch"), "{rows}");
+            assert!(rows.contains("leader in epoch") && rows.contains("the active controller"));
+        }
+    }
+
+    #[test]
+    fn a_dead_node_believes_nothing_and_its_disk_is_there() {
+        let rows = rows(&at(3_000, "brokers(1)").unwrap());
+        for words in
+            ["process      is down", "nothing: its process is down", "on disk: /", "offsets"]
+        {
+            assert!(rows.contains(words), "{words} in\n{rows}");
+        }
+    }
+
+    #[test]
+    fn a_client_says_what_is_pending_and_what_was_acknowledged() {
+        let state = at(3_000, "writer/*").unwrap();
+        assert_eq!(state.nodes.len(), 1);
+        let rows = rows(&state);
+        assert!(rows.contains("process      runs") && rows.contains("sent, "), "{rows}");
+        assert!(rows.contains("pending      record "), "with its broker dead: {rows}");
+        assert!(rows.contains("last acked   record "), "{rows}");
+    }
+
+    #[test]
+    fn what_means_nobody_then_and_what_is_after_the_end_are_said() {
+        let state = at(90_000, "brokers(1)").unwrap();
+        assert!(state.is_end && state.at < Span::from_secs(90));
+        assert!(!at(1_000, "brokers(1)").unwrap().is_end);
+        assert!(at(1_000, "leader(orders-7)").unwrap_err().contains("orders-7"));
+    }
+}
