@@ -522,7 +522,10 @@ fn check_writable(out: &Path) -> Result<(), Stop> {
         std::fs::create_dir_all(parent).map_err(wrong)?;
     }
     let probe = beside(out);
-    std::fs::write(&probe, b"x").and_then(|()| std::fs::remove_file(&probe)).map_err(wrong)
+    let written = std::fs::write(&probe, b"x").map_err(wrong);
+    // A full disk makes the file and takes nothing into it: it goes in either case.
+    let removed = std::fs::remove_file(&probe).map_err(wrong);
+    written.and(removed)
 }
 
 /// Writes the whole file, or none of it.
