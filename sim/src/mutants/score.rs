@@ -303,7 +303,7 @@ mod tests {
             "| storms alone | 2 | 0.9 | 50.0 |",
             "| A | it is wrong | 3 | R4 | 0.9 | x/y, seed 1 | R5 | 0.1 |",
             "| C | it is wrong | not in 1000 | – | 0.0 | not run | – | 0.0 |",
-            "* **C**, not found by nothing; its place was reached in 7 of 1000 seeds. to do: not looked into yet",
+            "* **C**, not found by anything; its place was reached in 7 of 1000 seeds. to do: not looked into yet",
         ] {
             assert!(page.contains(line), "{line}\n{page}");
         }

@@ -253,7 +253,7 @@ mod tests {
             "one\ntwo\nif !(\"A\") {\nif !(\"B\") {\nthree if (\"C\")\n}\n}\nfour\nfive\n"
         );
         assert_eq!(woven[0].owner_of_line("src/a.rs", FILE, 4), Some("B"));
-        assert_eq!(woven[0].owner_of_line("src/a.rs", "", 40), None);
+        assert_eq!(woven[0].owner_of_line("src/a.rs", FILE, 40), None);
     }
 
     #[test]
