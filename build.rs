@@ -40,6 +40,7 @@ fn generate() -> Result<(), String> {
     };
     write("messages.rs", codegen::messages(&messages))?;
     write("metadata_records.rs", codegen::records(&messages))?;
+    write("coordinator_records.rs", codegen::coordinator_records(&messages))?;
     write("samples.rs", samples::samples(&messages))
 }
 

@@ -17,10 +17,20 @@ pub(crate) fn messages(all: &[Message]) -> String {
 /// The records of the metadata log and the control records.
 pub(crate) fn records(all: &[Message]) -> String {
     let mut out = String::from(PRELUDE);
-    for message in all.iter().filter(|message| !is_rpc(message)) {
+    let is_record = |message: &&Message| matches!(message.kind, Kind::Record | Kind::Data);
+    for message in all.iter().filter(is_record) {
         push_message(&mut out, message);
     }
     push_record_enum(&mut out, all);
+    out
+}
+
+/// What the log of a coordinator carries.
+pub(crate) fn coordinator_records(all: &[Message]) -> String {
+    let mut out = String::from(PRELUDE);
+    for message in all.iter().filter(|message| message.kind == Kind::Coordinator) {
+        push_message(&mut out, message);
+    }
     out
 }
 

@@ -23,6 +23,7 @@ fn path(message: &Message, part: &str) -> String {
     let root = match message.kind {
         Kind::Request | Kind::Response => "messages",
         Kind::Record | Kind::Data => "metadata_records",
+        Kind::Coordinator => "coordinator_records",
     };
     format!("ottla::protocol::{root}::{}::{part}", snake_case(&message.name))
 }

@@ -12,7 +12,7 @@
 //! }
 //! ```
 //!
-//! `kind` is `request`, `response`, `record` (of the metadata log) or `data` (no API key). `T?` is `None` for negative
+//! `kind` is `request`, `response`, `record` (of the metadata log), `data` or `coordinator` (of a coordinator's log; both without API key). `T?` is `None` for negative
 //! numbers, and `None` is written as −1 or as the number after `none`. `ignorable`: a value that the version cannot
 //! carry is left out; without it, encoding such a value is an error (Kafka: `UnsupportedVersionException`).
 
@@ -32,6 +32,7 @@ pub(crate) enum Kind {
     Response,
     Record,
     Data,
+    Coordinator,
 }
 
 /// How a number, a text or a list of bytes lies on the wire.
@@ -190,6 +191,7 @@ fn parse_message(lines: &mut Lines<'_>, words: &[&str]) -> Result<Message, Error
         "response" => (Kind::Response, "Response", true),
         "record" => (Kind::Record, "", true),
         "data" => (Kind::Data, "", false),
+        "coordinator" => (Kind::Coordinator, "", false),
         other => return Err(lines.error(format!("`{other}` is no kind of message"))),
     };
     let (name, key, rest) = match (keyed, &words[1..]) {

@@ -2,6 +2,7 @@
 
 mod api_key;
 pub mod compression;
+pub mod coordinator_records;
 pub mod frame;
 pub mod messages;
 pub mod metadata_records;

@@ -47,6 +47,12 @@ macro_rules! check_all {
     ($source:expr; $($name:ident)*) => {$( check::<ours::$name, theirs::$name>($source); )*};
 }
 
+macro_rules! check_group_records {
+    ($source:expr; $($name:ident)*) => {$(
+        check::<ottla::protocol::coordinator_records::$name, theirs::$name>($source);
+    )*};
+}
+
 /// Their decoders take a field called `version` for the version from there on: it must say the truth.
 macro_rules! check_records {
     ($source:expr; $($name:ident)*) => {$(
@@ -88,7 +94,16 @@ proptest! {
             AlterPartitionRequest AlterPartitionResponse VoteRequest VoteResponse
             BeginQuorumEpochRequest BeginQuorumEpochResponse
             EndQuorumEpochRequest EndQuorumEpochResponse EnvelopeRequest EnvelopeResponse
+            JoinGroupRequest JoinGroupResponse SyncGroupRequest SyncGroupResponse
+            HeartbeatRequest HeartbeatResponse LeaveGroupRequest LeaveGroupResponse
+            OffsetCommitRequest OffsetCommitResponse OffsetFetchRequest OffsetFetchResponse
+            OffsetDeleteRequest OffsetDeleteResponse
+            DescribeGroupsRequest DescribeGroupsResponse ListGroupsRequest ListGroupsResponse
+            DeleteGroupsRequest DeleteGroupsResponse DeleteRecordsRequest DeleteRecordsResponse
+            ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse
+            ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse
         }
+        check_group_records! { &source; ConsumerProtocolSubscription ConsumerProtocolAssignment }
         check_records! { &source;
             LeaderChangeMessage SnapshotHeaderRecord SnapshotFooterRecord KRaftVersionRecord
             VotersRecord
