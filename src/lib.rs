@@ -12,6 +12,7 @@ pub mod raft;
 pub mod replica;
 pub mod broker;
 pub mod controller;
+pub mod coordinator;
 pub mod client;
 pub mod runtime;
 pub mod storage;

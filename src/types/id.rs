@@ -84,6 +84,14 @@ number!(
     ProducerEpoch(i16)
 );
 number!(
+    /// One round of a group of the classic protocol: rises with each rebalance, and is stamped into its members' requests.
+    GenerationId(i32)
+);
+number!(
+    /// How far a member of a consumer group has come with the group's rebalances (KIP-848).
+    MemberEpoch(i32)
+);
+number!(
     /// The sequence number of a producer's record in a partition: counts from 0 to 2^31 − 1 and wraps to 0.
     Sequence(i32)
 );
@@ -101,6 +109,17 @@ impl PartitionEpoch {
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.checked_add(1).expect("partition epochs stay below 2^31"))
+    }
+}
+
+impl GenerationId {
+    /// Of a group that never had members.
+    pub const ZERO: GenerationId = GenerationId(0);
+
+    /// The round after this one. Begins anew after 2^31 − 1.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.wrapping_add(1) & i32::MAX)
     }
 }
 

@@ -11,8 +11,8 @@ mod time;
 pub use broker_set::BrokerSet;
 pub use error_code::ErrorCode;
 pub use id::{
-    BrokerEpoch, BrokerId, LeaderEpoch, PartitionEpoch, PartitionIndex, ProducerEpoch, ProducerId,
-    Sequence, TopicId, TopicIdPartition, TopicPartition, Uuid,
+    BrokerEpoch, BrokerId, GenerationId, LeaderEpoch, MemberEpoch, PartitionEpoch, PartitionIndex,
+    ProducerEpoch, ProducerId, Sequence, TopicId, TopicIdPartition, TopicPartition, Uuid,
 };
 pub use mark::{MARKS_MAX, mark_reached, marks_clear, marks_reached};
 pub use observation::{Acks, Observation, ProducerStamp, QuorumRole};

@@ -1,0 +1,38 @@
+//! What the group coordinator is told once, at its start.
+
+use std::time::Duration;
+
+/// The coordinator's settings. The defaults are Kafka's (`GroupCoordinatorConfig`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupConfig {
+    /// How long a group that was empty waits for more members before its first generation
+    /// (`group.initial.rebalance.delay.ms`). Each member that comes meanwhile lengthens it, up to the rebalance timeout.
+    pub initial_rebalance_delay: Duration,
+    /// The shortest session timeout that a member of the classic protocol may have (`group.min.session.timeout.ms`).
+    pub session_timeout_min: Duration,
+    /// The longest (`group.max.session.timeout.ms`).
+    pub session_timeout_max: Duration,
+    /// How many members a group may have (`group.max.size`).
+    pub size_max: usize,
+    /// The longest metadata beside an offset, in bytes (`offset.metadata.max.bytes`).
+    pub offset_metadata_bytes_max: usize,
+    /// How long offsets are kept, since their group is empty, or since they were committed where there is no group or it does not
+    /// read the topic any more (`offsets.retention.minutes`, KIP-211).
+    pub offsets_retention: Duration,
+    /// How often offsets are looked through for expired ones (`offsets.retention.check.interval.ms`).
+    pub offsets_retention_check_interval: Duration,
+}
+
+impl Default for GroupConfig {
+    fn default() -> Self {
+        Self {
+            initial_rebalance_delay: Duration::from_millis(3_000),
+            session_timeout_min: Duration::from_millis(6_000),
+            session_timeout_max: Duration::from_millis(1_800_000),
+            size_max: usize::try_from(i32::MAX).expect("a count of 31 bits"),
+            offset_metadata_bytes_max: 4_096,
+            offsets_retention: Duration::from_secs(60 * 10_080),
+            offsets_retention_check_interval: Duration::from_millis(600_000),
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! The group coordinator: which consumers are in which group, who reads what, and how far they have read. A ledger over one
+//! partition of `__consumer_offsets`; each group belongs to the partition that its id hashes to.
+//!
+//! A request goes in, records come out; a record goes in, the durable state changes, and only so: offsets, and each group as of
+//! its last generation. The soft state (who is joining, whose session ends when) changes only in [`GroupCoordinator::decide`] and
+//! [`GroupCoordinator::tick`], and dies with the leadership. Nothing here waits, writes or knows what is committed.
+//!
+//! What a driver does, in this order, for each [`Outcome`]: it appends the records in one batch and hands each to
+//! [`GroupCoordinator::replay`], before anything else is decided; it keeps every reply until all that the log then holds is committed,
+//! also a reply without records of its own, for it may speak of what is not committed yet. Where the append is refused it
+//! replays nothing, calls [`GroupCoordinator::on_append_failed`], and sends [`Reply::failed`] instead of each reply.
+//!
+//! Transactions do not commit offsets here yet, and groups of the consumer protocol (KIP-848) are not known: their records are
+//! passed over.
+//!
+//! Kafka: `GroupCoordinatorShard`, `GroupMetadataManager`, `OffsetMetadataManager`.
+
+mod admin;
+mod classic_group;
+mod config;
+mod durable;
+mod join;
+mod membership;
+mod offsets;
+pub mod request;
+mod timers;
+mod turn;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+
+use classic_group::ClassicGroup;
+pub use config::GroupConfig;
+use durable::Durable;
+use request::{GroupId, JoinGroup};
+pub use request::{Reply, Request, Token};
+use timers::{Timer, Timers};
+use turn::Turn;
+
+use crate::protocol::coordinator_records::CoordinatorRecord;
+use crate::types::{CHECKS_ITSELF, ErrorCode, Monotonic, Now};
+
+/// What a decision comes to: records to append in one batch, all or none, and what to answer to whom once they are committed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// The records, in order. Empty where nothing durable changes.
+    pub records: Vec<CoordinatorRecord>,
+    /// The replies, in order: to the request that was decided, to ones that were parked before, or to none yet.
+    pub replies: Vec<(Token, Reply)>,
+}
+
+impl Outcome {
+    fn reply(&mut self, token: Token, reply: Reply) {
+        self.replies.push((token, reply));
+    }
+}
+
+/// A coordinator that is reading its log. It decides nothing: requests are answered by [`Request::refused`].
+#[derive(Debug, Default)]
+pub struct LoadingCoordinator {
+    durable: Durable,
+}
+
+impl LoadingCoordinator {
+    /// With nothing read yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds the next record of the log.
+    pub fn replay(&mut self, record: &CoordinatorRecord) {
+        self.durable.replay(record);
+    }
+
+    /// The log is read: the coordinator begins to work. Every member gets a full session from now.
+    ///
+    /// `rng` gives member ids. The outcome is performed like that of a decision.
+    #[must_use]
+    pub fn finish(self, config: GroupConfig, rng: StdRng, now: Now) -> (GroupCoordinator, Outcome) {
+        let mut coordinator = GroupCoordinator {
+            config,
+            rng,
+            durable: self.durable,
+            classic: BTreeMap::new(),
+            timers: Timers::default(),
+            expiry_from: None,
+        };
+        let mut out = Outcome::default();
+        coordinator.take_over(now, &mut out);
+        (coordinator, out)
+    }
+}
+
+/// The coordinator of the groups of one partition.
+#[derive(Debug)]
+pub struct GroupCoordinator {
+    config: GroupConfig,
+    rng: StdRng,
+    /// Durable: what the records add up to.
+    durable: Durable,
+    /// Soft: groups that have members, or expect some.
+    classic: BTreeMap<GroupId, ClassicGroup>,
+    /// Soft: what happens when.
+    timers: Timers,
+    /// Soft: up to which group the look for expired offsets came, where it paused.
+    expiry_from: Option<GroupId>,
+}
+
+impl GroupCoordinator {
+    /// Decides `request`. Its reply may be in this outcome or in a later one, but comes exactly once.
+    ///
+    /// ```
+    /// use ottla::coordinator::group::request::{GroupFilter, Reply, Request};
+    /// use ottla::coordinator::group::{GroupConfig, LoadingCoordinator, Token};
+    /// use ottla::types::Now;
+    /// use rand::SeedableRng;
+    ///
+    /// let rng = rand::rngs::StdRng::seed_from_u64(1);
+    /// let (mut coordinator, _) =
+    ///     LoadingCoordinator::new().finish(GroupConfig::default(), rng, Now::default());
+    /// let request = Request::ListGroups(GroupFilter::default());
+    /// let outcome = coordinator.decide(Now::default(), Token(7), request);
+    /// assert_eq!(outcome.replies, [(Token(7), Reply::ListGroups(Ok(vec![])))]);
+    /// ```
+    pub fn decide(&mut self, now: Now, token: Token, request: Request) -> Outcome {
+        let mut out = Outcome::default();
+        let group = request.group().cloned();
+        match request {
+            Request::JoinGroup(request) => self.join_group(now, token, &request, &mut out),
+            Request::SyncGroup(request) => match self.known_group(now, &request.group, &mut out) {
+                Ok(mut turn) => turn.sync(&request, token),
+                Err(error) => out.reply(token, Reply::SyncGroup(Err(error))),
+            },
+            Request::Heartbeat(request) => {
+                let result = self
+                    .known_group(now, &request.group, &mut out)
+                    .and_then(|mut turn| turn.heartbeat(&request));
+                out.reply(token, Reply::Heartbeat(result));
+            }
+            Request::LeaveGroup(request) => {
+                let result = self
+                    .known_group(now, &request.group, &mut out)
+                    .map(|mut turn| turn.leave(&request));
+                out.reply(token, Reply::LeaveGroup(result));
+            }
+            Request::CommitOffsets(request) => {
+                let result = self.commit_offsets(now, &request, &mut out);
+                out.reply(token, Reply::CommitOffsets(result));
+            }
+            Request::FetchOffsets(request) => {
+                out.reply(token, Reply::FetchOffsets(self.fetch_offsets(&request)));
+            }
+            Request::DeleteOffsets(request) => {
+                let result = self.delete_offsets(now, &request, &mut out);
+                out.reply(token, Reply::DeleteOffsets(result));
+            }
+            Request::ListGroups(filter) => {
+                out.reply(token, Reply::ListGroups(Ok(self.list_groups(&filter))));
+            }
+            Request::DescribeGroups(groups) => {
+                let groups = groups.into_iter().map(|id| {
+                    let described = self.describe_group(&id);
+                    (id, described)
+                });
+                out.reply(token, Reply::DescribeGroups(groups.collect()));
+            }
+            Request::DeleteGroups(groups) => {
+                let groups = groups.into_iter().map(|id| {
+                    let error = self.delete_group(&id, &mut out).err();
+                    (id, error.unwrap_or(ErrorCode::None))
+                });
+                let groups = groups.collect();
+                out.reply(token, Reply::DeleteGroups(groups));
+            }
+        }
+        if let Some(group) = group {
+            self.settle(&group);
+        }
+        self.check();
+        out
+    }
+
+    /// What time alone demands: the first thing that [`Self::deadline`] announced. One at a time, so that the next sees what it did.
+    pub fn tick(&mut self, now: Now) -> Outcome {
+        let mut out = Outcome::default();
+        match self.timers.pop_due(now.monotonic) {
+            None => {}
+            Some(Timer::Expiry) => self.expire_offsets(now, &mut out),
+            Some(Timer::Session(group, member)) => {
+                self.timed_group(now, &group, &mut out).on_session_timer(&member);
+                self.settle(&group);
+            }
+            Some(Timer::Join(group)) => {
+                self.timed_group(now, &group, &mut out).on_join_timer();
+                self.settle(&group);
+            }
+            Some(Timer::Sync(group)) => {
+                self.timed_group(now, &group, &mut out).on_sync_timer();
+                self.settle(&group);
+            }
+        }
+        self.check();
+        out
+    }
+
+    /// When to call [`Self::tick`] next.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Monotonic> {
+        self.timers.next()
+    }
+
+    /// Adds a record to the durable state: one that was decided here, and has its place in the log.
+    pub fn replay(&mut self, record: &CoordinatorRecord) {
+        self.durable.replay(record);
+        if let CoordinatorRecord::GroupMetadata(key, _) = record {
+            self.settle(&key.group);
+        }
+    }
+
+    /// The log refused the records of an outcome: what a leader assigned with them is void, and its group must rebalance.
+    ///
+    /// The outcome that this brings is performed like that of a decision.
+    pub fn on_append_failed(&mut self, now: Now, records: &[CoordinatorRecord]) -> Outcome {
+        let mut out = Outcome::default();
+        for record in records {
+            if let CoordinatorRecord::GroupMetadata(key, Some(lost)) = record
+                && self.classic.get(key.group.as_str()).is_some_and(|group| {
+                    group.generation.value() == lost.generation && !lost.members.is_empty()
+                })
+            {
+                let id: GroupId = key.group.as_str().into();
+                self.timed_group(now, &id, &mut out).on_assignment_lost();
+            }
+        }
+        self.check();
+        out
+    }
+
+    /// The leadership is lost: refuses everything that is parked. Replies that wait for the log are the driver's.
+    #[must_use]
+    pub fn resign(self) -> Vec<(Token, Reply)> {
+        let error = ErrorCode::NotCoordinator;
+        let mut replies = Vec::new();
+        for group in self.classic.into_values() {
+            for (id, member) in group.members {
+                if let Some(token) = member.joining {
+                    replies.push((token, Reply::join_refused(error, Some(id))));
+                }
+                if let Some(token) = member.syncing {
+                    replies.push((token, Reply::SyncGroup(Err(error))));
+                }
+            }
+        }
+        replies
+    }
+
+    fn take_over(&mut self, now: Now, out: &mut Outcome) {
+        let interval = self.config.offsets_retention_check_interval;
+        self.timers.set(Timer::Expiry, now.monotonic + interval);
+        let with_members =
+            self.durable.groups.iter().filter(|(_, group)| !group.members.is_empty());
+        let ids: Vec<GroupId> = with_members.map(|(id, _)| Arc::clone(id)).collect();
+        for id in ids {
+            let size_max = self.config.size_max;
+            let Some(mut turn) = self.turn(now, &id, out) else { continue };
+            let members: Vec<_> = turn.group.members.keys().cloned().collect();
+            for member in &members {
+                turn.restart_session(member);
+            }
+            if members.len() > size_max {
+                // The limit was lowered: those that come first stay.
+                turn.prepare_rebalance();
+            }
+        }
+        self.check();
+    }
+
+    fn join_group(&mut self, now: Now, token: Token, request: &JoinGroup, out: &mut Outcome) {
+        let refused = |error| Reply::join_refused(error, request.member.clone());
+        if request.group.is_empty() {
+            return out.reply(token, refused(ErrorCode::InvalidGroupId));
+        }
+        let allowed = self.config.session_timeout_min..=self.config.session_timeout_max;
+        if !allowed.contains(&request.session_timeout) {
+            return out.reply(token, refused(ErrorCode::InvalidSessionTimeout));
+        }
+        if request.member.is_none() && !self.exists(&request.group) {
+            self.classic.insert(Arc::clone(&request.group), ClassicGroup::new());
+        }
+        match self.turn(now, &request.group, out) {
+            Some(mut turn) => turn.join(request, token),
+            None => out.reply(token, refused(ErrorCode::UnknownMemberId)),
+        }
+    }
+
+    fn exists(&self, id: &str) -> bool {
+        self.classic.contains_key(id) || self.durable.contains(id)
+    }
+
+    /// A group's turn. `None` where there is no such group.
+    fn turn<'a>(&'a mut self, now: Now, id: &GroupId, out: &'a mut Outcome) -> Option<Turn<'a>> {
+        if !self.classic.contains_key(id) {
+            let group = match self.durable.groups.get(id) {
+                Some(record) => ClassicGroup::from_record(record),
+                None if self.durable.offsets.contains_key(id) => ClassicGroup::new(),
+                None => return None,
+            };
+            self.classic.insert(Arc::clone(id), group);
+        }
+        let group = self.classic.get_mut(id)?;
+        let Self { config, rng, timers, .. } = self;
+        Some(Turn { config, rng, timers, now, id: Arc::clone(id), group, out })
+    }
+
+    /// The turn of a group that members speak of. Errors: `INVALID_GROUP_ID`, `UNKNOWN_MEMBER_ID` where there is no such group.
+    fn known_group<'a>(
+        &'a mut self,
+        now: Now,
+        id: &GroupId,
+        out: &'a mut Outcome,
+    ) -> Result<Turn<'a>, ErrorCode> {
+        if id.is_empty() {
+            return Err(ErrorCode::InvalidGroupId);
+        }
+        self.turn(now, id, out).ok_or(ErrorCode::UnknownMemberId)
+    }
+
+    /// The turn of a group that has a timer.
+    fn timed_group<'a>(&'a mut self, now: Now, id: &GroupId, out: &'a mut Outcome) -> Turn<'a> {
+        self.turn(now, id, out)
+            .expect("timers are set for groups with members, or that expect some")
+    }
+
+    /// Drops the soft state of a group where it says no more than the log.
+    fn settle(&mut self, id: &str) {
+        let Some(group) = self.classic.get(id) else { return };
+        let is_idle = group.is_empty() && group.pending_join.is_empty();
+        let in_log = self.durable.groups.get(id);
+        let is_in_log = in_log.is_none_or(|record| {
+            record.members.is_empty() && record.generation == group.generation.value()
+        });
+        if is_idle && is_in_log {
+            self.classic.remove(id);
+        }
+    }
+
+    fn check(&self) {
+        if CHECKS_ITSELF {
+            for group in self.classic.values() {
+                group.check();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,303 @@
+//! Offsets: how far groups have read. Committed, fetched, deleted, expired.
+//!
+//! Kafka: `OffsetMetadataManager`.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::classic_group::{ClassicGroup, State};
+use super::request::{
+    CommitOffsets, CommittedOffset, DeleteOffsets, FetchOffsets, FetchedTopic, GroupId,
+    OffsetToCommit, Topic, TopicResults,
+};
+use super::timers::Timer;
+use super::{GroupCoordinator, Outcome};
+use crate::protocol::coordinator_records::{
+    CoordinatorRecord, GroupMetadataKey, OffsetCommitKey, OffsetCommitValue,
+};
+use crate::types::{ErrorCode, Now, PartitionIndex, Timestamp, TopicId, Uuid};
+
+/// After how many records one look for expired offsets pauses, so that nobody waits long behind it. A group is not split.
+const EXPIRY_RECORDS_MAX: usize = 1_000;
+
+/// That nothing is committed of a partition any more.
+pub(super) fn offset_tombstone(
+    group: &str,
+    topic: &str,
+    partition: PartitionIndex,
+) -> CoordinatorRecord {
+    let key = OffsetCommitKey { group: group.to_owned(), topic: topic.to_owned(), partition };
+    CoordinatorRecord::OffsetCommit(key, None)
+}
+
+/// That there is no such group any more.
+pub(super) fn group_tombstone(group: &str) -> CoordinatorRecord {
+    CoordinatorRecord::GroupMetadata(GroupMetadataKey { group: group.to_owned() }, None)
+}
+
+/// Since when an offset's time runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ExpiryBase {
+    /// Since it was committed.
+    Commit,
+    /// Since then.
+    At(Timestamp),
+}
+
+impl GroupCoordinator {
+    /// Decides a commit: each partition on its own, once the committer is known to be one.
+    pub(super) fn commit_offsets(
+        &mut self,
+        now: Now,
+        request: &CommitOffsets,
+        out: &mut Outcome,
+    ) -> Result<Vec<TopicResults>, ErrorCode> {
+        self.check_commit(now, request, out)?;
+        let mut results = Vec::with_capacity(request.topics.len());
+        for (topic, partitions) in &request.topics {
+            let partitions = partitions.iter().map(|commit| {
+                let error = self.commit_offset(now, request, topic, commit, out).err();
+                (commit.partition, error.unwrap_or(ErrorCode::None))
+            });
+            results.push(TopicResults { topic: topic.clone(), partitions: partitions.collect() });
+        }
+        Ok(results)
+    }
+
+    /// Whether the committer may: a member of this generation, or anybody where the group has no members. A member's commit keeps
+    /// its session alive.
+    fn check_commit(
+        &mut self,
+        now: Now,
+        request: &CommitOffsets,
+        out: &mut Outcome,
+    ) -> Result<(), ErrorCode> {
+        let Some(mut turn) = self.turn(now, &request.group, out) else {
+            // Nobody has joined it: whoever claims no membership may keep offsets under its name.
+            let is_simple = request.generation.is_none();
+            return if is_simple { Ok(()) } else { Err(ErrorCode::GroupIdNotFound) };
+        };
+        if request.generation.is_none() && turn.group.is_empty() {
+            return Ok(());
+        }
+        let claims_membership =
+            request.generation.is_some() || request.member.is_some() || request.instance.is_some();
+        if !claims_membership {
+            return Err(ErrorCode::UnknownMemberId);
+        }
+        let member = request.member.clone().unwrap_or_else(|| Arc::from(""));
+        turn.check_generation(&member, request.instance.as_ref(), request.generation)?;
+        match turn.group.state {
+            // It is in this generation, but does not know yet what it has in it.
+            State::CompletingRebalance => Err(ErrorCode::RebalanceInProgress),
+            State::Empty | State::PreparingRebalance(_) | State::Stable => {
+                turn.restart_session(&member);
+                Ok(())
+            }
+        }
+    }
+
+    fn commit_offset(
+        &self,
+        now: Now,
+        request: &CommitOffsets,
+        topic: &Topic,
+        commit: &OffsetToCommit,
+        out: &mut Outcome,
+    ) -> Result<(), ErrorCode> {
+        if commit.metadata.len() > self.config.offset_metadata_bytes_max {
+            return Err(ErrorCode::OffsetMetadataTooLarge);
+        }
+        // Kafka stores it, and then says that nothing is committed.
+        let offset = commit.offset.ok_or(ErrorCode::InvalidRequest)?;
+        let expires_at = request.retention.map(|retention| {
+            let millis = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+            Timestamp::from_millis(now.wall.millis().saturating_add(millis))
+        });
+        let key = OffsetCommitKey {
+            group: request.group.as_ref().to_owned(),
+            topic: topic.name.as_ref().to_owned(),
+            partition: commit.partition,
+        };
+        let value = OffsetCommitValue {
+            offset: Some(offset),
+            leader_epoch: commit.leader_epoch,
+            metadata: commit.metadata.as_ref().to_owned(),
+            commit_timestamp: now.wall,
+            expire_timestamp: expires_at,
+            topic_id: topic.id.unwrap_or(Uuid::ZERO),
+        };
+        out.records.push(CoordinatorRecord::OffsetCommit(key, Some(value)));
+        Ok(())
+    }
+
+    /// Answers a fetch. A partition of which nothing is committed, or only of a topic that had the same name, is `None`.
+    pub(super) fn fetch_offsets(
+        &self,
+        request: &FetchOffsets,
+    ) -> Result<Vec<FetchedTopic>, ErrorCode> {
+        let Some(topics) = &request.topics else {
+            return Ok(self.fetch_all_offsets(&request.group));
+        };
+        let fetched = topics.iter().map(|(topic, partitions)| {
+            let partitions = partitions.iter().map(|partition| {
+                let committed = self.durable.offset(&request.group, &topic.name, *partition);
+                let committed = committed.filter(|offset| !is_of_another(offset, topic.id));
+                (*partition, committed.cloned())
+            });
+            FetchedTopic { topic: topic.clone(), partitions: partitions.collect() }
+        });
+        Ok(fetched.collect())
+    }
+
+    fn fetch_all_offsets(&self, group: &str) -> Vec<FetchedTopic> {
+        let topics = self.durable.offsets.get(group).into_iter().flatten();
+        let fetched = topics.map(|(name, partitions)| {
+            let id = partitions.values().find_map(|offset| offset.topic_id);
+            let topic = Topic { name: Arc::clone(name), id };
+            let partitions = partitions.iter();
+            let partitions = partitions.map(|(index, offset)| (*index, Some(offset.clone())));
+            FetchedTopic { topic, partitions: partitions.collect() }
+        });
+        fetched.collect()
+    }
+
+    /// Decides an OffsetDelete. What the group's members read stays.
+    pub(super) fn delete_offsets(
+        &mut self,
+        now: Now,
+        request: &DeleteOffsets,
+        out: &mut Outcome,
+    ) -> Result<Vec<TopicResults>, ErrorCode> {
+        let mut records = Vec::new();
+        let turn = self.turn(now, &request.group, out).ok_or(ErrorCode::GroupIdNotFound)?;
+        if !turn.group.is_empty() && !turn.group.is_of_consumers() {
+            return Err(ErrorCode::NonEmptyGroup);
+        }
+        let subscribed = request.topics.iter().map(|(name, _)| turn.group.is_subscribed_to(name));
+        let subscribed: Vec<bool> = subscribed.collect();
+        let mut results = Vec::with_capacity(request.topics.len());
+        for ((name, partitions), is_subscribed) in request.topics.iter().zip(subscribed) {
+            let mut answers = Vec::with_capacity(partitions.len());
+            for partition in partitions {
+                let error =
+                    if is_subscribed { ErrorCode::GroupSubscribedToTopic } else { ErrorCode::None };
+                let is_known = self.durable.offset(&request.group, name, *partition).is_some();
+                if !is_subscribed && is_known {
+                    records.push(offset_tombstone(&request.group, name, *partition));
+                }
+                answers.push((*partition, error));
+            }
+            let topic = Topic { name: Arc::clone(name), id: None };
+            results.push(TopicResults { topic, partitions: answers });
+        }
+        out.records.append(&mut records);
+        Ok(results)
+    }
+
+    /// Tombstones for all offsets of a group.
+    pub(super) fn forget_all_offsets(&self, group: &str, out: &mut Outcome) {
+        for (topic, partitions) in self.durable.offsets.get(group).into_iter().flatten() {
+            for partition in partitions.keys() {
+                out.records.push(offset_tombstone(group, topic, *partition));
+            }
+        }
+    }
+
+    /// Topics were deleted: forgets what was committed of them. Of one that has the same name since, nothing.
+    ///
+    /// Kafka: `OffsetMetadataManager.onTopicsDeleted`.
+    #[must_use]
+    pub fn on_topics_deleted(&self, topics: &[(Arc<str>, TopicId)]) -> Outcome {
+        let mut out = Outcome::default();
+        for (group, offsets) in &self.durable.offsets {
+            for (name, id) in topics {
+                for (partition, offset) in offsets.get(name).into_iter().flatten() {
+                    if !is_of_another(offset, Some(*id)) {
+                        out.records.push(offset_tombstone(group, name, *partition));
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    /// Looks through the groups for offsets whose time is over (KIP-211), from where the last look paused.
+    pub(super) fn expire_offsets(&mut self, now: Now, out: &mut Outcome) {
+        let start = self.expiry_from.take().map_or(Bound::Unbounded, Bound::Excluded);
+        for group in self.group_ids(start) {
+            self.expire_group(now, &group, out);
+            if out.records.len() >= EXPIRY_RECORDS_MAX {
+                self.expiry_from = Some(group);
+                break;
+            }
+        }
+        let pauses = self.expiry_from.is_some();
+        let interval = self.config.offsets_retention_check_interval;
+        let at = if pauses { now.monotonic } else { now.monotonic + interval };
+        self.timers.set(Timer::Expiry, at);
+    }
+
+    fn expire_group(&mut self, now: Now, id: &GroupId, out: &mut Outcome) {
+        let empty = ClassicGroup::new();
+        let loaded;
+        let group = match (self.classic.get(id), self.durable.groups.get(id)) {
+            (Some(group), _) => group,
+            (None, Some(record)) => {
+                loaded = ClassicGroup::from_record(record);
+                &loaded
+            }
+            (None, None) => &empty,
+        };
+        let base = expiry_base(group);
+        let is_free = group.is_empty() && group.pending_join.is_empty();
+        let mut keeps_any = false;
+        for (topic, partitions) in self.durable.offsets.get(id).into_iter().flatten() {
+            for (partition, offset) in partitions {
+                let base = base.filter(|_| !group.is_subscribed_to(topic));
+                if base.is_some_and(|base| self.is_expired(now, base, offset)) {
+                    out.records.push(offset_tombstone(id, topic, *partition));
+                } else {
+                    keeps_any = true;
+                }
+            }
+        }
+        if is_free && !keeps_any && self.durable.groups.contains_key(id) {
+            out.records.push(group_tombstone(id));
+        }
+    }
+
+    fn is_expired(&self, now: Now, base: ExpiryBase, offset: &CommittedOffset) -> bool {
+        if let Some(at) = offset.expires_at {
+            return now.wall >= at;
+        }
+        let since = match base {
+            ExpiryBase::Commit => offset.committed_at,
+            ExpiryBase::At(since) => since,
+        };
+        let age = now.wall.millis().saturating_sub(since.millis());
+        i128::from(age)
+            >= i128::try_from(self.config.offsets_retention.as_millis()).unwrap_or(i128::MAX)
+    }
+}
+
+/// Since when the offsets of a group's topics that nobody reads run out; `None` where they do not.
+///
+/// Kafka: `ClassicGroup.offsetExpirationCondition`.
+fn expiry_base(group: &ClassicGroup) -> Option<ExpiryBase> {
+    if group.protocol_type.is_none() {
+        return Some(ExpiryBase::Commit);
+    }
+    match group.state {
+        State::Empty => Some(group.state_since.map_or(ExpiryBase::Commit, ExpiryBase::At)),
+        State::Stable if group.is_of_consumers() && group.knows_subscriptions() => {
+            Some(ExpiryBase::Commit)
+        }
+        State::Stable | State::PreparingRebalance(_) | State::CompletingRebalance => None,
+    }
+}
+
+/// Whether an offset was committed of a topic with another id. Who does not say an id means any.
+fn is_of_another(offset: &CommittedOffset, id: Option<TopicId>) -> bool {
+    matches!((offset.topic_id, id), (Some(committed), Some(asked)) if committed != asked)
+}

@@ -1,0 +1,620 @@
+//! Goldens: `testdata/*.txt` holds commands and what came of them. `UPDATE=1 cargo test` rewrites them; the reviewer reads the diff.
+//!
+//! ```text
+//! start [delay=MS] [size=N] [retention=MS] [check=MS] [metadata=BYTES]    a coordinator with an empty log
+//! load [size=N …]             the log is read by another coordinator; what was parked at the former is refused
+//! join NAME [as=ID|none] [instance=I] [session=MS] [rebalance=MS] [type=T] [knows=range:t+u,sticky:t] [v=V]
+//! sync NAME [gives=NAME:X,…] [generation=N] [as=ID] [instance=I] [type=T] [protocol=P]
+//! heartbeat NAME [generation=N] [as=ID] [instance=I]
+//! leave NAME [as=ID] [instance=I]  |  leave-all NAME,INSTANCE…
+//! commit NAME TOPIC/PARTITION@OFFSET… [generation=N|none] [as=ID|none] [metadata=LENGTH] [retention=MS] [id=N] [epoch=N]
+//! fetch GROUP [TOPIC/PARTITION…] [id=N]  |  forget GROUP TOPIC/PARTITION…  |  topic-deleted TOPIC N
+//! list [states=S,…] [types=T,…]  |  describe GROUP  |  delete GROUP…
+//! wait MS                     time passes
+//! lose ERROR                  the next append is refused
+//! ```
+//! Whoever joins is in group `g` unless `group=` says otherwise. A member's id is shown as what it begins with and a number.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+
+use crate::coordinator::group::request::*;
+use crate::coordinator::group::*;
+use crate::protocol::coordinator_records::*;
+use crate::protocol::messages::Message as _;
+use crate::protocol::wire::Writer;
+use crate::types::{
+    ErrorCode, GenerationId, LeaderEpoch, Now, Offset, PartitionIndex, Timestamp, Uuid,
+};
+
+/// A command's words: those with a name, and those without.
+struct Words<'a> {
+    plain: Vec<&'a str>,
+    named: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> Words<'a> {
+    fn parse(line: &'a str) -> Self {
+        let (mut plain, mut named) = (Vec::new(), BTreeMap::new());
+        for word in line.split_whitespace() {
+            match word.split_once('=') {
+                Some((name, value)) => _ = named.insert(name, value),
+                None => plain.push(word),
+            }
+        }
+        Self { plain, named }
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        self.named.get(name).map(|value| value.parse().unwrap())
+    }
+
+    fn millis(&self, name: &str, default: u64) -> Duration {
+        Duration::from_millis(self.number(name).unwrap_or(default))
+    }
+
+    fn text(&self, name: &str) -> Option<Arc<str>> {
+        self.named.get(name).map(|value| Arc::from(*value))
+    }
+
+    fn group(&self) -> GroupId {
+        self.text("group").unwrap_or_else(|| "g".into())
+    }
+}
+
+/// What a consumer says of itself: the topics it reads.
+pub(super) fn subscription(topics: &[&str]) -> Bytes {
+    let subscription = ConsumerProtocolSubscription {
+        topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+        ..ConsumerProtocolSubscription::default()
+    };
+    let mut out = Writer::new();
+    out.int16(0);
+    subscription.encode(0, &mut out).unwrap();
+    out.finish().concat().into()
+}
+
+fn partition_of(word: &str) -> (Arc<str>, PartitionIndex) {
+    let (topic, partition) = word.split_once('/').unwrap();
+    (topic.into(), PartitionIndex::new(partition.parse().unwrap()))
+}
+
+fn topic_id(number: Option<u64>) -> Option<Uuid> {
+    number.map(|number| Uuid::from_bytes(u128::from(number).to_be_bytes()))
+}
+
+struct Story {
+    now: Now,
+    config: GroupConfig,
+    coordinator: GroupCoordinator,
+    log: Vec<CoordinatorRecord>,
+    lose: Option<ErrorCode>,
+    tokens: BTreeMap<Token, String>,
+    /// Of each name: its member id and generation, as it was last told.
+    known: BTreeMap<String, (Option<MemberId>, Option<GenerationId>)>,
+    shown_ids: BTreeMap<String, String>,
+    groups: BTreeMap<GroupId, String>,
+    text: String,
+}
+
+impl Story {
+    fn new() -> Self {
+        let now = Now::default();
+        let config = GroupConfig::default();
+        let rng = StdRng::seed_from_u64(7);
+        let (coordinator, _) = LoadingCoordinator::new().finish(config.clone(), rng, now);
+        Self {
+            now,
+            config,
+            coordinator,
+            log: Vec::new(),
+            lose: None,
+            tokens: BTreeMap::new(),
+            known: BTreeMap::new(),
+            shown_ids: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            text: String::new(),
+        }
+    }
+
+    fn id(&mut self, id: &str) -> String {
+        let Some((name, _)) = id.split_once('-') else { return id.to_owned() };
+        let prefix = format!("{name}#");
+        let count = self.shown_ids.values().filter(|shown| shown.starts_with(&prefix)).count();
+        let shown = self.shown_ids.entry(id.to_owned());
+        shown.or_insert_with(|| format!("{name}#{}", count + 1)).clone()
+    }
+
+    /// The id that is shown so.
+    fn id_shown_as(&self, shown: &str) -> MemberId {
+        let mut ids = self.shown_ids.iter();
+        let found = ids.find(|(_, known)| *known == shown).map(|(id, _)| id.as_str());
+        found.unwrap_or(shown).into()
+    }
+
+    fn line(&mut self, line: &str) {
+        _ = writeln!(self.text, "  {}", line.trim_end());
+    }
+
+    fn perform(&mut self, outcome: Outcome) {
+        let refused = if outcome.records.is_empty() { None } else { self.lose.take() };
+        for record in &outcome.records {
+            let shown = self.show_record(record);
+            self.line(&format!("{}{shown}", if refused.is_some() { "lost " } else { "" }));
+            if refused.is_none() {
+                let bytes = (record.key_bytes().unwrap(), record.value_bytes().unwrap());
+                let read = CoordinatorRecord::from_bytes(bytes.0, bytes.1).unwrap().unwrap();
+                assert_eq!(&read, record, "what is written is not what is read");
+                self.coordinator.replay(record);
+                self.log.push(record.clone());
+            }
+        }
+        for (token, reply) in outcome.replies {
+            match refused {
+                Some(error) => self.reply(token, &reply.failed(error)),
+                None => self.reply(token, &reply),
+            }
+        }
+        if let Some(error) = refused {
+            self.line(&format!("append refused {error}"));
+            let outcome = self.coordinator.on_append_failed(self.now, &outcome.records);
+            self.perform(outcome);
+        }
+    }
+
+    fn show_record(&mut self, record: &CoordinatorRecord) -> String {
+        match record {
+            CoordinatorRecord::OffsetCommit(key, value) => {
+                let place = format!("record {} {}/{}", key.group, key.topic, key.partition);
+                let Some(value) = value else { return format!("{place} -") };
+                let expiry = value.expire_timestamp.map(|at| format!(" until {at}"));
+                format!("{place}@{}{}", value.offset.unwrap(), expiry.unwrap_or_default())
+            }
+            CoordinatorRecord::GroupMetadata(key, None) => format!("record {} -", key.group),
+            CoordinatorRecord::GroupMetadata(key, Some(value)) => {
+                let members = value.members.iter().map(|member| {
+                    let assignment = String::from_utf8_lossy(&member.assignment).into_owned();
+                    format!("{}:{assignment}", self.id(&member.member_id))
+                });
+                let members = members.collect::<Vec<_>>().join(",");
+                let leader = value.leader.as_ref().map(|leader| self.id(leader));
+                format!(
+                    "record {} generation={} protocol={} leader={} [{members}]",
+                    key.group,
+                    value.generation,
+                    value.protocol.as_deref().unwrap_or("-"),
+                    leader.as_deref().unwrap_or("-"),
+                )
+            }
+            other => panic!("not of a classic group: {other:?}"),
+        }
+    }
+
+    fn reply(&mut self, token: Token, reply: &Reply) {
+        let name = self.tokens.remove(&token).expect("each request is answered once");
+        let shown = self.show_reply(&name, reply);
+        self.line(&format!("{name} <- {shown}"));
+    }
+
+    fn show_reply(&mut self, name: &str, reply: &Reply) -> String {
+        let results = |result: &Result<Vec<TopicResults>, ErrorCode>| match result {
+            Err(error) => error.to_string(),
+            Ok(topics) => {
+                let each = topics.iter().flat_map(|topic| {
+                    let name = topic.topic.name.clone();
+                    topic
+                        .partitions
+                        .iter()
+                        .map(move |(index, error)| format!("{name}/{index} {error}"))
+                });
+                each.collect::<Vec<_>>().join(", ")
+            }
+        };
+        match reply {
+            Reply::JoinGroup(Ok(joined)) => self.show_joined(name, joined),
+            Reply::JoinGroup(Err(refused)) => {
+                let member = refused.member.clone();
+                let shown = member.as_deref().map(|id| self.id(id)).unwrap_or_default();
+                if refused.error == ErrorCode::MemberIdRequired {
+                    self.known.insert(name.to_owned(), (member, None));
+                }
+                format!("{} {shown}", refused.error)
+            }
+            Reply::SyncGroup(Ok(synced)) => {
+                format!("synced {:?}", String::from_utf8_lossy(&synced.assignment))
+            }
+            Reply::Heartbeat(Ok(())) => "alive".into(),
+            Reply::SyncGroup(Err(error)) | Reply::Heartbeat(Err(error)) => error.to_string(),
+            Reply::LeaveGroup(Err(error)) | Reply::ListGroups(Err(error)) => error.to_string(),
+            Reply::LeaveGroup(Ok(members)) => {
+                let each = members.iter().map(|(member, error)| {
+                    let id = member.member.as_deref().map(|id| self.id(id));
+                    let instance = member.instance.as_deref().unwrap_or_default();
+                    format!("{} {error}", id.unwrap_or_else(|| instance.to_owned()))
+                });
+                each.collect::<Vec<_>>().join(", ")
+            }
+            Reply::CommitOffsets(result) | Reply::DeleteOffsets(result) => results(result),
+            Reply::FetchOffsets(Err(error)) => error.to_string(),
+            Reply::FetchOffsets(Ok(topics)) => {
+                let mut each = Vec::new();
+                for topic in topics {
+                    for (index, offset) in &topic.partitions {
+                        let offset = offset.as_ref().map(|offset| offset.offset.to_string());
+                        let offset = offset.unwrap_or_else(|| "none".into());
+                        each.push(format!("{}/{index}@{offset}", topic.topic.name));
+                    }
+                }
+                each.join(" ")
+            }
+            Reply::ListGroups(Ok(groups)) => {
+                let each = groups.iter().map(|group| {
+                    let (state, kind) = (group.state.name(), group.group_type.name());
+                    format!("{} ({:?}, {state}, {kind})", group.group, group.protocol_type)
+                });
+                each.collect::<Vec<_>>().join(", ")
+            }
+            Reply::DescribeGroups(groups) => {
+                groups.iter().map(|(id, group)| self.show_described(id, group)).collect()
+            }
+            Reply::DeleteGroups(groups) => {
+                let each = groups.iter().map(|(group, error)| format!("{group} {error}"));
+                each.collect::<Vec<_>>().join(", ")
+            }
+        }
+    }
+
+    fn show_joined(&mut self, name: &str, joined: &Joined) -> String {
+        let known = (Some(joined.member.clone()), Some(joined.generation));
+        self.known.insert(name.to_owned(), known);
+        let member = self.id(&joined.member);
+        let leader = joined.leader.as_deref().map(|id| self.id(id)).unwrap_or_default();
+        let members = joined.members.iter().map(|member| self.id(&member.member));
+        let members = members.collect::<Vec<_>>().join(",");
+        let skip = if joined.skip_assignment { " skip-assignment" } else { "" };
+        format!(
+            "joined {} as {member}, leader {leader}, {} [{members}]{skip}",
+            joined.generation,
+            joined.protocol.as_deref().unwrap_or("-"),
+        )
+    }
+
+    fn show_described(&mut self, id: &str, group: &Result<DescribedGroup, ErrorCode>) -> String {
+        let group = match group {
+            Ok(group) => group,
+            Err(error) => return format!("{id} {error}"),
+        };
+        let members = group.members.iter().map(|member| {
+            let id = self.id(&member.member);
+            let said = if member.metadata.is_empty() { "" } else { " reads" };
+            let assignment = String::from_utf8_lossy(&member.assignment).into_owned();
+            let instance = member.instance.as_deref().map(|name| format!(" {name}"));
+            let instance = instance.unwrap_or_default();
+            format!(
+                "{id}{instance} {}@{}{said} {assignment:?}",
+                member.client_id, member.client_host
+            )
+        });
+        let members = members.collect::<Vec<_>>().join(", ");
+        let state = group.state.name();
+        format!("{id} {state} {:?} {:?} [{members}]", group.protocol_type, group.protocol)
+    }
+
+    /// Shows the groups that are not what they were.
+    fn show_groups(&mut self) {
+        let groups: Vec<(GroupId, classic_group::ClassicGroup)> = self
+            .coordinator
+            .classic
+            .iter()
+            .map(|(id, group)| (id.clone(), group.clone()))
+            .collect();
+        let mut shown = BTreeMap::new();
+        for (id, group) in groups {
+            let mut members = Vec::new();
+            for (member, state) in &group.members {
+                let joining = if state.joining.is_some() { " joining" } else { "" };
+                let syncing = if state.syncing.is_some() { " syncing" } else { "" };
+                members.push(format!("{}{joining}{syncing}", self.id(member)));
+            }
+            for member in &group.pending_join {
+                members.push(format!("{} pending", self.id(member)));
+            }
+            let state = group.shown_state().name();
+            shown.insert(id, format!("{state} {} [{}]", group.generation, members.join(", ")));
+        }
+        for (id, text) in &shown {
+            if self.groups.get(id) != Some(text) {
+                _ = writeln!(self.text, "  = {id} {text}");
+            }
+        }
+        for id in self.groups.keys().filter(|id| !shown.contains_key(*id)) {
+            _ = writeln!(self.text, "  = {id} is not in memory");
+        }
+        self.groups = shown;
+    }
+
+    fn wait(&mut self, millis: u64) {
+        let end = self.now.monotonic + Duration::from_millis(millis);
+        for _ in 0..10_000 {
+            let Some(at) = self.coordinator.deadline().filter(|at| *at <= end) else { break };
+            self.set_time(at.max(self.now.monotonic));
+            let outcome = self.coordinator.tick(self.now);
+            if outcome != Outcome::default() {
+                let text = format!("at {}:", self.now.wall);
+                self.line(&text);
+            }
+            self.perform(outcome);
+        }
+        self.set_time(end);
+    }
+
+    fn set_time(&mut self, at: Monotonic) {
+        let millis = i64::try_from(at.nanos() / 1_000_000).unwrap();
+        self.now = Now { monotonic: at, wall: Timestamp::from_millis(millis) };
+    }
+
+    fn configure(&mut self, words: &Words<'_>) {
+        let default = &self.config;
+        let millis = |value: Duration| u64::try_from(value.as_millis()).unwrap();
+        self.config = GroupConfig {
+            initial_rebalance_delay: words.millis("delay", millis(default.initial_rebalance_delay)),
+            size_max: words.number("size").map_or(default.size_max, |n| n.try_into().unwrap()),
+            offsets_retention: words.millis("retention", millis(default.offsets_retention)),
+            offsets_retention_check_interval: words
+                .millis("check", millis(default.offsets_retention_check_interval)),
+            offset_metadata_bytes_max: words
+                .number("metadata")
+                .map_or(default.offset_metadata_bytes_max, |n| n.try_into().unwrap()),
+            ..default.clone()
+        };
+    }
+
+    fn load(&mut self) {
+        let mut loading = LoadingCoordinator::new();
+        self.log.iter().for_each(|record| loading.replay(record));
+        let rng = StdRng::seed_from_u64(8);
+        let (coordinator, outcome) = loading.finish(self.config.clone(), rng, self.now);
+        let former = std::mem::replace(&mut self.coordinator, coordinator);
+        assert_eq!(former.durable, self.coordinator.durable, "memory is not what the log says");
+        for (token, reply) in former.resign() {
+            self.reply(token, &reply);
+        }
+        self.perform(outcome);
+    }
+
+    fn member(&self, words: &Words<'_>, name: &str) -> Option<MemberId> {
+        match words.named.get("as") {
+            Some(&"none") => None,
+            Some(id) => Some(self.id_shown_as(id)),
+            None => self.known.get(name).and_then(|(member, _)| member.clone()),
+        }
+    }
+
+    fn generation(&self, words: &Words<'_>, name: &str) -> Option<GenerationId> {
+        match words.named.get("generation") {
+            Some(&"none") => None,
+            Some(number) => Some(GenerationId::new(number.parse().unwrap())),
+            None => self.known.get(name).and_then(|(_, generation)| *generation),
+        }
+    }
+
+    fn ask(&mut self, name: &str, request: Request) {
+        let token = Token(1 + self.tokens.last_key_value().map_or(0, |(token, _)| token.0));
+        self.tokens.insert(token, name.to_owned());
+        let outcome = self.coordinator.decide(self.now, token, request);
+        self.perform(outcome);
+    }
+
+    fn join(&mut self, words: &Words<'_>) {
+        let name = words.plain[1];
+        let knows = words.named.get("knows").copied().unwrap_or("range:t");
+        let protocols = knows.split(',').filter(|part| !part.is_empty()).map(|part| {
+            let (protocol, topics) = part.split_once(':').unwrap_or((part, ""));
+            let topics: Vec<&str> = topics.split('+').filter(|topic| !topic.is_empty()).collect();
+            (Arc::from(protocol), subscription(&topics))
+        });
+        let version = words.number("v").unwrap_or(9);
+        let request = JoinGroup {
+            group: words.group(),
+            member: self.member(words, name),
+            instance: words.text("instance"),
+            client_id: name.into(),
+            client_host: "/127.0.0.1".into(),
+            session_timeout: words.millis("session", 10_000),
+            rebalance_timeout: words.millis("rebalance", 60_000),
+            protocol_type: words.text("type").unwrap_or_else(|| "consumer".into()),
+            protocols: protocols.collect(),
+            requires_known_member_id: version >= 4,
+            may_skip_assignment: version >= 9,
+        };
+        self.ask(name, Request::JoinGroup(request));
+    }
+
+    fn sync(&mut self, words: &Words<'_>) {
+        let name = words.plain[1];
+        let gives = words.named.get("gives").copied().unwrap_or_default();
+        let gives = gives.split(',').filter_map(|part| part.split_once(':'));
+        let assignments = gives.map(|(to, what)| {
+            let known = self.known.get(to).and_then(|(member, _)| member.clone());
+            let member = known.unwrap_or_else(|| self.id_shown_as(to));
+            (member, Bytes::copy_from_slice(what.as_bytes()))
+        });
+        let request = SyncGroup {
+            group: words.group(),
+            generation: self.generation(words, name),
+            member: self.member(words, name).unwrap_or_else(|| "nobody".into()),
+            instance: words.text("instance"),
+            protocol_type: words.text("type"),
+            protocol: words.text("protocol"),
+            assignments: assignments.collect(),
+        };
+        self.ask(name, Request::SyncGroup(request));
+    }
+
+    fn commit(&mut self, words: &Words<'_>) {
+        let name = words.plain[1];
+        let metadata = words.number("metadata").unwrap_or(0);
+        let commits = words.plain[2..].iter().map(|word| {
+            let (place, offset) = word.split_once('@').unwrap();
+            let (topic, partition) = partition_of(place);
+            let commit = OffsetToCommit {
+                partition,
+                offset: Offset::from_wire(offset.parse().unwrap()),
+                leader_epoch: words
+                    .number("epoch")
+                    .map(|epoch| LeaderEpoch::new(epoch.try_into().unwrap())),
+                metadata: "m".repeat(usize::try_from(metadata).unwrap()).into(),
+            };
+            (Topic { name: topic, id: topic_id(words.number("id")) }, vec![commit])
+        });
+        let request = CommitOffsets {
+            group: words.group(),
+            generation: self.generation(words, name),
+            member: self.member(words, name),
+            instance: words.text("instance"),
+            retention: words.number("retention").map(Duration::from_millis),
+            topics: commits.collect(),
+        };
+        self.ask(name, Request::CommitOffsets(request));
+    }
+
+    fn fetch(&mut self, words: &Words<'_>) {
+        let id = topic_id(words.number("id"));
+        let asked = words.plain[2..].iter().map(|word| {
+            let (name, partition) = partition_of(word);
+            (Topic { name, id }, vec![partition])
+        });
+        let asked: Vec<_> = asked.collect();
+        let request = FetchOffsets {
+            group: words.plain[1].into(),
+            member: None,
+            member_epoch: None,
+            topics: Some(asked).filter(|asked| !asked.is_empty()),
+        };
+        self.ask("-", Request::FetchOffsets(request));
+    }
+
+    fn leave(&mut self, words: &Words<'_>) {
+        let name = words.plain[1];
+        let leaving =
+            LeavingMember { member: self.member(words, name), instance: words.text("instance") };
+        let request = LeaveGroup { group: words.group(), members: vec![leaving] };
+        self.ask(name, Request::LeaveGroup(request));
+    }
+
+    /// Names that are known leave by their ids, others by their instances.
+    fn leave_all(&mut self, words: &Words<'_>) {
+        let members = words.plain[1].split(',').map(|name| {
+            let member = self.known.get(name).and_then(|(member, _)| member.clone());
+            let instance = if member.is_some() { None } else { Some(Arc::from(name)) };
+            LeavingMember { member, instance }
+        });
+        let request = LeaveGroup { group: words.group(), members: members.collect() };
+        self.ask("admin", Request::LeaveGroup(request));
+    }
+
+    fn forget(&mut self, words: &Words<'_>) {
+        let topics = words.plain[2..].iter().map(|word| {
+            let (topic, partition) = partition_of(word);
+            (topic, vec![partition])
+        });
+        let request = DeleteOffsets { group: words.plain[1].into(), topics: topics.collect() };
+        self.ask("-", Request::DeleteOffsets(request));
+    }
+
+    fn list(&mut self, words: &Words<'_>) {
+        let names = |key: &str| {
+            let names = words.named.get(key).map(|names| names.split(','));
+            names.into_iter().flatten().map(ToOwned::to_owned).collect()
+        };
+        let filter = GroupFilter { states: names("states"), types: names("types") };
+        self.ask("-", Request::ListGroups(filter));
+    }
+
+    fn command(&mut self, line: &str) {
+        let words = Words::parse(line);
+        let rest = || words.plain[1..].iter().map(|word| Arc::from(*word)).collect();
+        match words.plain[0] {
+            "start" => {
+                let text = std::mem::take(&mut self.text);
+                *self = Self { text, ..Self::new() };
+                self.configure(&words);
+                self.load();
+            }
+            "load" => {
+                self.configure(&words);
+                self.load();
+            }
+            "join" => self.join(&words),
+            "sync" => self.sync(&words),
+            "heartbeat" => {
+                let name = words.plain[1];
+                let request = Heartbeat {
+                    group: words.group(),
+                    generation: self.generation(&words, name),
+                    member: self.member(&words, name).unwrap_or_else(|| "nobody".into()),
+                    instance: words.text("instance"),
+                };
+                self.ask(name, Request::Heartbeat(request));
+            }
+            "leave" => self.leave(&words),
+            "leave-all" => self.leave_all(&words),
+            "commit" => self.commit(&words),
+            "fetch" => self.fetch(&words),
+            "forget" => self.forget(&words),
+            "topic-deleted" => {
+                let id = topic_id(words.plain[2].parse().ok()).unwrap();
+                let outcome = self.coordinator.on_topics_deleted(&[(words.plain[1].into(), id)]);
+                self.perform(outcome);
+            }
+            "list" => self.list(&words),
+            "describe" => self.ask("-", Request::DescribeGroups(rest())),
+            "delete" => self.ask("-", Request::DeleteGroups(rest())),
+            "wait" => self.wait(words.plain[1].parse().unwrap()),
+            "lose" => {
+                let mut known = ErrorCode::ALL.iter();
+                self.lose = known.find(|code| code.name() == words.plain[1]).copied();
+                assert!(self.lose.is_some(), "{line}");
+            }
+            other => panic!("no such command: {other}"),
+        }
+        self.show_groups();
+    }
+}
+
+fn play(text: &str) -> String {
+    let mut story = Story::new();
+    for line in text.lines() {
+        if let Some(command) = line.strip_prefix("> ") {
+            _ = writeln!(story.text, "{line}");
+            story.command(command);
+        } else if !line.starts_with("  ") {
+            _ = writeln!(story.text, "{line}");
+        }
+    }
+    story.text
+}
+
+#[test]
+fn the_stories_are_as_they_were() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/coordinator/group/testdata");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty());
+    for path in files {
+        let expected = std::fs::read_to_string(&path).unwrap();
+        let found = play(&expected);
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&path, found).unwrap();
+        } else {
+            assert_eq!(found, expected, "{} (UPDATE=1 rewrites it)", path.display());
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What is to happen when: one deadline for the driver, however many timers there are.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::request::{GroupId, MemberId};
+use crate::types::Monotonic;
+
+/// Something that happens with time alone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    /// A member was silent for too long.
+    Session(GroupId, MemberId),
+    /// The members had their time to join.
+    Join(GroupId),
+    /// The members had their time to sync.
+    Sync(GroupId),
+    /// Offsets are looked through for expired ones.
+    Expiry,
+}
+
+/// The timers that are set; each at most once.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    queue: BTreeSet<(Monotonic, Timer)>,
+    set: BTreeMap<Timer, Monotonic>,
+}
+
+impl Timers {
+    /// Sets `timer`, also where it was set for another time.
+    pub(super) fn set(&mut self, timer: Timer, at: Monotonic) {
+        self.cancel(&timer);
+        self.set.insert(timer.clone(), at);
+        self.queue.insert((at, timer));
+    }
+
+    pub(super) fn cancel(&mut self, timer: &Timer) {
+        if let Some((timer, at)) = self.set.remove_entry(timer) {
+            self.queue.remove(&(at, timer));
+        }
+    }
+
+    /// When the next one is due.
+    pub(super) fn next(&self) -> Option<Monotonic> {
+        self.queue.first().map(|(at, _)| *at)
+    }
+
+    /// Takes the next one, if it is due at `now`.
+    pub(super) fn pop_due(&mut self, now: Monotonic) -> Option<Timer> {
+        if self.next()? > now {
+            return None;
+        }
+        let (_, timer) = self.queue.pop_first()?;
+        self.set.remove(&timer);
+        Some(timer)
+    }
+}
