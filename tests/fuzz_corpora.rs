@@ -15,6 +15,10 @@ use bytes::Bytes;
 use ottla::log::{LeaderEpochCache, ProducerState};
 use ottla::protocol::ApiKey;
 use ottla::protocol::compression::{Codec, Compression};
+use ottla::protocol::coordinator_records::group_metadata_value::MemberMetadata;
+use ottla::protocol::coordinator_records::{
+    CoordinatorRecord, GroupMetadataKey, GroupMetadataValue, OffsetCommitKey, OffsetCommitValue,
+};
 use ottla::protocol::metadata_records::{MetadataRecord, TopicRecord};
 use ottla::protocol::record_batch::{
     BatchBuilder, BatchProducer, ControlRecordType, RawBatch, RecordHeader,
@@ -130,11 +134,12 @@ fn every_request_of_the_table_is_fuzzed() {
 type Seeds = Vec<(String, Vec<u8>)>;
 
 fn write_seeds() {
-    let all: [(&str, Seeds); 7] = [
+    let all: [(&str, Seeds); 8] = [
         ("frame", frame_seeds()),
         ("request", request_seeds()),
         ("response", response_seeds()),
         ("metadata_record", metadata_record_seeds()),
+        ("coordinator_record", coordinator_record_seeds()),
         ("record_batch", record_batch_seeds()),
         ("recovery", recovery_seeds()),
         ("log_files", log_file_seeds()),
@@ -205,6 +210,32 @@ fn response_seeds() -> Seeds {
         (format!("{api}-{version}"), [&head[..], &bytes[4..]].concat())
     };
     foreign_frames("response").into_iter().map(named).collect()
+}
+
+/// An offset, a group with a member, and a tombstone.
+fn coordinator_record_seeds() -> Seeds {
+    let offset = CoordinatorRecord::OffsetCommit(
+        OffsetCommitKey { group: "g".into(), topic: "orders".into(), ..Default::default() },
+        Some(OffsetCommitValue { offset: Offset::from_wire(5), ..Default::default() }),
+    );
+    let key = GroupMetadataKey { group: "g".into() };
+    let member = MemberMetadata { member_id: "m".into(), ..Default::default() };
+    let value = GroupMetadataValue { members: vec![member], ..Default::default() };
+    let group = CoordinatorRecord::GroupMetadata(key.clone(), Some(value));
+    let tombstone = CoordinatorRecord::GroupMetadata(key, None);
+    let bytes = |record: &CoordinatorRecord| {
+        let (key, value) = (record.key_bytes().unwrap(), record.value_bytes().unwrap());
+        let mut bytes = vec![u8::try_from(key.len()).unwrap()];
+        bytes.extend_from_slice(&key);
+        bytes.push(u8::from(value.is_some()));
+        bytes.extend(value.into_iter().flatten());
+        bytes
+    };
+    vec![
+        ("offset".into(), bytes(&offset)),
+        ("group".into(), bytes(&group)),
+        ("tombstone".into(), bytes(&tombstone)),
+    ]
 }
 
 fn metadata_record_seeds() -> Seeds {

@@ -14,6 +14,7 @@ use ottla::log::{
     Scanner, TimeIndex, ValidationRules, validate_produced, validate_replicated,
 };
 use ottla::protocol::ApiKey;
+use ottla::protocol::coordinator_records::{CoordinatorRecord, subscribed_topics};
 use ottla::protocol::frame::{decode_request_header, decode_response_header, take_frame};
 use ottla::protocol::messages::{Message, Request};
 use ottla::protocol::metadata_records::MetadataRecord;
@@ -30,6 +31,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("request", request),
     ("response", response),
     ("metadata_record", metadata_record),
+    ("coordinator_record", coordinator_record),
     ("record_batch", record_batch),
     ("recovery", recovery),
     ("log_files", log_files),
@@ -63,12 +65,16 @@ macro_rules! requests {
 
 requests! {
     AllocateProducerIdsRequest AlterConfigsRequest AlterPartitionReassignmentsRequest AlterPartitionRequest
-    ApiVersionsRequest AssignReplicasToDirsRequest BeginQuorumEpochRequest BrokerHeartbeatRequest BrokerRegistrationRequest CreatePartitionsRequest
-    CreateTopicsRequest DeleteTopicsRequest DescribeClusterRequest DescribeConfigsRequest DescribeQuorumRequest
-    DescribeTopicPartitionsRequest ElectLeadersRequest EndQuorumEpochRequest EnvelopeRequest FetchRequest
-    FetchSnapshotRequest FindCoordinatorRequest IncrementalAlterConfigsRequest InitProducerIdRequest ListOffsetsRequest
-    ListPartitionReassignmentsRequest MetadataRequest OffsetForLeaderEpochRequest ProduceRequest
-    UnregisterBrokerRequest UpdateFeaturesRequest VoteRequest
+    ApiVersionsRequest AssignReplicasToDirsRequest BeginQuorumEpochRequest BrokerHeartbeatRequest
+    BrokerRegistrationRequest ConsumerGroupDescribeRequest ConsumerGroupHeartbeatRequest CreatePartitionsRequest
+    CreateTopicsRequest
+    DeleteGroupsRequest DeleteRecordsRequest DeleteTopicsRequest DescribeClusterRequest DescribeConfigsRequest
+    DescribeGroupsRequest DescribeQuorumRequest DescribeTopicPartitionsRequest ElectLeadersRequest
+    EndQuorumEpochRequest EnvelopeRequest FetchRequest FetchSnapshotRequest FindCoordinatorRequest HeartbeatRequest
+    IncrementalAlterConfigsRequest InitProducerIdRequest JoinGroupRequest LeaveGroupRequest ListGroupsRequest
+    ListOffsetsRequest ListPartitionReassignmentsRequest MetadataRequest OffsetCommitRequest OffsetDeleteRequest
+    OffsetFetchRequest OffsetForLeaderEpochRequest ProduceRequest SyncGroupRequest UnregisterBrokerRequest
+    UpdateFeaturesRequest VoteRequest
 }
 
 /// What was read can be written, and read again.
@@ -133,6 +139,23 @@ pub fn metadata_record(value: &[u8]) {
     };
     let written = record.to_bytes(version).expect("what was read can be written");
     assert_eq!(MetadataRecord::from_bytes(written), Ok((record, version)));
+}
+
+/// A record of a coordinator's log: how long its key is, its key, whether it has a value, and its value.
+pub fn coordinator_record(bytes: &[u8]) {
+    let bytes = Bytes::copy_from_slice(bytes);
+    _ = subscribed_topics(&bytes);
+    let Some(length) = bytes.first().map(|length| usize::from(*length)) else { return };
+    if bytes.len() < length + 2 {
+        return;
+    }
+    let (key, rest) = (bytes.slice(1..=length), bytes.slice(length + 1..));
+    let value = (rest[0] != 0).then(|| rest.slice(1..));
+    let Ok(Some(record)) = CoordinatorRecord::from_bytes(key, value) else { return };
+    let key = record.key_bytes().expect("what was read can be written");
+    let value = record.value_bytes().expect("what was read can be written");
+    let again = CoordinatorRecord::from_bytes(key, value).expect("what was written can be read");
+    assert!(again.is_some_and(|again| again.key_bytes() == record.key_bytes()));
 }
 
 /// Record batches as a producer or a leader sends them: as they are, and with their checksums made true, since no fuzzer

@@ -9,10 +9,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::classic_group::{ClassicGroup, Member, State};
+use super::consumer_group::ConsumerGroup;
+use super::consumer_heartbeat::Draft;
 use super::offsets::group_tombstone;
 use super::request::{
-    DescribedGroup, DescribedMember, GroupFilter, GroupId, GroupState, GroupType, ListedGroup,
-    MemberId,
+    DescribedConsumer, DescribedConsumerGroup, DescribedGroup, DescribedMember, GroupFilter,
+    GroupId, GroupType, ListedGroup, MemberId,
 };
 use super::timers::Timer;
 use super::{GroupCoordinator, Outcome};
@@ -24,14 +26,24 @@ impl GroupCoordinator {
         let range = (start, Bound::Unbounded);
         let classic = self.classic.range(range.clone()).map(|(id, _)| id);
         let groups = self.durable.groups.range(range.clone()).map(|(id, _)| id);
+        let consumer_groups = self.durable.consumer_groups.range(range.clone()).map(|(id, _)| id);
         let offsets = self.durable.offsets.range(range).map(|(id, _)| id);
-        classic.chain(groups).chain(offsets).cloned().collect()
+        classic.chain(groups).chain(consumer_groups).chain(offsets).cloned().collect()
     }
 
-    /// The group as it is now; `None` where there is none.
-    fn current(&self, id: &str) -> Option<ClassicGroup> {
+    /// The group of the consumer protocol, if it is one, and not just being made one of the classic protocol.
+    pub(super) fn consumer_group(&self, id: &str) -> Option<&ConsumerGroup> {
+        let is_classic = self.classic.contains_key(id);
+        self.durable.consumer_groups.get(id).filter(|_| !is_classic)
+    }
+
+    /// The group of the classic protocol as it is now; `None` where there is none.
+    pub(super) fn current(&self, id: &str) -> Option<ClassicGroup> {
         if let Some(group) = self.classic.get(id) {
             return Some(group.clone());
+        }
+        if self.durable.consumer_groups.contains_key(id) {
+            return None;
         }
         if let Some(record) = self.durable.groups.get(id) {
             return Some(ClassicGroup::from_record(record));
@@ -45,10 +57,15 @@ impl GroupCoordinator {
         };
         let mut groups = Vec::new();
         for id in self.group_ids(Bound::Unbounded) {
-            let Some(group) = self.current(&id) else { continue };
-            let (state, group_type) = (group.shown_state(), GroupType::Classic);
+            let (state, group_type, protocol_type) = match self.consumer_group(&id) {
+                Some(group) => (group.state(), GroupType::Consumer, Some(Arc::from("consumer"))),
+                None => match self.current(&id) {
+                    Some(group) => (group.shown_state(), GroupType::Classic, group.protocol_type),
+                    None => continue,
+                },
+            };
             if names(state.name(), &filter.states) && names(group_type.name(), &filter.types) {
-                let protocol_type = group.protocol_type.unwrap_or_else(|| Arc::from(""));
+                let protocol_type = protocol_type.unwrap_or_else(|| Arc::from(""));
                 groups.push(ListedGroup { group: id, protocol_type, state, group_type });
             }
         }
@@ -72,29 +89,69 @@ impl GroupCoordinator {
         })
     }
 
+    /// Shows a group of the consumer protocol. Errors: `GROUP_ID_NOT_FOUND`.
+    pub(super) fn describe_consumer_group(
+        &self,
+        id: &str,
+    ) -> Result<DescribedConsumerGroup, ErrorCode> {
+        let group = self.consumer_group(id).ok_or(ErrorCode::GroupIdNotFound)?;
+        let members = group.members.iter().map(|(id, member)| {
+            let current = group.current_of(id);
+            DescribedConsumer {
+                member: Arc::clone(id),
+                instance: member.instance_id.clone(),
+                rack: member.rack_id.clone(),
+                epoch: current.epoch,
+                client_id: member.client_id.clone(),
+                client_host: member.client_host.clone(),
+                topics: member.subscribed_topic_names.clone(),
+                assignment: current.assignment(),
+                target: group.target_of(id).as_ref().clone(),
+            }
+        });
+        Ok(DescribedConsumerGroup {
+            state: group.state(),
+            epoch: group.group_epoch(),
+            assignment_epoch: group.assignment_epoch(),
+            assignor: group.assignor().name(),
+            members: members.collect(),
+        })
+    }
+
     /// Deletes a group with its offsets. Errors: `GROUP_ID_NOT_FOUND`, `NON_EMPTY_GROUP`.
     pub(super) fn delete_group(
         &mut self,
         id: &GroupId,
         out: &mut Outcome,
     ) -> Result<(), ErrorCode> {
+        if let Some(group) = self.consumer_group(id) {
+            if !group.members.is_empty() {
+                return Err(ErrorCode::NonEmptyGroup);
+            }
+            self.forget_all_offsets(id, out);
+            Draft::new(id, group.clone(), out).delete();
+            return Ok(());
+        }
         let group = self.current(id).ok_or(ErrorCode::GroupIdNotFound)?;
-        match group.shown_state() {
-            GroupState::Empty | GroupState::Dead => {}
-            GroupState::PreparingRebalance
-            | GroupState::CompletingRebalance
-            | GroupState::Stable => return Err(ErrorCode::NonEmptyGroup),
+        if !group.is_empty() {
+            return Err(ErrorCode::NonEmptyGroup);
         }
         self.forget_all_offsets(id, out);
         if self.durable.groups.contains_key(id) {
             out.records.push(group_tombstone(id));
         }
-        // Those that were given an id come back to a group that does not know them, and begin anew.
-        for member in &group.pending_join {
-            self.timers.cancel(&Timer::Session(Arc::clone(id), Arc::clone(member)));
-        }
-        self.classic.remove(id);
+        self.drop_soft(id);
         Ok(())
+    }
+
+    /// Forgets a group of the classic protocol that has no members. Those that were given an id come back to a group that does not
+    /// know them, and begin anew.
+    pub(super) fn drop_soft(&mut self, id: &GroupId) {
+        let Some(group) = self.classic.remove(id) else { return };
+        assert!(group.is_empty(), "a group with members is dropped");
+        for member in group.pending_join {
+            self.timers.cancel(&Timer::Session(Arc::clone(id), member));
+        }
     }
 }
 

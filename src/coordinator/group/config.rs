@@ -21,18 +21,28 @@ pub struct GroupConfig {
     pub offsets_retention: Duration,
     /// How often offsets are looked through for expired ones (`offsets.retention.check.interval.ms`).
     pub offsets_retention_check_interval: Duration,
+    /// How long a member of a consumer group may be silent (`group.consumer.session.timeout.ms`).
+    pub consumer_session_timeout: Duration,
+    /// How often members of consumer groups are to send heartbeats (`group.consumer.heartbeat.interval.ms`).
+    pub consumer_heartbeat_interval: Duration,
+    /// How many members a consumer group may have (`group.consumer.max.size`).
+    pub consumer_size_max: usize,
 }
 
 impl Default for GroupConfig {
     fn default() -> Self {
+        let any_number = usize::try_from(i32::MAX).expect("a count of 31 bits");
         Self {
             initial_rebalance_delay: Duration::from_millis(3_000),
             session_timeout_min: Duration::from_millis(6_000),
             session_timeout_max: Duration::from_millis(1_800_000),
-            size_max: usize::try_from(i32::MAX).expect("a count of 31 bits"),
+            size_max: any_number,
             offset_metadata_bytes_max: 4_096,
             offsets_retention: Duration::from_secs(60 * 10_080),
             offsets_retention_check_interval: Duration::from_millis(600_000),
+            consumer_session_timeout: Duration::from_millis(45_000),
+            consumer_heartbeat_interval: Duration::from_millis(5_000),
+            consumer_size_max: any_number,
         }
     }
 }

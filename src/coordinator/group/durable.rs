@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::consumer_group::ConsumerGroup;
 use super::request::{CommittedOffset, GroupId};
 use crate::protocol::coordinator_records::{
     CoordinatorRecord, GroupMetadataValue, OffsetCommitKey, OffsetCommitValue,
@@ -22,6 +23,8 @@ pub(super) struct Durable {
     pub(super) groups: BTreeMap<GroupId, GroupMetadataValue>,
     /// Offsets of groups that have any.
     pub(super) offsets: BTreeMap<GroupId, GroupOffsets>,
+    /// Groups of the consumer protocol.
+    pub(super) consumer_groups: BTreeMap<GroupId, ConsumerGroup>,
 }
 
 impl Durable {
@@ -35,14 +38,35 @@ impl Durable {
             CoordinatorRecord::GroupMetadata(key, None) => {
                 self.groups.remove(key.group.as_str());
             }
-            // Groups of the consumer protocol are not served yet: nobody writes these here.
-            CoordinatorRecord::ConsumerGroupMetadata(..)
-            | CoordinatorRecord::ConsumerGroupPartitionMetadata(..)
-            | CoordinatorRecord::ConsumerGroupMemberMetadata(..)
-            | CoordinatorRecord::ConsumerGroupTargetAssignmentMetadata(..)
-            | CoordinatorRecord::ConsumerGroupTargetAssignmentMember(..)
-            | CoordinatorRecord::ConsumerGroupCurrentMemberAssignment(..)
-            | CoordinatorRecord::ConsumerGroupRegularExpression(..) => {}
+            CoordinatorRecord::ConsumerGroupMetadata(key, _) => {
+                self.replay_consumer_group(&key.group_id, record);
+            }
+            CoordinatorRecord::ConsumerGroupPartitionMetadata(key, _) => {
+                self.replay_consumer_group(&key.group_id, record);
+            }
+            CoordinatorRecord::ConsumerGroupMemberMetadata(key, _) => {
+                self.replay_consumer_group(&key.group_id, record);
+            }
+            CoordinatorRecord::ConsumerGroupTargetAssignmentMetadata(key, _) => {
+                self.replay_consumer_group(&key.group_id, record);
+            }
+            CoordinatorRecord::ConsumerGroupTargetAssignmentMember(key, _) => {
+                self.replay_consumer_group(&key.group_id, record);
+            }
+            CoordinatorRecord::ConsumerGroupCurrentMemberAssignment(key, _) => {
+                self.replay_consumer_group(&key.group_id, record);
+            }
+            CoordinatorRecord::ConsumerGroupRegularExpression(key, _) => {
+                self.replay_consumer_group(&key.group_id, record);
+            }
+        }
+    }
+
+    fn replay_consumer_group(&mut self, id: &str, record: &CoordinatorRecord) {
+        let group = self.consumer_groups.entry(id.into()).or_default();
+        group.replay(record);
+        if group.is_gone() {
+            self.consumer_groups.remove(id);
         }
     }
 
@@ -80,7 +104,9 @@ impl Durable {
 
     /// Whether the log knows the group.
     pub(super) fn contains(&self, group: &str) -> bool {
-        self.groups.contains_key(group) || self.offsets.contains_key(group)
+        self.groups.contains_key(group)
+            || self.offsets.contains_key(group)
+            || self.consumer_groups.contains_key(group)
     }
 }
 

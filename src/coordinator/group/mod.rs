@@ -10,37 +10,62 @@
 //! also a reply without records of its own, for it may speak of what is not committed yet. Where the append is refused it
 //! replays nothing, calls [`GroupCoordinator::on_append_failed`], and sends [`Reply::failed`] instead of each reply.
 //!
-//! Transactions do not commit offsets here yet, and groups of the consumer protocol (KIP-848) are not known: their records are
-//! passed over.
+//! A group speaks one of two protocols: the classic one, where members assign ([`request::JoinGroup`]) and most state is soft, or the
+//! consumer protocol of KIP-848, where the coordinator assigns ([`request::ConsumerGroupHeartbeat`]) and all state is durable. A group
+//! that nobody is in may change from one to the other.
+//!
+//! Not here: transactional commits, regular expressions as subscriptions, and groups whose members speak both protocols.
 //!
 //! Kafka: `GroupCoordinatorShard`, `GroupMetadataManager`, `OffsetMetadataManager`.
 
 mod admin;
+pub mod assignor;
 mod classic_group;
 mod config;
+mod consumer_group;
+mod consumer_heartbeat;
 mod durable;
 mod join;
 mod membership;
 mod offsets;
+mod reconcile;
 pub mod request;
 mod timers;
 mod turn;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 
 use classic_group::ClassicGroup;
 pub use config::GroupConfig;
+use consumer_heartbeat::Draft;
 use durable::Durable;
-use request::{GroupId, JoinGroup};
+use request::{GroupId, JoinGroup, TopicTable};
 pub use request::{Reply, Request, Token};
 use timers::{Timer, Timers};
 use turn::Turn;
 
 use crate::protocol::coordinator_records::CoordinatorRecord;
-use crate::types::{CHECKS_ITSELF, ErrorCode, Monotonic, Now};
+use crate::types::{CHECKS_ITSELF, ErrorCode, Monotonic, Now, PartitionIndex};
+
+/// How soon a member is taken out whose removal the log refused (Kafka: `CoordinatorRuntime`, the retries of its timers).
+const REMOVAL_RETRY_BACKOFF: Duration = Duration::from_millis(500);
+
+/// Which of the `partitions` of `__consumer_offsets` a group belongs to: its leader coordinates the group.
+///
+/// Java's hash of the id, which goes by UTF-16 (Kafka: `GroupCoordinatorService.partitionFor`, `Utils.abs`). Panics where `partitions` is
+/// none.
+#[must_use]
+pub fn partition_of(group: &str, partitions: i32) -> PartitionIndex {
+    assert!(partitions > 0, "the offsets topic has partitions");
+    let add = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
+    let hash = group.encode_utf16().fold(0, add);
+    // The smallest number has no absolute value, and counts as 0.
+    PartitionIndex::new(hash.checked_abs().unwrap_or(0) % partitions)
+}
 
 /// What a decision comes to: records to append in one batch, all or none, and what to answer to whom once they are committed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,6 +112,7 @@ impl LoadingCoordinator {
             classic: BTreeMap::new(),
             timers: Timers::default(),
             expiry_from: None,
+            topics: Arc::default(),
         };
         let mut out = Outcome::default();
         coordinator.take_over(now, &mut out);
@@ -107,6 +133,8 @@ pub struct GroupCoordinator {
     timers: Timers,
     /// Soft: up to which group the look for expired offsets came, where it paused.
     expiry_from: Option<GroupId>,
+    /// Soft: the topics of the cluster.
+    topics: Arc<TopicTable>,
 }
 
 impl GroupCoordinator {
@@ -175,11 +203,24 @@ impl GroupCoordinator {
                 let groups = groups.collect();
                 out.reply(token, Reply::DeleteGroups(groups));
             }
+            Request::ConsumerGroupHeartbeat(request) => {
+                let result = self.consumer_heartbeat(now, &request, &mut out);
+                if result.is_err() {
+                    out.records.clear();
+                }
+                out.reply(token, Reply::ConsumerGroupHeartbeat(result));
+            }
+            Request::DescribeConsumerGroups(groups) => {
+                let groups = groups.into_iter().map(|id| {
+                    let described = self.describe_consumer_group(&id);
+                    (id, described)
+                });
+                out.reply(token, Reply::DescribeConsumerGroups(groups.collect()));
+            }
         }
         if let Some(group) = group {
             self.settle(&group);
         }
-        self.check();
         out
     }
 
@@ -189,6 +230,9 @@ impl GroupCoordinator {
         match self.timers.pop_due(now.monotonic) {
             None => {}
             Some(Timer::Expiry) => self.expire_offsets(now, &mut out),
+            Some(Timer::ConsumerSession(group, member) | Timer::Revocation(group, member)) => {
+                self.remove_consumer(&group, &member, &mut out);
+            }
             Some(Timer::Session(group, member)) => {
                 self.timed_group(now, &group, &mut out).on_session_timer(&member);
                 self.settle(&group);
@@ -202,7 +246,6 @@ impl GroupCoordinator {
                 self.settle(&group);
             }
         }
-        self.check();
         out
     }
 
@@ -220,7 +263,8 @@ impl GroupCoordinator {
         }
     }
 
-    /// The log refused the records of an outcome: what a leader assigned with them is void, and its group must rebalance.
+    /// The log refused the records of an outcome. What a leader assigned with them is void: its group must rebalance. Who was to be
+    /// taken out of a consumer group is still there, and is taken out soon.
     ///
     /// The outcome that this brings is performed like that of a decision.
     pub fn on_append_failed(&mut self, now: Now, records: &[CoordinatorRecord]) -> Outcome {
@@ -233,9 +277,14 @@ impl GroupCoordinator {
             {
                 let id: GroupId = key.group.as_str().into();
                 self.timed_group(now, &id, &mut out).on_assignment_lost();
+                self.settle(&id);
+            }
+            if let CoordinatorRecord::ConsumerGroupMemberMetadata(key, None) = record {
+                let (id, member) = (key.group_id.as_str().into(), key.member_id.as_str().into());
+                let timer = Timer::ConsumerSession(id, member);
+                self.timers.set(timer, now.monotonic + REMOVAL_RETRY_BACKOFF);
             }
         }
-        self.check();
         out
     }
 
@@ -260,6 +309,7 @@ impl GroupCoordinator {
     fn take_over(&mut self, now: Now, out: &mut Outcome) {
         let interval = self.config.offsets_retention_check_interval;
         self.timers.set(Timer::Expiry, now.monotonic + interval);
+        self.take_over_consumers(now);
         let with_members =
             self.durable.groups.iter().filter(|(_, group)| !group.members.is_empty());
         let ids: Vec<GroupId> = with_members.map(|(id, _)| Arc::clone(id)).collect();
@@ -274,8 +324,8 @@ impl GroupCoordinator {
                 // The limit was lowered: those that come first stay.
                 turn.prepare_rebalance();
             }
+            self.settle(&id);
         }
-        self.check();
     }
 
     fn join_group(&mut self, now: Now, token: Token, request: &JoinGroup, out: &mut Outcome) {
@@ -286,6 +336,14 @@ impl GroupCoordinator {
         let allowed = self.config.session_timeout_min..=self.config.session_timeout_max;
         if !allowed.contains(&request.session_timeout) {
             return out.reply(token, refused(ErrorCode::InvalidSessionTimeout));
+        }
+        if let Some(group) = self.consumer_group(&request.group) {
+            if !group.members.is_empty() || request.member.is_some() {
+                // Kafka: online migration, which is not built.
+                return out.reply(token, refused(ErrorCode::InconsistentGroupProtocol));
+            }
+            Draft::new(&request.group, group.clone(), out).delete();
+            self.classic.insert(Arc::clone(&request.group), ClassicGroup::new());
         }
         if request.member.is_none() && !self.exists(&request.group) {
             self.classic.insert(Arc::clone(&request.group), ClassicGroup::new());
@@ -303,6 +361,9 @@ impl GroupCoordinator {
     /// A group's turn. `None` where there is no such group.
     fn turn<'a>(&'a mut self, now: Now, id: &GroupId, out: &'a mut Outcome) -> Option<Turn<'a>> {
         if !self.classic.contains_key(id) {
+            if self.durable.consumer_groups.contains_key(id) {
+                return None;
+            }
             let group = match self.durable.groups.get(id) {
                 Some(record) => ClassicGroup::from_record(record),
                 None if self.durable.offsets.contains_key(id) => ClassicGroup::new(),
@@ -336,6 +397,9 @@ impl GroupCoordinator {
 
     /// Drops the soft state of a group where it says no more than the log.
     fn settle(&mut self, id: &str) {
+        if CHECKS_ITSELF {
+            self.check(id);
+        }
         let Some(group) = self.classic.get(id) else { return };
         let is_idle = group.is_empty() && group.pending_join.is_empty();
         let in_log = self.durable.groups.get(id);
@@ -347,11 +411,13 @@ impl GroupCoordinator {
         }
     }
 
-    fn check(&self) {
-        if CHECKS_ITSELF {
-            for group in self.classic.values() {
-                group.check();
-            }
+    /// What must hold of a group between two requests.
+    fn check(&self, id: &str) {
+        if let Some(group) = self.classic.get(id) {
+            group.check();
+        }
+        if let Some(group) = self.consumer_group(id) {
+            group.check();
         }
     }
 }

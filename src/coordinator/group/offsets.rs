@@ -6,6 +6,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::classic_group::{ClassicGroup, State};
+use super::consumer_group::ConsumerGroup;
+use super::consumer_heartbeat::Draft;
 use super::request::{
     CommitOffsets, CommittedOffset, DeleteOffsets, FetchOffsets, FetchedTopic, GroupId,
     OffsetToCommit, Topic, TopicResults,
@@ -15,7 +17,7 @@ use super::{GroupCoordinator, Outcome};
 use crate::protocol::coordinator_records::{
     CoordinatorRecord, GroupMetadataKey, OffsetCommitKey, OffsetCommitValue,
 };
-use crate::types::{ErrorCode, Now, PartitionIndex, Timestamp, TopicId, Uuid};
+use crate::types::{ErrorCode, GenerationId, Now, PartitionIndex, Timestamp, TopicId, Uuid};
 
 /// After how many records one look for expired offsets pauses, so that nobody waits long behind it. A group is not split.
 const EXPIRY_RECORDS_MAX: usize = 1_000;
@@ -72,6 +74,9 @@ impl GroupCoordinator {
         request: &CommitOffsets,
         out: &mut Outcome,
     ) -> Result<(), ErrorCode> {
+        if let Some(group) = self.consumer_group(&request.group) {
+            return self.check_consumer_commit(group, request);
+        }
         let Some(mut turn) = self.turn(now, &request.group, out) else {
             // Nobody has joined it: whoever claims no membership may keep offsets under its name.
             let is_simple = request.generation.is_none();
@@ -95,6 +100,39 @@ impl GroupCoordinator {
                 Ok(())
             }
         }
+    }
+
+    /// A member of a consumer group may commit in its epoch, and in an older one what it has since then or longer: it may not have
+    /// heard of its last step (Kafka: `ConsumerGroup.validateOffsetCommit`).
+    fn check_consumer_commit(
+        &self,
+        group: &ConsumerGroup,
+        request: &CommitOffsets,
+    ) -> Result<(), ErrorCode> {
+        if request.generation.is_none() && group.members.is_empty() {
+            return Ok(());
+        }
+        let member = request.member.as_ref().ok_or(ErrorCode::UnknownMemberId)?;
+        if !group.members.contains_key(member) {
+            return Err(ErrorCode::UnknownMemberId);
+        }
+        let current = group.current_of(member);
+        let epoch = request.generation.map_or(-1, GenerationId::value);
+        if epoch == current.epoch {
+            return Ok(());
+        }
+        if epoch > current.epoch {
+            return Err(ErrorCode::StaleMemberEpoch);
+        }
+        for (topic, commits) in &request.topics {
+            let known = self.topics.get(&topic.name).map(|topic| topic.id);
+            let id = topic.id.or(known).ok_or(ErrorCode::StaleMemberEpoch)?;
+            let has_since = |commit: &OffsetToCommit| current.epoch_of(id, commit.partition);
+            if commits.iter().any(|commit| has_since(commit).is_none_or(|since| epoch < since)) {
+                return Err(ErrorCode::StaleMemberEpoch);
+            }
+        }
+        Ok(())
     }
 
     fn commit_offset(
@@ -136,6 +174,7 @@ impl GroupCoordinator {
         &self,
         request: &FetchOffsets,
     ) -> Result<Vec<FetchedTopic>, ErrorCode> {
+        self.check_fetch(request)?;
         let Some(topics) = &request.topics else {
             return Ok(self.fetch_all_offsets(&request.group));
         };
@@ -148,6 +187,21 @@ impl GroupCoordinator {
             FetchedTopic { topic: topic.clone(), partitions: partitions.collect() }
         });
         Ok(fetched.collect())
+    }
+
+    /// Whether a member of a consumer group may ask: it is one, and in its epoch. Whoever says neither may.
+    fn check_fetch(&self, request: &FetchOffsets) -> Result<(), ErrorCode> {
+        let Some(group) = self.consumer_group(&request.group) else { return Ok(()) };
+        let Some(member) = &request.member else { return Ok(()) };
+        if !group.members.contains_key(member) {
+            return Err(ErrorCode::UnknownMemberId);
+        }
+        let current = group.current_of(member);
+        if request.member_epoch == Some(current.epoch) {
+            Ok(())
+        } else {
+            Err(ErrorCode::StaleMemberEpoch)
+        }
     }
 
     fn fetch_all_offsets(&self, group: &str) -> Vec<FetchedTopic> {
@@ -169,13 +223,16 @@ impl GroupCoordinator {
         request: &DeleteOffsets,
         out: &mut Outcome,
     ) -> Result<Vec<TopicResults>, ErrorCode> {
-        let mut records = Vec::new();
-        let turn = self.turn(now, &request.group, out).ok_or(ErrorCode::GroupIdNotFound)?;
-        if !turn.group.is_empty() && !turn.group.is_of_consumers() {
-            return Err(ErrorCode::NonEmptyGroup);
-        }
-        let subscribed = request.topics.iter().map(|(name, _)| turn.group.is_subscribed_to(name));
-        let subscribed: Vec<bool> = subscribed.collect();
+        let names = request.topics.iter().map(|(name, _)| name);
+        let subscribed: Vec<bool> = if let Some(group) = self.consumer_group(&request.group) {
+            names.map(|name| group.is_subscribed_to(name)).collect()
+        } else {
+            let turn = self.turn(now, &request.group, out).ok_or(ErrorCode::GroupIdNotFound)?;
+            if !turn.group.is_empty() && !turn.group.is_of_consumers() {
+                return Err(ErrorCode::NonEmptyGroup);
+            }
+            names.map(|name| turn.group.is_subscribed_to(name)).collect()
+        };
         let mut results = Vec::with_capacity(request.topics.len());
         for ((name, partitions), is_subscribed) in request.topics.iter().zip(subscribed) {
             let mut answers = Vec::with_capacity(partitions.len());
@@ -184,14 +241,13 @@ impl GroupCoordinator {
                     if is_subscribed { ErrorCode::GroupSubscribedToTopic } else { ErrorCode::None };
                 let is_known = self.durable.offset(&request.group, name, *partition).is_some();
                 if !is_subscribed && is_known {
-                    records.push(offset_tombstone(&request.group, name, *partition));
+                    out.records.push(offset_tombstone(&request.group, name, *partition));
                 }
                 answers.push((*partition, error));
             }
             let topic = Topic { name: Arc::clone(name), id: None };
             results.push(TopicResults { topic, partitions: answers });
         }
-        out.records.append(&mut records);
         Ok(results)
     }
 
@@ -238,7 +294,15 @@ impl GroupCoordinator {
         self.timers.set(Timer::Expiry, at);
     }
 
-    fn expire_group(&mut self, now: Now, id: &GroupId, out: &mut Outcome) {
+    fn expire_group(&self, now: Now, id: &GroupId, out: &mut Outcome) {
+        if let Some(group) = self.consumer_group(id) {
+            let is_read = |topic: &str| group.is_subscribed_to(topic);
+            let keeps_any = self.expire_topics(now, id, Some(ExpiryBase::Commit), is_read, out);
+            if group.members.is_empty() && !keeps_any {
+                Draft::new(id, group.clone(), out).delete();
+            }
+            return;
+        }
         let empty = ClassicGroup::new();
         let loaded;
         let group = match (self.classic.get(id), self.durable.groups.get(id)) {
@@ -251,10 +315,26 @@ impl GroupCoordinator {
         };
         let base = expiry_base(group);
         let is_free = group.is_empty() && group.pending_join.is_empty();
+        let is_read = |topic: &str| group.is_subscribed_to(topic);
+        let keeps_any = self.expire_topics(now, id, base, is_read, out);
+        if is_free && !keeps_any && self.durable.groups.contains_key(id) {
+            out.records.push(group_tombstone(id));
+        }
+    }
+
+    /// Tombstones for the offsets of a group whose time is over. Returns whether there are others.
+    fn expire_topics(
+        &self,
+        now: Now,
+        id: &str,
+        base: Option<ExpiryBase>,
+        is_read: impl Fn(&str) -> bool,
+        out: &mut Outcome,
+    ) -> bool {
         let mut keeps_any = false;
         for (topic, partitions) in self.durable.offsets.get(id).into_iter().flatten() {
+            let base = base.filter(|_| !is_read(topic));
             for (partition, offset) in partitions {
-                let base = base.filter(|_| !group.is_subscribed_to(topic));
                 if base.is_some_and(|base| self.is_expired(now, base, offset)) {
                     out.records.push(offset_tombstone(id, topic, *partition));
                 } else {
@@ -262,9 +342,7 @@ impl GroupCoordinator {
                 }
             }
         }
-        if is_free && !keeps_any && self.durable.groups.contains_key(id) {
-            out.records.push(group_tombstone(id));
-        }
+        keeps_any
     }
 
     fn is_expired(&self, now: Now, base: ExpiryBase, offset: &CommittedOffset) -> bool {

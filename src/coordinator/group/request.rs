@@ -3,11 +3,13 @@
 //! Typed twins of Kafka's requests, free of versions and sentinels: the serving side translates. It also looks at what needs the
 //! cluster's metadata: whether the topics of a commit exist, and their names and ids.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::assignor::Assignment;
 use crate::types::{
     ErrorCode, GenerationId, LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId,
 };
@@ -46,6 +48,10 @@ pub enum Request {
     DescribeGroups(Vec<GroupId>),
     /// Delete groups that have no members.
     DeleteGroups(Vec<GroupId>),
+    /// Enter a consumer group, be in it, or leave it.
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeat),
+    /// Show consumer groups with their members.
+    DescribeConsumerGroups(Vec<GroupId>),
 }
 
 /// A member enters a group, or its next generation (Kafka: `JoinGroupRequest`).
@@ -124,6 +130,61 @@ pub struct LeavingMember {
     /// Its name where it is a static member.
     pub instance: Option<InstanceId>,
 }
+
+/// Which of its epochs a member of a consumer group means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeartbeatEpoch {
+    /// None: it enters, or enters anew (0 on the wire).
+    Join,
+    /// This one, 1 or more.
+    At(i32),
+    /// None any more: it leaves (−1).
+    Leave,
+    /// A static member leaves and will be back (−2).
+    LeaveForAWhile,
+}
+
+/// A member of a consumer group says that it is there, and what changed (Kafka: `ConsumerGroupHeartbeatRequest`). What is `None` has
+/// not changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerGroupHeartbeat {
+    /// The group.
+    pub group: GroupId,
+    /// The member; `None` where the coordinator is to make an id.
+    pub member: Option<MemberId>,
+    /// Whether it may enter without an id (version 0; later ones bring their own, KIP-1082).
+    pub may_lack_member_id: bool,
+    /// The epoch it means.
+    pub epoch: HeartbeatEpoch,
+    /// Its name where it is a static member.
+    pub instance: Option<InstanceId>,
+    /// Where it stands.
+    pub rack: Option<Arc<str>>,
+    /// What its client calls itself.
+    pub client_id: Arc<str>,
+    /// From where it connects.
+    pub client_host: Arc<str>,
+    /// How long it may take to give partitions up.
+    pub rebalance_timeout: Option<Duration>,
+    /// The topics it reads.
+    pub topics: Option<Vec<Arc<str>>>,
+    /// The assignor it wants.
+    pub assignor: Option<Arc<str>>,
+    /// What it has.
+    pub owned: Option<Assignment>,
+}
+
+/// A topic of the cluster, as the coordinator needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicInfo {
+    /// Its id.
+    pub id: TopicId,
+    /// How many partitions it has.
+    pub partitions: u32,
+}
+
+/// The topics of the cluster, by name.
+pub type TopicTable = BTreeMap<Arc<str>, TopicInfo>;
 
 /// A topic, by name and, where the asker knows it, by id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -219,6 +280,61 @@ pub enum Reply {
     DescribeGroups(Vec<(GroupId, Result<DescribedGroup, ErrorCode>)>),
     /// To [`Request::DeleteGroups`], in the order of the request.
     DeleteGroups(Vec<(GroupId, ErrorCode)>),
+    /// To [`Request::ConsumerGroupHeartbeat`].
+    ConsumerGroupHeartbeat(Result<HeartbeatAnswer, ErrorCode>),
+    /// To [`Request::DescribeConsumerGroups`], in the order of the request.
+    DescribeConsumerGroups(Vec<(GroupId, Result<DescribedConsumerGroup, ErrorCode>)>),
+}
+
+/// What a member of a consumer group hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeartbeatAnswer {
+    /// Its id.
+    pub member: MemberId,
+    /// Its epoch now; −1 or −2 for one that left.
+    pub member_epoch: i32,
+    /// When it is to send the next heartbeat.
+    pub interval: Duration,
+    /// What it may read now; `None` where that has not changed.
+    pub assignment: Option<Assignment>,
+}
+
+/// A group of the consumer protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribedConsumerGroup {
+    /// Its state.
+    pub state: GroupState,
+    /// Its epoch.
+    pub epoch: i32,
+    /// The epoch of its target.
+    pub assignment_epoch: i32,
+    /// The assignor's name.
+    pub assignor: &'static str,
+    /// Its members, in the order of the ids.
+    pub members: Vec<DescribedConsumer>,
+}
+
+/// A member of a group of the consumer protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribedConsumer {
+    /// The member.
+    pub member: MemberId,
+    /// Its name where it is a static member.
+    pub instance: Option<String>,
+    /// Where it stands.
+    pub rack: Option<String>,
+    /// Its epoch.
+    pub epoch: i32,
+    /// What its client calls itself.
+    pub client_id: String,
+    /// From where it connects.
+    pub client_host: String,
+    /// The topics it reads.
+    pub topics: Vec<String>,
+    /// What it has.
+    pub assignment: Assignment,
+    /// What it is to have.
+    pub target: Assignment,
 }
 
 /// A member is in the generation that begins.
@@ -315,6 +431,10 @@ pub enum GroupState {
     PreparingRebalance,
     /// Classic: all have joined, the leader is to say who gets what.
     CompletingRebalance,
+    /// Consumer: it is to be said who gets what.
+    Assigning,
+    /// Consumer: members are on their way to what they are to have.
+    Reconciling,
     /// Each member has what it is to have.
     Stable,
     /// There is no such group.
@@ -329,6 +449,8 @@ impl GroupState {
             Self::Empty => "Empty",
             Self::PreparingRebalance => "PreparingRebalance",
             Self::CompletingRebalance => "CompletingRebalance",
+            Self::Assigning => "Assigning",
+            Self::Reconciling => "Reconciling",
             Self::Stable => "Stable",
             Self::Dead => "Dead",
         }
@@ -410,7 +532,11 @@ impl Request {
             Self::CommitOffsets(request) => Some(&request.group),
             Self::FetchOffsets(request) => Some(&request.group),
             Self::DeleteOffsets(request) => Some(&request.group),
-            Self::ListGroups(_) | Self::DescribeGroups(_) | Self::DeleteGroups(_) => None,
+            Self::ConsumerGroupHeartbeat(request) => Some(&request.group),
+            Self::ListGroups(_)
+            | Self::DescribeGroups(_)
+            | Self::DeleteGroups(_)
+            | Self::DescribeConsumerGroups(_) => None,
         }
     }
 
@@ -438,6 +564,10 @@ impl Request {
             Self::DeleteGroups(groups) => {
                 Reply::DeleteGroups(groups.iter().map(|group| (Arc::clone(group), error)).collect())
             }
+            Self::ConsumerGroupHeartbeat(_) => Reply::ConsumerGroupHeartbeat(Err(error)),
+            Self::DescribeConsumerGroups(groups) => Reply::DescribeConsumerGroups(
+                groups.iter().map(|group| (Arc::clone(group), Err(error))).collect(),
+            ),
         }
     }
 }
@@ -468,6 +598,10 @@ impl Reply {
             ),
             Self::DeleteGroups(groups) => Self::DeleteGroups(
                 groups.iter().map(|(group, _)| (Arc::clone(group), error)).collect(),
+            ),
+            Self::ConsumerGroupHeartbeat(_) => Self::ConsumerGroupHeartbeat(Err(error)),
+            Self::DescribeConsumerGroups(groups) => Self::DescribeConsumerGroups(
+                groups.iter().map(|(group, _)| (Arc::clone(group), Err(error))).collect(),
             ),
         }
     }

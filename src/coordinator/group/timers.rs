@@ -14,6 +14,10 @@ pub(super) enum Timer {
     Join(GroupId),
     /// The members had their time to sync.
     Sync(GroupId),
+    /// A member of a consumer group was silent for too long.
+    ConsumerSession(GroupId, MemberId),
+    /// A member of a consumer group had its time to give partitions up.
+    Revocation(GroupId, MemberId),
     /// Offsets are looked through for expired ones.
     Expiry,
 }

@@ -10,6 +10,9 @@
 //! commit NAME TOPIC/PARTITION@OFFSET… [generation=N|none] [as=ID|none] [metadata=LENGTH] [retention=MS] [id=N] [epoch=N]
 //! fetch GROUP [TOPIC/PARTITION…] [id=N]  |  forget GROUP TOPIC/PARTITION…  |  topic-deleted TOPIC N
 //! list [states=S,…] [types=T,…]  |  describe GROUP  |  delete GROUP…
+//! topics [NAME=PARTITIONS…]   the topics of the cluster are these
+//! beat NAME [reads=t+u] [has=t/0,t/1] [epoch=N|join|leave|away] [wants=ASSIGNOR] [instance=I] [rebalance=MS] [as=ID|none] [v=V]
+//! describe-consumers GROUP
 //! wait MS                     time passes
 //! lose ERROR                  the next append is refused
 //! ```
@@ -25,8 +28,10 @@ use bytes::Bytes;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
+use crate::coordinator::group::assignor::Assignment;
 use crate::coordinator::group::request::*;
 use crate::coordinator::group::*;
+use crate::protocol::coordinator_records::consumer_group_current_member_assignment_value as current_value;
 use crate::protocol::coordinator_records::*;
 use crate::protocol::messages::Message as _;
 use crate::protocol::wire::Writer;
@@ -90,6 +95,18 @@ fn topic_id(number: Option<u64>) -> Option<Uuid> {
     number.map(|number| Uuid::from_bytes(u128::from(number).to_be_bytes()))
 }
 
+/// Topics by the letter that their ids are made of.
+fn show_partitions<P: Iterator<Item = PartitionIndex>>(
+    topics: impl Iterator<Item = (Uuid, P)>,
+) -> String {
+    let topics = topics.map(|(id, partitions)| {
+        let partitions = partitions.map(|index| index.to_string()).collect::<Vec<_>>().join(",");
+        format!("{}/{partitions}", char::from(id.as_bytes()[15]))
+    });
+    let shown = topics.collect::<Vec<_>>().join(" ");
+    if shown.is_empty() { "nothing".into() } else { shown }
+}
+
 struct Story {
     now: Now,
     config: GroupConfig,
@@ -101,6 +118,7 @@ struct Story {
     known: BTreeMap<String, (Option<MemberId>, Option<GenerationId>)>,
     shown_ids: BTreeMap<String, String>,
     groups: BTreeMap<GroupId, String>,
+    topics: Arc<TopicTable>,
     text: String,
 }
 
@@ -120,6 +138,7 @@ impl Story {
             known: BTreeMap::new(),
             shown_ids: BTreeMap::new(),
             groups: BTreeMap::new(),
+            topics: Arc::default(),
             text: String::new(),
         }
     }
@@ -193,7 +212,50 @@ impl Story {
                     leader.as_deref().unwrap_or("-"),
                 )
             }
-            other => panic!("not of a classic group: {other:?}"),
+            CoordinatorRecord::ConsumerGroupMetadata(key, value) => {
+                let epoch = value.as_ref().map(|value| format!("epoch={}", value.epoch));
+                format!("record {} {}", key.group_id, epoch.as_deref().unwrap_or("epoch -"))
+            }
+            CoordinatorRecord::ConsumerGroupMemberMetadata(key, value) => {
+                let reads = value.as_ref().map(|value| value.subscribed_topic_names.join("+"));
+                let reads = reads.map_or_else(|| "-".into(), |reads| format!("reads {reads}"));
+                format!("record {} member {} {reads}", key.group_id, key.member_id)
+            }
+            CoordinatorRecord::ConsumerGroupTargetAssignmentMetadata(key, value) => {
+                let epoch = value.as_ref().map(|value| value.assignment_epoch.to_string());
+                format!("record {} target epoch={}", key.group_id, epoch.as_deref().unwrap_or("-"))
+            }
+            CoordinatorRecord::ConsumerGroupTargetAssignmentMember(key, value) => {
+                let target = value.as_ref().map(|value| {
+                    let topics = value.topic_partitions.iter();
+                    let topics = topics.map(|topic| (topic.topic_id, &topic.partitions));
+                    show_partitions(topics.map(|(id, of_it)| (id, of_it.iter().copied())))
+                });
+                let target = target.unwrap_or_else(|| "-".into());
+                format!("record {} target of {} {target}", key.group_id, key.member_id)
+            }
+            CoordinatorRecord::ConsumerGroupCurrentMemberAssignment(key, value) => {
+                let value = value.as_ref().map(|value| {
+                    let topics = |of: &[current_value::TopicPartitions]| {
+                        let topics = of
+                            .iter()
+                            .map(|topic| (topic.topic_id, topic.partitions.clone().into_iter()));
+                        show_partitions(topics)
+                    };
+                    let (has, revoking) = (
+                        topics(&value.assigned_partitions),
+                        topics(&value.partitions_pending_revocation),
+                    );
+                    let (epoch, state) = (value.member_epoch, value.state);
+                    format!("epoch={epoch} state={state} has {has} gives up {revoking}")
+                });
+                let value = value.unwrap_or_else(|| "-".into());
+                format!("record {} member {} {value}", key.group_id, key.member_id)
+            }
+            CoordinatorRecord::ConsumerGroupPartitionMetadata(..)
+            | CoordinatorRecord::ConsumerGroupRegularExpression(..) => {
+                panic!("nobody writes {record:?}")
+            }
         }
     }
 
@@ -264,6 +326,39 @@ impl Story {
             Reply::DescribeGroups(groups) => {
                 groups.iter().map(|(id, group)| self.show_described(id, group)).collect()
             }
+            Reply::ConsumerGroupHeartbeat(Err(error)) => {
+                self.known.remove(name);
+                error.to_string()
+            }
+            Reply::ConsumerGroupHeartbeat(Ok(answer)) => {
+                let generation = GenerationId::from_wire(answer.member_epoch);
+                if generation.is_some() {
+                    self.known.insert(name.to_owned(), (Some(answer.member.clone()), generation));
+                } else {
+                    self.known.remove(name);
+                }
+                let assignment = answer.assignment.as_ref().map(|assignment| {
+                    let topics = assignment.iter();
+                    let shown = topics.map(|(id, of_it)| (*id, of_it.iter().copied()));
+                    format!(" has {}", show_partitions(shown))
+                });
+                format!("epoch {}{}", answer.member_epoch, assignment.unwrap_or_default())
+            }
+            Reply::DescribeConsumerGroups(groups) => {
+                let each = groups.iter().map(|(id, group)| match group {
+                    Err(error) => format!("{id} {error}"),
+                    Ok(group) => {
+                        let (state, assignor) = (group.state.name(), group.assignor);
+                        let members = group.members.iter().map(|member| {
+                            format!("{}@{} of {}", member.member, member.epoch, member.client_id)
+                        });
+                        let members = members.collect::<Vec<_>>().join(", ");
+                        let epochs = (group.epoch, group.assignment_epoch);
+                        format!("{id} {state} {epochs:?} {assignor} [{members}]")
+                    }
+                });
+                each.collect::<Vec<_>>().join(", ")
+            }
             Reply::DeleteGroups(groups) => {
                 let each = groups.iter().map(|(group, error)| format!("{group} {error}"));
                 each.collect::<Vec<_>>().join(", ")
@@ -329,6 +424,16 @@ impl Story {
             let state = group.shown_state().name();
             shown.insert(id, format!("{state} {} [{}]", group.generation, members.join(", ")));
         }
+        for (id, group) in &self.coordinator.durable.consumer_groups {
+            let members = group.members.keys().map(|member| {
+                let current = group.current_of(member);
+                format!("{member}@{} {:?}", current.epoch, current.state)
+            });
+            let members = members.collect::<Vec<_>>().join(", ");
+            let (epoch, target) = (group.group_epoch(), group.assignment_epoch());
+            let text = format!("{} {epoch}/{target} [{members}]", group.state().name());
+            shown.insert(id.clone(), text);
+        }
         for (id, text) in &shown {
             if self.groups.get(id) != Some(text) {
                 _ = writeln!(self.text, "  = {id} {text}");
@@ -382,6 +487,7 @@ impl Story {
         let rng = StdRng::seed_from_u64(8);
         let (coordinator, outcome) = loading.finish(self.config.clone(), rng, self.now);
         let former = std::mem::replace(&mut self.coordinator, coordinator);
+        self.coordinator.on_topics(Arc::clone(&self.topics));
         assert_eq!(former.durable, self.coordinator.durable, "memory is not what the log says");
         for (token, reply) in former.resign() {
             self.reply(token, &reply);
@@ -520,6 +626,51 @@ impl Story {
         self.ask("admin", Request::LeaveGroup(request));
     }
 
+    fn beat(&mut self, words: &Words<'_>) {
+        let name = words.plain[1];
+        let known = self.known.get(name).and_then(|(_, generation)| *generation);
+        let epoch = match words.named.get("epoch").copied() {
+            Some("join") => HeartbeatEpoch::Join,
+            Some("leave") => HeartbeatEpoch::Leave,
+            Some("away") => HeartbeatEpoch::LeaveForAWhile,
+            Some(number) => HeartbeatEpoch::At(number.parse().unwrap()),
+            None => known.map_or(HeartbeatEpoch::Join, |known| HeartbeatEpoch::At(known.value())),
+        };
+        let joins = epoch == HeartbeatEpoch::Join;
+        let member = match words.named.get("as").copied() {
+            Some("none") => None,
+            id => Some(Arc::from(id.unwrap_or(name))),
+        };
+        let reads = words.named.get("reads").map(|topics| {
+            topics.split('+').filter(|topic| !topic.is_empty()).map(Arc::from).collect()
+        });
+        let has = words.named.get("has").map(|partitions| {
+            let mut has = Assignment::new();
+            for word in partitions.split(',').filter(|word| !word.is_empty()) {
+                let (topic, partition) = partition_of(word);
+                let id = self.topics[&topic].id;
+                has.entry(id).or_default().insert(partition);
+            }
+            has
+        });
+        let rebalance = words.number("rebalance").or(joins.then_some(60_000));
+        let request = ConsumerGroupHeartbeat {
+            group: words.group(),
+            member,
+            may_lack_member_id: words.number("v") == Some(0),
+            epoch,
+            instance: words.text("instance"),
+            rack: None,
+            client_id: name.into(),
+            client_host: "/127.0.0.1".into(),
+            rebalance_timeout: rebalance.map(Duration::from_millis),
+            topics: reads.or_else(|| joins.then(|| vec!["t".into()])),
+            assignor: words.text("wants"),
+            owned: has.or_else(|| joins.then(Assignment::new)),
+        };
+        self.ask(name, Request::ConsumerGroupHeartbeat(request));
+    }
+
     fn forget(&mut self, words: &Words<'_>) {
         let topics = words.plain[2..].iter().map(|word| {
             let (topic, partition) = partition_of(word);
@@ -574,6 +725,16 @@ impl Story {
                 let outcome = self.coordinator.on_topics_deleted(&[(words.plain[1].into(), id)]);
                 self.perform(outcome);
             }
+            "topics" => {
+                let topics = words.named.iter().map(|(name, count)| {
+                    let id = topic_id(name.bytes().next().map(u64::from)).unwrap();
+                    (Arc::from(*name), TopicInfo { id, partitions: count.parse().unwrap() })
+                });
+                self.topics = Arc::new(topics.collect());
+                self.coordinator.on_topics(Arc::clone(&self.topics));
+            }
+            "beat" => self.beat(&words),
+            "describe-consumers" => self.ask("-", Request::DescribeConsumerGroups(rest())),
             "list" => self.list(&words),
             "describe" => self.ask("-", Request::DescribeGroups(rest())),
             "delete" => self.ask("-", Request::DeleteGroups(rest())),

@@ -202,7 +202,9 @@ impl World {
             | Reply::DeleteOffsets(_)
             | Reply::ListGroups(_)
             | Reply::DescribeGroups(_)
-            | Reply::DeleteGroups(_) => {}
+            | Reply::DeleteGroups(_)
+            | Reply::ConsumerGroupHeartbeat(_)
+            | Reply::DescribeConsumerGroups(_) => {}
         }
     }
 
