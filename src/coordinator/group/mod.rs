@@ -316,11 +316,7 @@ impl GroupCoordinator {
         for id in ids {
             let size_max = self.config.size_max;
             let Some(mut turn) = self.turn(now, &id, out) else { continue };
-            let members: Vec<_> = turn.group.members.keys().cloned().collect();
-            for member in &members {
-                turn.restart_session(member);
-            }
-            if members.len() > size_max {
+            if turn.group.members.len() > size_max {
                 // The limit was lowered: those that come first stay.
                 turn.prepare_rebalance();
             }
@@ -359,8 +355,11 @@ impl GroupCoordinator {
     }
 
     /// A group's turn. `None` where there is no such group.
+    ///
+    /// Where the group is known from the log only it gets its soft state here, and its members their sessions.
     fn turn<'a>(&'a mut self, now: Now, id: &GroupId, out: &'a mut Outcome) -> Option<Turn<'a>> {
-        if !self.classic.contains_key(id) {
+        let is_new = !self.classic.contains_key(id);
+        if is_new {
             if self.durable.consumer_groups.contains_key(id) {
                 return None;
             }
@@ -373,7 +372,11 @@ impl GroupCoordinator {
         }
         let group = self.classic.get_mut(id)?;
         let Self { config, rng, timers, .. } = self;
-        Some(Turn { config, rng, timers, now, id: Arc::clone(id), group, out })
+        let mut turn = Turn { config, rng, timers, now, id: Arc::clone(id), group, out };
+        if is_new {
+            turn.restart_all_sessions();
+        }
+        Some(turn)
     }
 
     /// The turn of a group that members speak of. Errors: `INVALID_GROUP_ID`, `UNKNOWN_MEMBER_ID` where there is no such group.

@@ -39,6 +39,13 @@ impl Turn<'_> {
         }
     }
 
+    pub(super) fn restart_all_sessions(&mut self) {
+        let members: Vec<MemberId> = self.group.members.keys().cloned().collect();
+        for member in &members {
+            self.restart_session(member);
+        }
+    }
+
     pub(super) fn set_session(&mut self, member: &MemberId, timeout: Duration) {
         let timer = Timer::Session(Arc::clone(&self.id), Arc::clone(member));
         self.timers.set(timer, self.now.monotonic + timeout);
