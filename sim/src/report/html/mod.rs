@@ -1,6 +1,6 @@
 //! `report.html`: one run as a page of one file, which loads nothing and needs no network.
 //!
-//! The page itself is `page.html`, `style.css` and the scripts beside them, put together here with the run's data ([`data`]) as
+//! The page itself is `page.html`, `style.css` and the scripts beside them, put together here with the run's data (`data`) as
 //! JSON. What it shows and how it is driven stands in the page's own help (`?`).
 
 mod data;
