@@ -175,6 +175,7 @@ fn role_of(run: &SeedRun, violation: &Violation, partition: &TopicPartition) -> 
     }
 }
 
+#[cfg(madsim)] // commands are this build's
 #[cfg(test)]
 mod tests {
     use super::*;

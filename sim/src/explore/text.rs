@@ -212,6 +212,7 @@ pub fn conclusion(of: &Summary) -> String {
     }
 }
 
+#[cfg(madsim)] // commands are this build's
 #[cfg(test)]
 mod tests {
     use super::*;

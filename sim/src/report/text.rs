@@ -336,6 +336,7 @@ fn minutes(span: Span) -> String {
     if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds / 60) }
 }
 
+#[cfg(madsim)] // commands are this build's
 #[cfg(test)]
 mod tests {
     use super::*;
