@@ -61,6 +61,12 @@ impl Dev {
         if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
     }
 
+    /// Asks for what is refused, with these words.
+    fn refuses(&self, words: &[&str], with: &str) {
+        let error = self.ask(words).unwrap_err();
+        assert!(error.contains(with), "{words:?}: {error}");
+    }
+
     /// A command of a client.
     fn client(&self, words: &[&str]) -> String {
         let at = format!("localhost:{}", self.port);
@@ -95,11 +101,11 @@ fn a_node_that_is_cut_off_leads_nothing_and_is_in_sync_again_when_it_is_back() {
     let dev = Dev::start();
     dev.client(&["topic", "create", "orders", "-p", "3", "-r", "3"]);
     dev.wait_until("in sync", |line| isr(line).len() == 3);
-    assert!(dev.ask(&["rejoin", "2"]).unwrap_err().contains("node 2 is not cut off"));
-    assert!(dev.ask(&["isolate", "9"]).unwrap_err().contains("there is no node 9"));
+    dev.refuses(&["rejoin", "2"], "node 2 is not cut off");
+    dev.refuses(&["isolate", "9"], "there is no node 9");
 
     assert!(dev.ask(&["isolate", "2"]).unwrap().contains("node 2 is cut off"));
-    assert!(dev.ask(&["isolate", "2"]).unwrap_err().contains("cut off already"));
+    dev.refuses(&["isolate", "2"], "cut off already");
     let status = dev.ask(&["status"]).unwrap();
     let apart: Vec<&str> = status.lines().filter(|line| line.contains("cut off")).collect();
     assert!(apart.len() == 1 && apart[0].starts_with("node 2 "), "{status}");
