@@ -92,7 +92,7 @@ fn tolerates(
     let eligible = eligible(ghost, id, of);
     let may_become = |broker| {
         let registered = ghost.registration(broker).map(|known| known.broker_epoch);
-        state.eligible().contains(broker) || of.may_be_let_in(broker, registered)
+        state.counts_on(broker) || of.may_be_let_in(broker, registered)
     };
     let is_eligible = may_become(broker);
     let harm = fault.harm(ghost.facts(id.topic_id).flushes_each);

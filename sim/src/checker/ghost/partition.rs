@@ -55,6 +55,13 @@ impl PartitionState {
         self.isr.union(&self.elr)
     }
 
+    /// Whether what a broker holds decides what is kept: it is eligible, or nobody is and it led last.
+    #[must_use]
+    pub fn counts_on(&self, broker: BrokerId) -> bool {
+        let eligible = self.eligible();
+        eligible.contains(broker) || (eligible.is_empty() && self.last_known_leader == Some(broker))
+    }
+
     /// Whether `next`, the version right after this one, gives the lead to somebody who was not eligible.
     ///
     /// One change may let a follower into the ISR and make it leader, where a reassignment ends with it: the leader before asked
@@ -250,8 +257,7 @@ impl GhostPartition {
         if !state.replicas.contains(broker) {
             return;
         }
-        let is_eligible =
-            state.eligible().contains(broker) || self.may_be_let_in(broker, registered);
+        let is_eligible = state.counts_on(broker) || self.may_be_let_in(broker, registered);
         let how = Dirty { is_damaged: how.is_damaged && is_eligible, ..how };
         let dirty = self.dirty.entry(broker).or_insert(how);
         dirty.boot = how.boot;
