@@ -175,19 +175,24 @@ fn role_of(run: &SeedRun, violation: &Violation, partition: &TopicPartition) -> 
     }
 }
 
-#[cfg(madsim)] // commands are this build's
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::explore::summary::tests::{red, run_of};
     use crate::scenario::duration::Span;
+    use crate::which::COMMAND;
+
+    /// The command that runs a seed again in this build.
+    fn again(seed: u64) -> String {
+        format!("{COMMAND} x.toml --seed {seed}")
+    }
 
     fn kind_of(mut run: SeedRun) -> (String, String) {
         run.seed = 3;
         let mut found = failures_of(&run_of("x.toml"), &run);
         assert_eq!(found.len(), 1);
         let (kind, failure) = found.remove(0);
-        assert_eq!(failure.again, "cargo sim run x.toml --seed 3");
+        assert_eq!(failure.again, again(3));
         (kind.check, kind.site)
     }
 
@@ -254,7 +259,7 @@ mod tests {
         };
         let one = group(&[12, 3, 9]).unwrap();
         assert_eq!((one.count, one.first.seed), (3, 3));
-        assert_eq!(one.others, ["cargo sim run x.toml --seed 9", "cargo sim run x.toml --seed 12"]);
+        assert_eq!(one.others, [again(9), again(12)]);
         assert_eq!(Some(one), group(&[9, 12, 3]));
     }
 }

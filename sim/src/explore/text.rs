@@ -212,12 +212,12 @@ pub fn conclusion(of: &Summary) -> String {
     }
 }
 
-#[cfg(madsim)] // commands are this build's
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::explore::Shard;
     use crate::explore::summary::tests::{green, red, run_of};
+    use crate::which::COMMAND;
 
     #[test]
     fn a_kind_of_failure_is_told_once_with_its_count_and_first_seed() {
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(text.matches("✘ R3").count(), 1, "{text}");
         assert!(text.contains("✘ R3 (the cluster), 2 times in a\n"), "{text}");
         assert!(text.contains("under seed 2: R3 at 0.000s: 2 differs"), "{text}");
-        assert!(text.contains("again: cargo sim run a.toml --seed 2\n"), "{text}");
+        assert!(text.contains(&format!("again: {COMMAND} a.toml --seed 2\n")), "{text}");
         assert!(text.contains("3 seeds (seeds 1, 2, 9)"), "{text}");
         assert!(text.contains("✘ FAILED: 3 runs, 1 kind of failure"), "{text}");
     }
