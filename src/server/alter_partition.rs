@@ -7,22 +7,16 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
+use super::controller_channel::{AskController, answer_of};
 use super::replica_fetchers::{OwnEpoch, registered};
 use super::replica_manager::ReplicaManager;
 use crate::broker::alter_partition::{AlterPartition, Committed, Effect, Event, Proposal};
-use crate::protocol::messages::{AlterPartitionRequest, AlterPartitionResponse};
+use crate::protocol::messages::AlterPartitionRequest;
 use crate::replica::driver::IsrChanges;
 use crate::replica::{IsrCommitted, IsrProposal};
 use crate::runtime::clock::wait_until;
 use crate::runtime::{BoxFuture, Env};
 use crate::types::{BrokerId, ErrorCode, TopicIdPartition};
-
-/// Asks the active controller; an error where no answer came.
-pub(super) type AskController = Arc<
-    dyn Fn(AlterPartitionRequest) -> BoxFuture<'static, Result<AlterPartitionResponse, ErrorCode>>
-        + Send
-        + Sync,
->;
 
 /// What leaders propose, until the task takes it.
 #[derive(Debug, Default)]
@@ -58,7 +52,7 @@ pub(super) async fn run(
     proposals: Arc<Proposals>,
     replicas: Weak<ReplicaManager>,
     own_epoch: OwnEpoch,
-    ask: AskController,
+    ask: AskController<AlterPartitionRequest>,
 ) {
     let mut timer = env.clock.timer();
     let mut machine = AlterPartition::new(broker);
@@ -91,19 +85,10 @@ pub(super) async fn run(
             }
         }
         let deadline = machine.deadline();
-        let answered = async {
-            match &mut question {
-                Some(question) => question.as_mut().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
             () = proposals.changed.notified() => {}
-            event = answered => {
-                question = None;
-                events.push(event);
-            }
+            event = answer_of(&mut question) => events.push(event),
             () = wait_until(timer.as_mut(), deadline) => events.push(Event::Tick),
         }
     }

@@ -4,21 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::controller_channel::{AskController, answer_of};
 use super::replica_fetchers::{OwnEpoch, registered};
 use crate::broker::assignments::{Assignments, Effect, Event, Unassigned};
-use crate::protocol::messages::{AssignReplicasToDirsRequest, AssignReplicasToDirsResponse};
+use crate::protocol::messages::AssignReplicasToDirsRequest;
 use crate::runtime::clock::wait_until;
 use crate::runtime::{BoxFuture, Env};
-use crate::types::{BrokerId, ErrorCode, TopicIdPartition, Uuid};
-
-/// Asks the active controller; an error where no answer came.
-pub(super) type AskController = Arc<
-    dyn Fn(
-            AssignReplicasToDirsRequest,
-        ) -> BoxFuture<'static, Result<AssignReplicasToDirsResponse, ErrorCode>>
-        + Send
-        + Sync,
->;
+use crate::types::{BrokerId, TopicIdPartition, Uuid};
 
 /// What the metadata does not say, as it was when it was last applied.
 #[derive(Debug, Default)]
@@ -59,7 +51,7 @@ pub(super) async fn run(
     broker: BrokerId,
     locations: Arc<Locations>,
     own_epoch: OwnEpoch,
-    ask: AskController,
+    ask: AskController<AssignReplicasToDirsRequest>,
 ) {
     let mut timer = env.clock.timer();
     let mut machine = Assignments::new(broker);
@@ -67,19 +59,10 @@ pub(super) async fn run(
     let mut out = Vec::new();
     loop {
         let deadline = machine.deadline();
-        let answered = async {
-            match &mut question {
-                Some(question) => question.as_mut().await,
-                None => std::future::pending().await,
-            }
-        };
         let event = tokio::select! {
             biased;
             () = locations.changed.notified() => Event::Unassigned(locations.now()),
-            event = answered => {
-                question = None;
-                event
-            }
+            event = answer_of(&mut question) => event,
             () = wait_until(timer.as_mut(), deadline) => Event::Tick,
         };
         machine.handle(env.clock.now(), event, &mut out);

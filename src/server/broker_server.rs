@@ -12,7 +12,6 @@ use super::identity::Identity;
 use super::lifecycle::{LifecycleHandle, OfflineLogDirs};
 use super::listeners::{Bound, Listening};
 use super::replica_manager::ReplicaManager;
-use super::{alter_partition, assignments};
 use crate::metadata::{FEATURES, MetadataImage};
 use crate::protocol::messages::BrokerRegistrationRequest;
 use crate::protocol::messages::broker_registration_request::{Feature, Listener};
@@ -60,8 +59,8 @@ impl BrokerServer {
         let cluster_id = identity.cluster_id;
         let broker = Broker::new(config, env, cluster_id, &controller, lifecycle.clone(), replicas);
         let (replicas, config) = (&broker.replicas, &broker.config);
-        let ask = ask_alter_partition(config, &controller);
-        let tell = tell_locations(config, &controller);
+        let ask = controller.asker("alter partition", config.request_timeout);
+        let tell = controller.asker("assign replicas", config.request_timeout);
         let tasks = Tasks(vec![
             replicas.start_replication(config, lifecycle.epochs(), ask),
             replicas.start_assignments(lifecycle.epochs(), tell),
@@ -102,35 +101,6 @@ impl BrokerServer {
     pub(super) async fn logs_failed(&self) {
         self.broker.replicas.logs().all_failed().await;
     }
-}
-
-/// How leaders propose in-sync replicas to the active controller.
-fn ask_alter_partition(
-    config: &Config,
-    controller: &ControllerChannel,
-) -> alter_partition::AskController {
-    let controller = controller.another("alter partition");
-    let timeout = config.request_timeout;
-    Arc::new(move |request| {
-        let controller = controller.clone();
-        Box::pin(async move {
-            let answer = controller.call(request, timeout).await;
-            answer.map_err(|error| error.error)
-        })
-    })
-}
-
-/// How the active controller is told in which log directories replicas are.
-fn tell_locations(config: &Config, controller: &ControllerChannel) -> assignments::AskController {
-    let controller = controller.another("assign replicas");
-    let timeout = config.request_timeout;
-    Arc::new(move |request| {
-        let controller = controller.clone();
-        Box::pin(async move {
-            let answer = controller.call(request, timeout).await;
-            answer.map_err(|error| error.error)
-        })
-    })
 }
 
 /// Tasks that end with their owner.

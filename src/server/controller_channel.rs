@@ -24,13 +24,25 @@ use crate::rpc::driver::{CallOptions, Channel, ChannelConfig};
 use crate::rpc::network_client::{NetworkClientConfig, RpcError};
 use crate::rpc::{Backoff, Endpoint};
 use crate::runtime::clock::timeout_at;
-use crate::runtime::{Env, watch};
+use crate::runtime::{BoxFuture, Env, watch};
 use crate::types::{BrokerId, ErrorCode, Monotonic};
 
 /// The pause before asking again: a leader that was just elected needs a moment until it is active.
 const RETRY: Backoff = Backoff { first: Duration::from_millis(50), max: Duration::from_secs(1) };
 /// The pause before connecting again. Kafka: 50 ms, always.
 const RECONNECT: Backoff = RETRY;
+
+/// Asks the active controller; an error where no answer came.
+pub(super) type AskController<R> =
+    Arc<dyn Fn(R) -> BoxFuture<'static, Result<<R as Request>::Response, ErrorCode>> + Send + Sync>;
+
+/// Waits for the answer to a question, if one is under way; afterwards none is. Cancel-safe.
+pub(super) async fn answer_of<T>(question: &mut Option<BoxFuture<'static, T>>) -> T {
+    let Some(future) = question else { return std::future::pending().await };
+    let answer = future.as_mut().await;
+    *question = None;
+    answer
+}
 
 /// A line to the active controller. Cloning shares it: what is asked over one line is answered in order.
 #[derive(Clone)]
@@ -95,6 +107,19 @@ impl ControllerChannel {
     /// Another line, with connections of its own: what is slow on one does not hold up the other.
     pub(super) fn another(&self, purpose: &str) -> Self {
         Self { quorum: self.quorum.clone(), line: Line::new(&self.quorum.env, purpose) }
+    }
+
+    /// Another line, for one kind of request, as the tasks of a broker ask: no answer comes later than after `timeout`.
+    pub(super) fn asker<R>(&self, purpose: &str, timeout: Duration) -> AskController<R>
+    where
+        R: Request + Send + Sync + 'static,
+        R::Response: Send + 'static,
+    {
+        let line = self.another(purpose);
+        Arc::new(move |request| {
+            let line = line.clone();
+            Box::pin(async move { line.call(request, timeout).await.map_err(|error| error.error) })
+        })
     }
 
     /// Asks the active controller. Dropping the future does not take the request back.

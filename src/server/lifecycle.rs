@@ -7,7 +7,7 @@ use crate::runtime::watch;
 use tokio::sync::mpsc;
 
 use super::Config;
-use super::controller_channel::ControllerChannel;
+use super::controller_channel::{ControllerChannel, answer_of};
 use crate::broker::{Effect, Event, HeartbeatAnswer, Lifecycle, LifecycleConfig};
 use crate::protocol::messages::{BrokerHeartbeatRequest, BrokerRegistrationRequest};
 use crate::runtime::clock::wait_until;
@@ -162,20 +162,10 @@ impl Driver {
                 }
             }
             let deadline = self.lifecycle.deadline();
-            let question = &mut self.question;
-            let answered = async {
-                match question {
-                    Some(question) => question.as_mut().await,
-                    None => std::future::pending().await,
-                }
-            };
             let event = tokio::select! {
                 biased;
                 event = self.inbox.recv() => event,
-                event = answered => {
-                    self.question = None;
-                    Some(event)
-                }
+                event = answer_of(&mut self.question) => Some(event),
                 () = wait_until(timer.as_mut(), deadline) => Some(Event::Tick),
             };
             // All handles are gone: the node was dropped.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::Config;
+use super::controller_channel::answer_of;
 use crate::metadata::MetadataImage;
 use crate::protocol::messages::{FetchRequest, ListOffsetsRequest};
 use crate::replica::FollowerAppend;
@@ -438,12 +439,4 @@ async fn next_of(futures: &mut Vec<BoxFuture<'static, Event>>) -> Event {
         Poll::Pending
     })
     .await
-}
-
-/// Waits for the answer, if one is to come. Cancel-safe.
-async fn answer_of(question: &mut Option<BoxFuture<'static, Event>>) -> Event {
-    let Some(future) = question else { return std::future::pending().await };
-    let event = future.as_mut().await;
-    *question = None;
-    event
 }

@@ -11,14 +11,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::Config;
-use super::alter_partition::{self, AskController, Proposals};
+use super::alter_partition::{self, Proposals};
 use super::assignments::{self, Locations};
+use super::controller_channel::AskController;
 use super::fetch_sessions::FetchSessions;
 use super::housekeeping;
 use super::identity::Identity;
 use super::replica_fetchers::ReplicaFetchers;
 use crate::log::{ConfigMap, LogConfig};
 use crate::metadata::MetadataImage;
+use crate::protocol::messages::{AlterPartitionRequest, AssignReplicasToDirsRequest};
 use crate::replica::driver::{PartitionHandle, ReplicaOptions, TailBudget, segment_limits};
 use crate::runtime::{Env, task, watch};
 use crate::storage::{LogManager, LogManagerOptions, OpenedPartition, StorageError};
@@ -166,7 +168,7 @@ impl ReplicaManager {
         self: &Arc<Self>,
         config: &Config,
         epoch: watch::Receiver<Option<BrokerEpoch>>,
-        ask: AskController,
+        ask: AskController<AlterPartitionRequest>,
     ) -> task::Task<()> {
         let fetchers = ReplicaFetchers::new(config, &self.env, epoch.clone());
         assert!(self.fetchers.set(fetchers).is_ok(), "replication is started once");
@@ -180,7 +182,7 @@ impl ReplicaManager {
     pub(super) fn start_assignments(
         &self,
         epoch: watch::Receiver<Option<BrokerEpoch>>,
-        ask: assignments::AskController,
+        ask: AskController<AssignReplicasToDirsRequest>,
     ) -> task::Task<()> {
         let (env, locations) = (self.env.clone(), self.locations.clone());
         task::spawn(assignments::run(env, self.node, locations, epoch, ask))
