@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 const OTTLA: &str = env!("CARGO_BIN_EXE_ottla");
@@ -11,14 +12,17 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Three nodes take two each.
 const PORTS: u16 = 6;
 
-/// A port with free ones after it.
+/// A port with free ones after it, not given to another test.
 fn free_ports() -> u16 {
-    let start = u16::try_from(std::process::id() % 900).unwrap() * 10;
-    let all = (0..900).map(|index| 11_000 + (start + index * 10) % 9_000);
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
     let is_free = |port: &u16| {
         (*port..port + PORTS).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok())
     };
-    all.into_iter().find(is_free).unwrap()
+    let mut all = (0..900).map(|_| {
+        let place = std::process::id() + GIVEN.fetch_add(1, Ordering::Relaxed);
+        11_000 + u16::try_from(place % 900).unwrap() * 10
+    });
+    all.find(is_free).unwrap()
 }
 
 struct Dev {
@@ -38,18 +42,23 @@ impl Drop for Dev {
 impl Dev {
     /// A cluster of three that serves.
     fn start() -> Self {
+        let mut dev = Self::spawn();
+        let said = BufReader::new(dev.child.stdout.take().unwrap());
+        let is_ready = said.lines().any(|line| line.unwrap().contains("ready in"));
+        assert!(is_ready, "the cluster ended before it was ready");
+        dev
+    }
+
+    /// A cluster of three that begins.
+    fn spawn() -> Self {
         let (dir, port) = (tempfile::tempdir().unwrap(), free_ports());
         let mut command = Command::new(OTTLA);
         command.args(["dev", "--brokers", "3", "--port", &port.to_string(), "--dir"]);
         command.arg(dir.path().join("data"));
         command.args(["--override", "broker.session.timeout.ms=3000"]);
         command.args(["--override", "broker.heartbeat.interval.ms=500"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap());
-        let is_ready = said.lines().any(|line| line.unwrap().contains("ready in"));
-        let dev = Self { child, dir, port };
-        assert!(is_ready, "the cluster ended before it was ready");
-        dev
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self { child, dir, port }
     }
 
     /// Asks the one that runs. Errors: what is said then.
@@ -116,4 +125,20 @@ fn a_node_that_is_cut_off_leads_nothing_and_is_in_sync_again_when_it_is_back() {
     dev.ask(&["rejoin", "2"]).unwrap();
     assert!(!dev.ask(&["status"]).unwrap().contains("cut off"));
     dev.wait_until("in sync again", |line| isr(line).len() == 3);
+}
+
+/// As under `ottla dev | head -3`.
+#[test]
+fn a_cluster_runs_on_when_nobody_reads_what_it_says() {
+    let mut dev = Dev::spawn();
+    drop((dev.child.stdout.take(), dev.child.stderr.take()));
+    let deadline = Instant::now() + PATIENCE;
+    // It answers only once it has said that it is ready.
+    while dev.ask(&["status"]).is_err() {
+        assert_eq!(dev.child.try_wait().unwrap(), None, "it ended");
+        assert!(Instant::now() < deadline, "it never answers");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(dev.ask(&["isolate", "2"]).unwrap().contains("node 2 is cut off"));
+    assert!(dev.ask(&["status"]).unwrap().contains("cut off"));
 }

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use crate::real_main::failure::{Exit, Failure};
 
-/// How long either side waits for the other's line.
+/// How long who asks waits for the answer.
 const PATIENCE: Duration = Duration::from_secs(40);
+/// How long who asks may take to say what, on a busy machine.
+const PATIENCE_WITH_ASKER: Duration = Duration::from_secs(10);
 
 /// What is to be done to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +110,7 @@ impl Control {
     pub(super) fn next(&self) -> Option<Asker> {
         let (stream, _) = self.listener.accept().ok()?;
         stream.set_nonblocking(false).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+        stream.set_read_timeout(Some(PATIENCE_WITH_ASKER)).ok()?;
         let mut line = String::new();
         BufReader::new(&stream).read_line(&mut line).ok()?;
         Some(Asker { order: Order::parse(line.trim()), stream })

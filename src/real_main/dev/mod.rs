@@ -6,6 +6,8 @@ mod layout;
 mod links;
 mod supervisor;
 
+use std::fmt::Display;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use super::args::{DevArgs, DevCommand};
@@ -33,6 +35,11 @@ pub(crate) fn run(args: &DevArgs) -> Result<(), Failure> {
 #[expect(clippy::disallowed_methods, reason = "the supervisor stands outside the node's world")]
 fn now() -> Instant {
     Instant::now()
+}
+
+/// Says something to whoever listens. Nobody may (`ottla dev | head -3`): the cluster runs on.
+fn say(mut to: impl Write, text: impl Display) {
+    let _ = writeln!(to, "{text}");
 }
 
 fn pause() {

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::control::{Asker, Control, Order};
 use super::layout::{Layout, NodeLayout};
 use super::links::{Wires, own_address};
-use super::{now, pause};
+use super::{now, pause, say};
 use crate::real_main::args::DevArgs;
 use crate::real_main::client::{block_on, wrong_property};
 use crate::real_main::failure::{Exit, Failure};
@@ -43,7 +43,8 @@ pub(super) fn run(args: &DevArgs) -> Result<(), Failure> {
     let started = supervisor.start_all();
     let ended = match started {
         Ok(()) => {
-            greet(args, &supervisor.layout, now().duration_since(began));
+            let took = now().duration_since(began);
+            say(std::io::stdout(), greeting(args, &supervisor.layout, took));
             supervisor.watch(&control, &mut stop)
         }
         Err(failure) => Err(failure),
@@ -232,13 +233,11 @@ impl Supervisor {
                 if self.is_alone() {
                     return Err(failure.next("its log is above"));
                 }
-                eprintln!(
-                    "{}",
-                    failure.next(format!(
-                        "{}; `ottla dev start {id}` starts it again",
-                        self.where_its_log_is(index)
-                    ))
+                let next = format!(
+                    "{}; `ottla dev start {id}` starts it again",
+                    self.where_its_log_is(index)
                 );
+                say(std::io::stderr(), failure.next(next));
             }
         }
         Ok(())
@@ -250,7 +249,7 @@ impl Supervisor {
             None => Err("the order is not known: is it another version of ottla?".to_owned()),
         };
         if let (Ok(text), false) = (&answer, asker.order == Some(Order::Status)) {
-            eprintln!("{text}");
+            say(std::io::stderr(), text);
         }
         asker.answer(&answer);
     }
@@ -439,7 +438,8 @@ fn send(child: &Child, signal: Signal) -> rustix::io::Result<()> {
     pid.map_or(Err(rustix::io::Errno::SRCH), |pid| kill_process(pid, signal))
 }
 
-fn greet(args: &DevArgs, layout: &Layout, took: Duration) {
+/// What runs, where, and what to do with it.
+fn greeting(args: &DevArgs, layout: &Layout, took: Duration) -> String {
     let kept = if args.ephemeral { "forgotten at the end" } else { "kept" };
     let count = layout.nodes.len();
     let first = layout.nodes[0].port;
@@ -447,13 +447,13 @@ fn greet(args: &DevArgs, layout: &Layout, took: Duration) {
     let plural =
         |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     let controllers = usize::from(layout.controllers());
-    println!(
+    let mut text = format!(
         "ottla {}  dev cluster  {} · {} · data {} ({kept})\n\
          \x20 bootstrap  {}\n\
          ready in {:.2} s.  Next:\n\
          \x20 ottla topic create hello -p 3{at}\n\
          \x20 echo hi | ottla produce hello{at}\n\
-         \x20 ottla consume hello -o start -n 1{at}",
+         \x20 ottla consume hello -o start -n 1{at}\n",
         env!("CARGO_PKG_VERSION"),
         plural(count, "broker"),
         plural(controllers, "controller"),
@@ -467,13 +467,11 @@ fn greet(args: &DevArgs, layout: &Layout, took: Duration) {
         } else {
             format!(" --dir {}", args.dir.display())
         };
-        println!(
+        text += &format!(
             "\x20 ottla dev{dir} kill 2        and then: ottla topic describe hello{at}; ottla dev{dir} start 2\n\
-             \x20 (or pause, resume, stop, isolate, rejoin, status; what a node says is in {}/N/node.log)",
+             \x20 (or pause, resume, stop, isolate, rejoin, status; what a node says is in {}/N/node.log)\n",
             args.dir.display()
         );
     }
-    println!(
-        "Ctrl-C stops it cleanly; start again to keep the data, `ottla dev --ephemeral` to forget."
-    );
+    text + "Ctrl-C stops it cleanly; start again to keep the data, `ottla dev --ephemeral` to forget."
 }
