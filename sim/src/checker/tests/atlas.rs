@@ -99,6 +99,23 @@ fn who_is_about_to_be_let_in_counts_as_eligible() {
     assert!(may(run.checkers.ghost(), Fault::PowerLoss, NodeId(3)), "it asked too late");
 }
 
+/// Swarm, seed 5156.
+#[test]
+fn the_last_known_leader_keeps_its_power_where_nobody_is_eligible() {
+    let mut run = Run::settled();
+    let mut nobody = version(1, 1, 1, &[]);
+    (nobody.leader, nobody.last_known) = (None, Some(1));
+    run.change(nobody);
+    assert!(!may(run.checkers.ghost(), Fault::PowerLoss, NodeId(1)), "it will be elected");
+    assert!(may(run.checkers.ghost(), Fault::Kill, NodeId(1)), "it loses nothing");
+    assert!(may(run.checkers.ghost(), Fault::PowerLoss, NodeId(2)));
+    // With somebody eligible it is one of those that stay out.
+    nobody.elr = &[2];
+    let mut run = Run::settled();
+    run.change(nobody);
+    assert!(may(run.checkers.ghost(), Fault::PowerLoss, NodeId(1)));
+}
+
 #[test]
 fn with_a_sync_for_each_batch_power_loss_is_like_a_kill() {
     let mut run = Run::settled();

@@ -115,3 +115,19 @@ fn r24_sees_a_declared_loss_although_nobody_lost_a_byte() {
     run.truncate(1, 2, 0).leads(1, 2, 0, &[1]);
     assert!(run.fired().contains(&"R24"));
 }
+
+/// Swarm, seed 5156: nobody was in sync or eligible, and the last known leader lost its power between its registration and its election.
+#[test]
+fn who_led_last_counts_where_nobody_is_eligible() {
+    let loses_power = |id: i32| {
+        let mut run = Run::settled();
+        for id in 1..=3 {
+            run.stop(id, Stop::Kill).start(id).opens(id, 2).registered(id, false);
+        }
+        run.change(nobody_left()).stop(id, Stop::PowerLoss).start(id).registered(id, false);
+        run.opens(1, 0).change(reopened(1)).leads(1, 2, 0, &[1]);
+        run.fired()
+    };
+    assert_eq!(loses_power(1), NONE, "the controller declares the loss");
+    assert!(loses_power(2).contains(&"R24"), "what broker 2 holds was not counted on");
+}
