@@ -3,6 +3,8 @@
 //! What touches files is measured against the kernel's own calls: `benches/io_ratios`.
 
 #[cfg(not(madsim))]
+mod assignors;
+#[cfg(not(madsim))]
 mod batch;
 #[cfg(not(madsim))]
 mod codec;

@@ -1,5 +1,6 @@
 //! The consumer, with partitions assigned by hand: it fetches ahead, [`Consumer::poll`] hands out what has arrived.
 
+pub mod assignors;
 mod completed_fetch;
 mod config;
 mod driver;
