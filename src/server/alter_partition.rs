@@ -16,7 +16,7 @@ use crate::replica::driver::IsrChanges;
 use crate::replica::{IsrCommitted, IsrProposal};
 use crate::runtime::clock::wait_until;
 use crate::runtime::{BoxFuture, Env};
-use crate::types::{BrokerId, ErrorCode, TopicIdPartition};
+use crate::types::{BrokerId, TopicIdPartition};
 
 /// What leaders propose, until the task takes it.
 #[derive(Debug, Default)]
