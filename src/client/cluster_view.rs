@@ -186,16 +186,25 @@ impl ClusterView {
 
     /// Somebody to ask about something that every broker knows.
     pub(crate) fn anybody(&self) -> Target {
+        self.everybody().into_iter().next().expect("bootstrap.servers is not empty")
+    }
+
+    /// All that can be asked about what every broker knows, the best first.
+    pub(crate) fn everybody(&self) -> Vec<Target> {
         let brokers = self.brokers.iter().map(|(id, endpoint)| (NodeKey::Broker(*id), endpoint));
         let bootstrap = (0..).map(NodeKey::Bootstrap).zip(&self.bootstrap);
-        let all: Vec<(NodeKey, &Endpoint)> = brokers.chain(bootstrap).collect();
-        let from_turn = (0..all.len()).map(|step| all[(self.turn + step) % all.len()]);
-        let rank = |(node, _): &(NodeKey, &Endpoint)| {
+        let mut all: Vec<(NodeKey, &Endpoint)> = brokers.chain(bootstrap).collect();
+        if !all.is_empty() {
+            let turn = self.turn % all.len();
+            all.rotate_left(turn);
+        }
+        all.sort_by_key(|(node, _)| {
             let is_bootstrap = matches!(node, NodeKey::Bootstrap(_));
             (self.failed.get(node).copied().unwrap_or(0), is_bootstrap)
-        };
-        let (node, endpoint) = from_turn.min_by_key(rank).expect("bootstrap.servers is not empty");
-        Target { node, endpoint: endpoint.clone() }
+        });
+        let target =
+            |(node, endpoint): (NodeKey, &Endpoint)| Target { node, endpoint: endpoint.clone() };
+        all.into_iter().map(target).collect()
     }
 
     /// The node did not answer: others are asked first from now on.

@@ -93,6 +93,9 @@ pub enum ClientError {
     /// The client was closed.
     #[error("the client is closed")]
     Closed,
+    /// Somebody ended the waiting (`Wakeup`). What was asked for may have been carried out.
+    #[error("woken up")]
+    WokenUp,
 }
 
 /// What became of a record whose delivery failed.

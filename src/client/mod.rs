@@ -1,10 +1,11 @@
-//! Layer 3: Kafka's clients as a library: [`Producer`], [`Consumer`] with `assign`, and [`Admin`].
+//! Layer 3: Kafka's clients as a library: [`Producer`], [`Consumer`], and [`Admin`].
 //!
 //! Each client is a pure machine (what to send to whom, what an answer means) and a driver (`driver.rs`: connections, the
 //! timer, the caller's futures). What all three share: the property tables ([`config`]), what they know of the cluster
 //! (`cluster_view.rs`), and the connections (`crate::rpc`).
 //!
-//! Deliberately absent so far: groups, transactions, interceptors, `wakeup`, fetch sessions.
+//! Deliberately absent so far: groups of the consumer protocol (KIP-848), subscriptions by pattern, transactions, interceptors, fetch
+//! sessions.
 
 pub mod admin;
 mod cluster_view;
@@ -21,7 +22,10 @@ pub use admin::{
     ServedApi, TopicDescription, UpgradeType,
 };
 pub use config::ConfigError;
-pub use consumer::{Consumer, ConsumerConfig, ConsumerRecord};
+pub use consumer::{
+    CloseOptions, Consumer, ConsumerConfig, ConsumerRecord, OffsetAndMetadata, Offsets,
+    RebalanceListener, Wakeup,
+};
 pub use error::{ClientError, SendCause, SendError, SendFate};
 pub use producer::{
     Delivery, Producer, ProducerConfig, ProducerRecord, RecordIdentity, RecordMetadata, Serializer,

@@ -155,6 +155,6 @@ pub(crate) fn from_client(global: &Global, what: &str, error: &ClientError) -> F
         | ClientError::LogTruncation { .. }
         | ClientError::CorruptBatch { .. } => failure(Exit::Refused),
         ClientError::RecordTooLarge { .. } | ClientError::NotAssigned(_) => failure(Exit::Usage),
-        ClientError::Closed => failure(Exit::Failed),
+        ClientError::Closed | ClientError::WokenUp => failure(Exit::Failed),
     }
 }

@@ -1,8 +1,11 @@
 //! The consumer's properties (Kafka: `ConsumerConfig`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::assignors::Assignor;
+use super::membership::MembershipConfig;
 use crate::client::config::{CommonConfig, ConfigError, Names, Reader, common_names, property_map};
 use crate::protocol::IsolationLevel;
 
@@ -38,6 +41,17 @@ pub struct ConsumerConfig {
     pub(crate) api_timeout: Duration,
     pub(crate) client_rack: String,
     pub(crate) allow_auto_create: bool,
+    /// `group.id`.
+    pub(crate) group_id: Option<Arc<str>>,
+    /// `group.instance.id`.
+    pub(crate) group_instance_id: Option<Arc<str>>,
+    pub(crate) session_timeout: Duration,
+    pub(crate) heartbeat_interval: Duration,
+    pub(crate) poll_interval_max: Duration,
+    /// `None` without `enable.auto.commit`.
+    pub(crate) auto_commit_interval: Option<Duration>,
+    /// `partition.assignment.strategy`.
+    pub(crate) assignors: Vec<Assignor>,
 }
 
 const NAMES: Names = Names {
@@ -53,6 +67,15 @@ const NAMES: Names = Names {
         "default.api.timeout.ms",
         "client.rack",
         "allow.auto.create.topics",
+        "group.id",
+        "group.instance.id",
+        "group.protocol",
+        "session.timeout.ms",
+        "heartbeat.interval.ms",
+        "max.poll.interval.ms",
+        "enable.auto.commit",
+        "auto.commit.interval.ms",
+        "partition.assignment.strategy",
     ],
     ignored: &[
         "key.deserializer",
@@ -61,19 +84,10 @@ const NAMES: Names = Names {
         "send.buffer.bytes",
         "connections.max.idle.ms",
         "client.dns.lookup",
-        "enable.auto.commit",
         "socket.connection.setup.timeout.max.ms",
         "enable.metrics.push",
     ],
     not_served: &[
-        "group.id",
-        "group.instance.id",
-        "group.protocol",
-        "session.timeout.ms",
-        "heartbeat.interval.ms",
-        "max.poll.interval.ms",
-        "auto.commit.interval.ms",
-        "partition.assignment.strategy",
         "interceptor.classes",
         "metric.reporters",
         "exclude.internal.topics",
@@ -109,6 +123,8 @@ impl ConsumerConfig {
             ("read_uncommitted", IsolationLevel::ReadUncommitted),
             ("read_committed", IsolationLevel::ReadCommitted),
         ];
+        // The other one, `consumer` (KIP-848), is not built.
+        reader.word("group.protocol", (), &[("classic", ())])?;
         let number = |name, default| {
             let number = reader.number(name, default, 0..=i32::MAX as u64)?;
             Ok(u32::try_from(number).expect("at most 2^31 − 1"))
@@ -130,6 +146,78 @@ impl ConsumerConfig {
             api_timeout: reader.millis("default.api.timeout.ms", 60_000)?,
             client_rack: reader.text("client.rack").unwrap_or_default().to_owned(),
             allow_auto_create: reader.flag("allow.auto.create.topics", true)?,
+            group_id: reader.text("group.id").filter(|id| !id.is_empty()).map(Arc::from),
+            group_instance_id: reader.text("group.instance.id").map(Arc::from),
+            session_timeout: reader.millis("session.timeout.ms", 45_000)?,
+            heartbeat_interval: heartbeat_interval(&reader)?,
+            poll_interval_max: reader.millis("max.poll.interval.ms", 300_000)?,
+            auto_commit_interval: auto_commit_interval(&reader)?,
+            assignors: assignors(&reader)?,
         })
     }
+
+    /// What a group's member is told; `None` without `group.id`.
+    pub(crate) fn membership(&self) -> Option<MembershipConfig> {
+        let rack = Some(self.client_rack.as_str()).filter(|rack| !rack.is_empty());
+        Some(MembershipConfig {
+            group: self.group_id.clone()?,
+            instance: self.group_instance_id.clone(),
+            rack: rack.map(Arc::from),
+            session_timeout: self.session_timeout,
+            heartbeat_interval: self.heartbeat_interval,
+            poll_interval_max: self.poll_interval_max,
+            auto_commit_interval: self.auto_commit_interval,
+            assignors: self.assignors.clone(),
+            backoff: self.common.retry_backoff(),
+            api_timeout: self.api_timeout,
+        })
+    }
+}
+
+fn refused(name: &str, value: &str, expected: String) -> ConfigError {
+    let (name, value) = (name.to_owned(), value.to_owned());
+    ConfigError::Value { name, value, expected, nearest: None }
+}
+
+/// Must be shorter than the session (Kafka: `Heartbeat`).
+fn heartbeat_interval(reader: &Reader<'_>) -> Result<Duration, ConfigError> {
+    let name = "heartbeat.interval.ms";
+    let interval = reader.millis(name, 3_000)?;
+    let session = reader.millis("session.timeout.ms", 45_000)?;
+    if interval < session {
+        return Ok(interval);
+    }
+    let expected = format!("less than session.timeout.ms={}", session.as_millis());
+    Err(refused(name, &interval.as_millis().to_string(), expected))
+}
+
+fn auto_commit_interval(reader: &Reader<'_>) -> Result<Option<Duration>, ConfigError> {
+    // Also checks the word where there is no group.
+    let is_automatic = reader.flag("enable.auto.commit", true)?;
+    let interval = reader.millis("auto.commit.interval.ms", 5_000)?;
+    Ok(is_automatic.then_some(interval))
+}
+
+/// Names or Kafka's classes, separated by commas; the default takes a group from eager to cooperative (KIP-429).
+fn assignors(reader: &Reader<'_>) -> Result<Vec<Assignor>, ConfigError> {
+    let name = "partition.assignment.strategy";
+    let Some(text) = reader.text(name) else {
+        return Ok(vec![Assignor::Range, Assignor::CooperativeSticky]);
+    };
+    let known = Assignor::ALL.map(Assignor::name).join(", ");
+    let parse = |word: &str| {
+        let word = word.trim();
+        let by_class = || Assignor::ALL.into_iter().find(|known| known.class_name() == word);
+        Assignor::from_name(word)
+            .or_else(by_class)
+            .ok_or_else(|| refused(name, word, format!("one or several of {known}")))
+    };
+    let mut assignors: Vec<Assignor> = Vec::new();
+    for word in text.split(',') {
+        let assignor = parse(word)?;
+        if !assignors.contains(&assignor) {
+            assignors.push(assignor);
+        }
+    }
+    Ok(assignors)
 }

@@ -25,11 +25,13 @@
 mod answers;
 mod requests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use rand::rngs::StdRng;
 
 use super::completed_fetch::CompletedFetch;
+use super::offsets::{OffsetAndMetadata, Offsets};
 use super::{ConsumerConfig, ConsumerRecord, OffsetReset};
 use crate::client::cluster_view::{ClusterView, MetadataQuery, Target};
 use crate::client::error::ClientError;
@@ -76,6 +78,8 @@ pub(super) enum Effect {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Position {
+    /// The group's coordinator will say where it is ([`Fetcher::start_at`]).
+    Unset,
     /// To be asked for.
     Reset(OffsetSpec),
     /// The next record to hand out.
@@ -172,6 +176,10 @@ pub(super) struct Fetcher {
     in_flight: BTreeMap<RequestToken, InFlight>,
     next_token: u64,
     looked_at: Monotonic,
+    /// Whether the group assigns.
+    is_subscribed: bool,
+    /// Topics that the group wants to be known beside those that are assigned.
+    watched: BTreeSet<Arc<str>>,
 }
 
 impl Fetcher {
@@ -186,6 +194,8 @@ impl Fetcher {
             in_flight: BTreeMap::new(),
             next_token: 0,
             looked_at: Monotonic::ZERO,
+            is_subscribed: false,
+            watched: BTreeSet::new(),
             config,
         }
     }
@@ -200,12 +210,19 @@ impl Fetcher {
         }
         let partitions = &self.partitions;
         self.buffer.retain(|fetch| partitions.contains_key(&fetch.partition));
-        self.view.want_only(self.partitions.keys().map(|partition| &partition.topic));
+        self.want_topics();
+    }
+
+    fn want_topics(&mut self) {
+        let assigned = self.partitions.keys().map(|partition| &partition.topic);
+        self.view.want_only(assigned.chain(&self.watched));
     }
 
     fn new_state(&self) -> PartitionState {
+        let has_group = self.config.group_id.is_some();
+        let by_policy = self.reset_or(Loss::OutOfRange(None));
         PartitionState {
-            position: self.reset_or(Loss::OutOfRange(None)),
+            position: if has_group { Position::Unset } else { by_policy },
             checked: None,
             read_replica: None,
             is_paused: false,
@@ -227,6 +244,71 @@ impl Fetcher {
 
     pub(super) fn assignment(&self) -> Vec<TopicPartition> {
         self.partitions.keys().cloned().collect()
+    }
+
+    // ---- the group's ----
+
+    pub(super) fn is_subscribed(&self) -> bool {
+        self.is_subscribed
+    }
+
+    pub(super) fn set_subscribed(&mut self, is_subscribed: bool) {
+        self.is_subscribed = is_subscribed;
+    }
+
+    /// These are read no more.
+    pub(super) fn unassign(&mut self, partitions: &[TopicPartition]) {
+        let gone: BTreeSet<&TopicPartition> = partitions.iter().collect();
+        let mut rest = self.assignment();
+        rest.retain(|partition| !gone.contains(partition));
+        self.assign(rest);
+    }
+
+    /// The group is here: partitions that wait for that begin there, and by `auto.offset.reset` where nothing is committed.
+    pub(super) fn start_at(&mut self, committed: &Offsets, partitions: &BTreeSet<TopicPartition>) {
+        let by_policy = self.reset_or(Loss::OutOfRange(None));
+        for partition in partitions {
+            let Some(state) = self.partitions.get_mut(partition) else { continue };
+            if state.position != Position::Unset {
+                // Its owner sought another place meanwhile.
+                continue;
+            }
+            state.position = committed.get(partition).map_or(by_policy, |known| {
+                Position::At(FetchPosition { offset: known.offset, epoch: known.leader_epoch })
+            });
+        }
+    }
+
+    /// How far all was handed out.
+    pub(super) fn consumed(&self) -> Offsets {
+        let known = self.partitions.iter().filter_map(|(partition, state)| {
+            let Position::At(FetchPosition { offset, epoch }) = state.position else { return None };
+            let metadata = String::new();
+            let consumed = OffsetAndMetadata { offset, leader_epoch: epoch, metadata };
+            Some((partition.clone(), consumed))
+        });
+        known.collect()
+    }
+
+    /// Keeps these topics known too.
+    pub(super) fn watch(&mut self, topics: BTreeSet<Arc<str>>) {
+        self.watched = topics;
+        self.want_topics();
+    }
+
+    /// How many partitions the watched topics have; `None` for those that do not exist. What is not known is absent.
+    pub(super) fn known_topics(&self) -> BTreeMap<Arc<str>, Option<u32>> {
+        let known = |topic: &Arc<str>| match self.view.topic(topic) {
+            Some(known) => u32::try_from(known.partitions.len()).ok().map(Some),
+            None => self.view.topic_error(topic).map(|_| None),
+        };
+        let watched = self.watched.iter();
+        watched.filter_map(|topic| Some((Arc::clone(topic), known(topic)?))).collect()
+    }
+
+    /// Whom to ask about what every broker knows, the best first.
+    pub(super) fn nodes(&self) -> Vec<Target> {
+        self.view.everybody()
     }
 
     pub(super) fn seek(
@@ -280,7 +362,7 @@ impl Fetcher {
     ) -> Result<Option<Offset>, ClientError> {
         match self.state(partition)?.position {
             Position::At(position) => Ok(Some(position.offset)),
-            Position::Reset(_) => Ok(None),
+            Position::Reset(_) | Position::Unset => Ok(None),
             Position::Lost(loss) => Err(lost(partition, loss)),
         }
     }
@@ -345,7 +427,7 @@ impl Fetcher {
         }
         let loss = self.partitions.iter().find_map(|(partition, state)| match state.position {
             Position::Lost(loss) => Some(lost(partition, loss)),
-            Position::At(_) | Position::Reset(_) => None,
+            Position::At(_) | Position::Reset(_) | Position::Unset => None,
         });
         if let Some(error) = loss {
             return Err(error);
@@ -448,7 +530,7 @@ impl Fetcher {
         let state = self.partitions.get_mut(partition).expect("it is assigned");
         let is_buffered = self.buffer.iter().any(|fetch| fetch.partition == *partition);
         let is_wanted = match state.position {
-            Position::Lost(_) => false,
+            Position::Lost(_) | Position::Unset => false,
             Position::At(_) => !state.is_paused && !is_buffered,
             Position::Reset(_) => true,
         };
@@ -471,7 +553,7 @@ impl Fetcher {
             state.asked = None;
         }
         let position = match state.position {
-            Position::Lost(_) => return None,
+            Position::Lost(_) | Position::Unset => return None,
             Position::Reset(end) => return Some((leader, Wish::Offset(end))),
             Position::At(position) => position,
         };

@@ -176,7 +176,7 @@ impl Fetcher {
             self.partitions.get_mut(&asked.partition).expect("an answer to an old question");
         state.failures = 0;
         state.position = match (by_policy, diverging) {
-            (Position::Reset(_) | Position::At(_), Some(diverging)) => {
+            (Position::Reset(_) | Position::At(_) | Position::Unset, Some(diverging)) => {
                 state.checked = Some(asked.leader);
                 Position::At(diverging)
             }
@@ -268,7 +268,7 @@ impl Fetcher {
         if error == ErrorCode::CorruptMessage {
             let offset = match self.partitions[&partition].position {
                 Position::At(position) => position.offset,
-                Position::Reset(_) | Position::Lost(_) => Offset::ZERO,
+                Position::Reset(_) | Position::Lost(_) | Position::Unset => Offset::ZERO,
             };
             let reason = "the broker found its own copy corrupt".to_owned();
             let error = Some(error);

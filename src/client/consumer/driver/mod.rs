@@ -1,13 +1,23 @@
-//! The consumer's calls, and its waiting. It has no task of its own: answers are taken in by the calls, as in Kafka's client,
-//! while the connections read ahead.
+//! The consumer's calls, and its waiting. Answers are taken in by the calls, as in Kafka's client, while the connections read ahead. Only
+//! a member of a group has a task, for what must go on between calls (`group.rs`).
 
+mod group;
+mod membership;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::select;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
+use self::group::Group;
+pub use self::membership::{CloseOptions, CommitCallback, Wakeup};
 use super::fetcher::{Effect, Event, Fetcher};
+use super::listener::{NoListener, RebalanceListener};
+use super::membership::{CommitId, Event as GroupEvent, ReadId};
+use super::offsets::Offsets;
 use super::{ConsumerConfig, ConsumerRecord};
 use crate::client::driver::Nodes;
 use crate::client::error::ClientError;
@@ -18,12 +28,40 @@ use crate::protocol::messages::{
 use crate::rpc::driver::CallOptions;
 use crate::runtime::clock::wait_until;
 use crate::runtime::{Env, Timer};
-use crate::types::{Monotonic, Offset, TopicPartition};
+use crate::types::{ErrorCode, Monotonic, Offset, TopicPartition};
 
 /// Room for what an answer holds beside the records, in bytes.
 const RESPONSE_BYTES_BESIDE: usize = 16 << 20;
 
-/// Reads records of assigned partitions. For one owner: calls take `&mut self`.
+/// Reads records of partitions that its owner assigned, or its group. For one owner: calls take `&mut self`.
+///
+/// As a member of a group (`group.id`, [`Consumer::subscribe`]) it must be polled at least every `max.poll.interval.ms`: whoever is slower
+/// leaves the group, and others read what it had.
+///
+/// ```
+/// use std::time::Duration;
+/// use ottla::client::{Consumer, ConsumerConfig};
+/// use ottla::runtime::Env;
+///
+/// /// Each record is done at least once: it is committed after it is done.
+/// async fn share_the_work(env: Env) -> Result<(), Box<dyn std::error::Error>> {
+///     let properties = [
+///         ("bootstrap.servers", "127.0.0.1:9092"),
+///         ("group.id", "billing"),
+///         ("enable.auto.commit", "false"),
+///     ];
+///     let mut consumer = Consumer::new(ConsumerConfig::new(properties)?, env);
+///     consumer.subscribe(["orders"])?;
+///     loop {
+///         for record in consumer.poll(Duration::from_millis(100)).await? {
+///             println!("{} {:?}", record.offset, record.value);
+///         }
+///         consumer.commit().await?;
+///     }
+/// }
+/// ```
+///
+/// Or it chooses its partitions itself:
 ///
 /// ```
 /// use std::time::Duration;
@@ -51,6 +89,18 @@ pub struct Consumer {
     answer_to: mpsc::UnboundedSender<Event>,
     request_timeout: Duration,
     api_timeout: Duration,
+    /// `None` without `group.id`.
+    group: Option<Group>,
+    listener: Box<dyn RebalanceListener>,
+    /// What the group's link found wrong, for the next poll.
+    failures: VecDeque<ClientError>,
+    callbacks: BTreeMap<CommitId, CommitCallback>,
+    /// Commits and questions that are waited for and ended.
+    commits_ended: BTreeMap<CommitId, Result<(), ClientError>>,
+    reads_ended: BTreeMap<ReadId, Result<Offsets, ClientError>>,
+    next_id: u64,
+    is_closed: bool,
+    wakeup: Arc<Notify>,
 }
 
 impl fmt::Debug for Consumer {
@@ -68,6 +118,7 @@ impl Consumer {
             (config.fetch_bytes_max as usize).saturating_mul(2) + RESPONSE_BYTES_BESIDE;
         let (answer_to, answers) = mpsc::unbounded_channel();
         let client_id = config.common.client_id.clone();
+        let group = config.membership().map(|group| Group::new(group, &config.common, &env));
         Self {
             nodes: Nodes::new(&config.common, response_bytes_max, &env),
             timer: env.clock.timer(),
@@ -77,13 +128,33 @@ impl Consumer {
             api_timeout: config.api_timeout,
             machine: Fetcher::new(config, |purpose| env.rng(&format!("{client_id}/{purpose}"))),
             env,
+            group,
+            listener: Box::new(NoListener),
+            failures: VecDeque::new(),
+            callbacks: BTreeMap::new(),
+            commits_ended: BTreeMap::new(),
+            reads_ended: BTreeMap::new(),
+            next_id: 0,
+            is_closed: false,
+            wakeup: Arc::new(Notify::new()),
         }
+        .with_brokers_known()
     }
 
-    /// Reads these partitions from now on, and no others. Those that stay keep their position; new ones start where
-    /// `auto.offset.reset` says until they are sought.
+    /// Reads these partitions from now on, and no others. Those that stay keep their position; new ones start where the group is, if
+    /// there is a `group.id` and something is committed, otherwise where `auto.offset.reset` says, until they are sought.
+    ///
+    /// Nobody tells it of new partitions of a topic. Whoever subscribed before must [`Consumer::unsubscribe`] first: until then the group
+    /// decides, this changes nothing, and the next `poll` says so.
     pub fn assign(&mut self, partitions: Vec<TopicPartition>) {
+        if self.machine.is_subscribed() {
+            let message = Some("assign while subscribed: unsubscribe first".to_owned());
+            let error = ErrorCode::InvalidRequest;
+            return self.failures.push_back(ClientError::Answer { error, message });
+        }
+        let chosen = partitions.iter().cloned().collect();
         self.machine.assign(partitions);
+        self.tell_group(GroupEvent::AssignedByHand(chosen));
     }
 
     /// What is assigned, sorted.
@@ -125,7 +196,7 @@ impl Consumer {
             if let Some(offset) = self.machine.position(partition)? {
                 return Ok(offset);
             }
-            if !self.wait(deadline).await {
+            if self.wait(deadline).await.ends()? {
                 return Err(ClientError::TimedOut {
                     waited_for: format!("position in {partition}"),
                     after: self.api_timeout,
@@ -152,12 +223,20 @@ impl Consumer {
     /// Hands out what has arrived, at most `max.poll.records`, at once; waits only while there is nothing, at most `timeout`.
     /// Records of one partition come in the order of their offsets. The next fetch runs meanwhile. Cancel-safe.
     ///
+    /// In a group this is also where it joins, where its listener is told, and where it commits by itself (`enable.auto.commit`): what
+    /// earlier polls handed out, whether or not it is done.
+    ///
     /// Errors: [`ClientError::OffsetOutOfRange`] and [`ClientError::LogTruncation`] with `auto.offset.reset=none`,
-    /// [`ClientError::CorruptBatch`], [`ClientError::Answer`] for what will not get better by itself. Positions stay where they were.
+    /// [`ClientError::CorruptBatch`], [`ClientError::Answer`] for what will not get better by itself, [`ClientError::WokenUp`].
+    /// Positions stay where they were.
     pub async fn poll(&mut self, timeout: Duration) -> Result<Vec<ConsumerRecord>, ClientError> {
         let deadline = self.env.clock.now().monotonic + timeout;
         loop {
             self.advance();
+            self.tell_group(GroupEvent::Polled);
+            if let Some(error) = self.failures.pop_front() {
+                return Err(error);
+            }
             let records = self.machine.take_records()?;
             if !records.is_empty() {
                 // What is now empty is fetched while the caller works.
@@ -166,15 +245,12 @@ impl Consumer {
             }
             // Bytes without a record to hand out may have made room for another fetch.
             self.advance();
-            if !self.wait(deadline).await {
-                return Ok(records);
+            match self.wait(deadline).await {
+                Waited::Happened => {}
+                Waited::Late => return Ok(records),
+                Waited::WokenUp => return Err(ClientError::WokenUp),
             }
         }
-    }
-
-    /// Closes the connections. Dropping the consumer does the same.
-    pub async fn close(mut self) {
-        self.nodes.clear();
     }
 
     /// Takes in what has arrived, asks for what is missing.
@@ -183,29 +259,37 @@ impl Consumer {
             self.handle(event);
         }
         self.handle(Event::Tick);
+        self.perform_group_effects();
     }
 
-    /// Waits for something to happen. Returns whether something may have, before `deadline`.
-    async fn wait(&mut self, deadline: Monotonic) -> bool {
+    /// Waits for something to happen before `deadline`.
+    async fn wait(&mut self, deadline: Monotonic) -> Waited {
         let now = self.env.clock.now().monotonic;
         if now >= deadline {
-            return false;
+            return Waited::Late;
         }
         let wake = self.machine.deadline().map_or(deadline, |at| at.min(deadline));
+        let group = self.group.as_ref();
         let event = select! {
             biased;
             event = self.answers.recv() => event.expect("the consumer holds a sender itself"),
+            () = self.wakeup.notified() => return Waited::WokenUp,
+            () = group_changed(group) => return Waited::Happened,
             () = wait_until(self.timer.as_mut(), Some(wake)) => Event::Tick,
         };
         self.handle(event);
-        true
+        Waited::Happened
     }
 
     fn handle(&mut self, event: Event) {
+        let is_news = matches!(event, Event::MetadataAnswered(Ok(_)));
         let mut effects = Vec::new();
         self.machine.handle(self.env.clock.now(), event, &mut effects);
         for effect in effects {
             self.perform(effect);
+        }
+        if is_news {
+            self.tell_group_of_cluster();
         }
     }
 
@@ -244,5 +328,34 @@ impl Consumer {
                 );
             }
         }
+    }
+}
+
+/// How waiting ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waited {
+    /// Something may have happened.
+    Happened,
+    /// The time is up.
+    Late,
+    /// Somebody called [`Wakeup::wakeup`].
+    WokenUp,
+}
+
+impl Waited {
+    /// Whether the time is up. Errors: woken up.
+    fn ends(self) -> Result<bool, ClientError> {
+        match self {
+            Self::Happened => Ok(false),
+            Self::Late => Ok(true),
+            Self::WokenUp => Err(ClientError::WokenUp),
+        }
+    }
+}
+
+async fn group_changed(group: Option<&Group>) {
+    match group {
+        Some(group) => group.changed().await,
+        None => std::future::pending().await,
     }
 }

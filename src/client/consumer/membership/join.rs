@@ -1,0 +1,323 @@
+//! JoinGroup and SyncGroup: into the next generation, and what to read in it (pure).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{About, Asked, Effect, Identity, Membership, Question, State};
+use crate::client::consumer::assignors::protocol::{
+    NEWEST, PROTOCOL_TYPE, assignment_bytes, read_assignment, read_subscription, subscription_bytes,
+};
+use crate::client::consumer::assignors::{
+    Assignment, Assignor, Member, Members, PartitionCounts, Subscription,
+};
+use crate::protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use crate::protocol::messages::join_group_response::JoinGroupResponseMember;
+use crate::protocol::messages::sync_group_request::SyncGroupRequestAssignment;
+use crate::protocol::messages::{
+    JoinGroupRequest, JoinGroupResponse, SyncGroupRequest, SyncGroupResponse,
+};
+use crate::rpc::network_client::RpcError;
+use crate::types::{ErrorCode, GenerationId, Monotonic};
+
+impl Membership {
+    /// Asks to be let into the next generation, where the coordinator is known and the last refusal is long enough ago.
+    pub(super) fn send_join(&mut self, now: Monotonic, out: &mut Vec<Effect>) {
+        if self.coordinator.is_none() || self.join.not_before > now {
+            return;
+        }
+        let Some(topics) = self.subscription.clone() else { return };
+        let protocols: Result<Vec<_>, _> = self
+            .config
+            .assignors
+            .iter()
+            .map(|assignor| {
+                let metadata = subscription_bytes(&self.said_to(*assignor, &topics), NEWEST)?;
+                Ok(JoinGroupRequestProtocol { name: assignor.name().to_owned(), metadata })
+            })
+            .collect();
+        let protocols = match protocols {
+            Ok(protocols) => protocols,
+            Err(error) => {
+                let error: crate::protocol::wire::EncodeError = error;
+                self.join = self.later(now, self.join);
+                return self.fail(ErrorCode::InvalidTopicException, error.to_string());
+            }
+        };
+        let request = JoinGroupRequest {
+            group_id: self.config.group.to_string(),
+            session_timeout_ms: millis(self.config.session_timeout),
+            rebalance_timeout_ms: millis(self.config.poll_interval_max),
+            member_id: self.member_id(),
+            group_instance_id: self.instance_id(),
+            protocol_type: PROTOCOL_TYPE.to_owned(),
+            protocols,
+            reason: self.rejoin.filter(|reason| !reason.is_empty()).map(str::to_owned),
+        };
+        self.joined = topics;
+        let token = self.ask(About::Join, Question::JoinGroup(request), out);
+        self.state = State::Joining(token.expect("the coordinator is known"));
+    }
+
+    /// What the leader hears of this member if it assigns in this way.
+    fn said_to(&self, assignor: Assignor, topics: &BTreeSet<Arc<str>>) -> Subscription {
+        let last = self.last.as_ref().filter(|(by, _, _)| *by == assignor);
+        Subscription {
+            topics: topics.clone(),
+            user_data: assignor
+                .user_data(last.map(|(_, assignment, generation)| (assignment, *generation))),
+            owned: self.owned.clone(),
+            generation: self.identity.generation,
+            rack: self.config.rack.clone(),
+        }
+    }
+
+    pub(super) fn member_id(&self) -> String {
+        self.identity.member.as_deref().unwrap_or_default().to_owned()
+    }
+
+    pub(super) fn instance_id(&self) -> Option<String> {
+        self.config.instance.as_deref().map(str::to_owned)
+    }
+
+    pub(super) fn on_joined(
+        &mut self,
+        now: Monotonic,
+        answer: Result<JoinGroupResponse, RpcError>,
+        out: &mut Vec<Effect>,
+    ) {
+        self.state = State::Unjoined;
+        let response = match answer {
+            Ok(response) => response,
+            Err(error) => {
+                self.join = self.later(now, self.join);
+                return self.on_no_answer(now, &error);
+            }
+        };
+        if !response.error_code.is_none() {
+            return self.on_join_refused(now, response);
+        }
+        let assignor = response.protocol_name.as_deref().and_then(Assignor::from_name);
+        let assignor = assignor.filter(|assignor| self.config.assignors.contains(assignor));
+        let generation = GenerationId::from_wire(response.generation_id);
+        let (Some(assignor), Some(generation)) = (assignor, generation) else {
+            self.join = self.later(now, self.join);
+            let chosen = response.protocol_name.unwrap_or_default();
+            let message =
+                format!("the coordinator chose the assignor {chosen:?}, which is not known here");
+            return self.fail(ErrorCode::InconsistentGroupProtocol, message);
+        };
+        self.join = super::Retry::default();
+        let is_leader = response.leader == response.member_id;
+        let member = Some(Arc::from(response.member_id));
+        self.identity = Identity { member, generation: Some(generation) };
+        (self.heard_at, self.beat_at) = (now, now);
+        self.assigned_of = None;
+        if !is_leader {
+            return self.send_sync(now, assignor, BTreeMap::new(), out);
+        }
+        let members = read_members(response.members);
+        if response.skip_assignment {
+            crate::mark!("consumer leads again and need not assign");
+            self.assigned_of = Some(self.topics_of(&members));
+            return self.send_sync(now, assignor, BTreeMap::new(), out);
+        }
+        self.state = State::Assigning(assignor, members);
+    }
+
+    fn on_join_refused(&mut self, now: Monotonic, response: JoinGroupResponse) {
+        let error = response.error_code;
+        if error == ErrorCode::MemberIdRequired {
+            let member = Some(Arc::from(response.member_id));
+            self.identity = Identity { member, generation: None };
+            self.rejoin = Some("need to re-join with the given member-id");
+            return;
+        }
+        if error == ErrorCode::UnknownMemberId {
+            // The first time at once: the member was forgotten, and comes as a new one.
+            if self.join.failures > 0 {
+                self.join = self.later(now, self.join);
+            } else {
+                self.join.failures = 1;
+            }
+            return self.reset(false, "the coordinator does not know this member");
+        }
+        self.join = self.later(now, self.join);
+        self.rejoin.get_or_insert("JoinGroup was refused");
+        if matches!(error, ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable) {
+            self.lose_coordinator(now);
+        } else if error != ErrorCode::CoordinatorLoadInProgress
+            && error != ErrorCode::RebalanceInProgress
+        {
+            self.fail(error, format!("joining group {}", self.config.group));
+        }
+    }
+
+    /// The topics that anybody in the group reads, and what is known of them.
+    fn topics_of(&self, members: &Members) -> BTreeMap<Arc<str>, Option<u32>> {
+        let read = members.values().flat_map(|member| &member.subscription.topics);
+        let read: BTreeSet<&Arc<str>> = read.collect();
+        let known = |topic: &Arc<str>| self.topics.get(topic).copied().flatten();
+        read.into_iter().map(|topic| (Arc::clone(topic), known(topic))).collect()
+    }
+
+    /// Watches what the owner reads, and as leader what anybody reads; assigns once that is known; joins again when it changed.
+    pub(super) fn look_at_topics(&mut self, now: Monotonic, out: &mut Vec<Effect>) {
+        let mut watched = self.subscription.clone().unwrap_or_default();
+        if let State::Assigning(_, members) = &self.state {
+            let read = members.values().flat_map(|member| member.subscription.topics.iter());
+            watched.extend(read.cloned());
+        }
+        watched.extend(self.assigned_of.iter().flat_map(BTreeMap::keys).cloned());
+        if watched != self.watched {
+            self.watched = watched.clone();
+            out.push(Effect::Watch(watched));
+        }
+        self.assign_if_known(now, out);
+        let Some(assigned_of) = &self.assigned_of else { return };
+        // What is not known at the moment has not changed.
+        let has_changed = assigned_of
+            .iter()
+            .any(|(topic, count)| self.topics.get(topic).is_some_and(|known| known != count));
+        if has_changed && self.rejoin.is_none() && matches!(self.state, State::Stable) {
+            crate::mark!("group leader sees that topics changed");
+            self.rejoin = Some("topics have changed since the last assignment");
+        }
+    }
+
+    fn assign_if_known(&mut self, now: Monotonic, out: &mut Vec<Effect>) {
+        let State::Assigning(assignor, members) = &self.state else { return };
+        let mut read = members.values().flat_map(|member| &member.subscription.topics);
+        if !read.all(|topic| self.topics.contains_key(topic)) {
+            return;
+        }
+        let (assignor, assigned_of) = (*assignor, self.topics_of(members));
+        let counts: PartitionCounts = assigned_of
+            .iter()
+            .filter_map(|(topic, count)| Some((Arc::clone(topic), (*count)?)))
+            .collect();
+        let assignments = assignor.assign(members, &counts);
+        self.assigned_of = Some(assigned_of);
+        self.send_sync(now, assignor, assignments, out);
+    }
+
+    fn send_sync(
+        &mut self,
+        now: Monotonic,
+        assignor: Assignor,
+        assignments: BTreeMap<Arc<str>, Assignment>,
+        out: &mut Vec<Effect>,
+    ) {
+        let generation = self.identity.generation.expect("it was just let in");
+        let assignments = assignments.into_iter().map(|(member, assignment)| {
+            let assignment = assignment_bytes(&assignment, NEWEST);
+            SyncGroupRequestAssignment {
+                member_id: member.to_string(),
+                assignment: assignment.expect("names that came in a message fit one"),
+            }
+        });
+        let request = SyncGroupRequest {
+            group_id: self.config.group.to_string(),
+            generation_id: generation.value(),
+            member_id: self.member_id(),
+            group_instance_id: self.instance_id(),
+            protocol_type: Some(PROTOCOL_TYPE.to_owned()),
+            protocol_name: Some(assignor.name().to_owned()),
+            assignments: assignments.collect(),
+        };
+        match self.ask(About::Sync, Question::SyncGroup(request), out) {
+            Some(token) => self.state = State::Syncing(token, assignor),
+            None => {
+                self.join = self.later(now, self.join);
+                self.state = State::Unjoined;
+                self.rejoin.get_or_insert("the coordinator moved");
+            }
+        }
+    }
+
+    pub(super) fn on_synced(
+        &mut self,
+        now: Monotonic,
+        asked: &Asked,
+        answer: Result<SyncGroupResponse, RpcError>,
+    ) {
+        let State::Syncing(_, assignor) = self.state else {
+            unreachable!("what a SyncGroup was for is given up together with it")
+        };
+        self.state = State::Unjoined;
+        self.rejoin.get_or_insert("SyncGroup was refused");
+        let response = match answer {
+            Ok(response) => response,
+            Err(error) => {
+                self.join = self.later(now, self.join);
+                return self.on_no_answer(now, &error);
+            }
+        };
+        let error = response.error_code;
+        if error.is_none() {
+            return self.on_assignment(now, assignor, response.assignment);
+        }
+        if error == ErrorCode::RebalanceInProgress {
+            return;
+        }
+        if matches!(error, ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration) {
+            let keeps_member = error == ErrorCode::IllegalGeneration;
+            assert!(asked.identity == self.identity, "the member is who asked");
+            return self.reset(keeps_member, "the group went on without this member");
+        }
+        self.join = self.later(now, self.join);
+        if matches!(error, ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable) {
+            self.lose_coordinator(now);
+        } else if error != ErrorCode::CoordinatorLoadInProgress {
+            self.fail(error, format!("synchronizing group {}", self.config.group));
+        }
+    }
+
+    fn on_assignment(&mut self, now: Monotonic, assignor: Assignor, bytes: Bytes) {
+        // Whom the leader forgot, or could not read, gets nothing.
+        let assignment =
+            if bytes.is_empty() { Ok(Assignment::new()) } else { read_assignment(bytes) };
+        match assignment {
+            Ok(assignment) => {
+                self.rejoin = None;
+                self.heard_at = now;
+                self.state = State::Synced(assignor, assignment);
+            }
+            Err(error) => {
+                self.join = self.later(now, self.join);
+                let message = format!("the leader's assignment cannot be read: {error}");
+                self.fail(ErrorCode::InconsistentGroupProtocol, message);
+            }
+        }
+    }
+
+    /// The member is none any more: it comes anew, and what it had is lost.
+    pub(super) fn reset(&mut self, keeps_member: bool, reason: &'static str) {
+        crate::mark!("consumer is no member any more");
+        self.identity.generation = None;
+        if !keeps_member {
+            self.identity.member = None;
+        }
+        self.state = State::Unjoined;
+        self.in_flight
+            .retain(|_, asked| !matches!(asked.what, About::Join | About::Sync | About::Heartbeat));
+        self.rejoin = Some(reason);
+        self.is_prepared = false;
+    }
+}
+
+/// What the members said. What cannot be read reads nothing: the others are not to suffer for it (Kafka's leader fails).
+fn read_members(members: Vec<JoinGroupResponseMember>) -> Members {
+    let read = |member: JoinGroupResponseMember| {
+        let subscription = read_subscription(member.metadata).unwrap_or_default();
+        let instance = member.group_instance_id.map(Arc::from);
+        (Arc::from(member.member_id), Member { instance, subscription })
+    };
+    members.into_iter().map(read).collect()
+}
+
+pub(super) fn millis(span: Duration) -> i32 {
+    i32::try_from(span.as_millis()).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,816 @@
+//! A property: members against the real coordinator, over connections that break, with owners that are slow, processes that die, and a
+//! coordinator that moves and whose log refuses: nobody of the newest generation reads what another one of it reads, what is committed
+//! never goes back, and in the end everything is read.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::tests::{answer_with, config, target, to_assignment};
+use super::{
+    Answer, CommitId, Effect, Event, Membership, MembershipConfig, Question, State, Token,
+};
+use crate::client::consumer::assignors::{Assignor, PartitionCounts};
+use crate::client::consumer::offsets::{OffsetAndMetadata, Offsets};
+use crate::coordinator::group::request as ledger;
+use crate::coordinator::group::{GroupConfig, GroupCoordinator, LoadingCoordinator, Outcome};
+use crate::protocol::coordinator_records::CoordinatorRecord;
+use crate::protocol::messages::join_group_response::JoinGroupResponseMember;
+use crate::protocol::messages::offset_commit_response::{
+    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
+use crate::protocol::messages::offset_fetch_response::{
+    OffsetFetchResponsePartition, OffsetFetchResponseTopic,
+};
+use crate::protocol::messages::{
+    FindCoordinatorResponse, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse,
+    LeaveGroupResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest,
+    OffsetFetchResponse, SyncGroupRequest, SyncGroupResponse,
+};
+use crate::rpc::network_client::RpcError;
+use crate::types::{
+    BrokerId, ErrorCode, GenerationId, Monotonic, Now, Offset, PartitionIndex, Timestamp,
+    TopicPartition,
+};
+
+const CLIENTS: usize = 3;
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Something that happens. Numbers choose a client.
+#[derive(Clone, Debug)]
+enum Step {
+    Poll(usize),
+    /// The next request arrives.
+    Arrive(usize),
+    /// The next answer arrives.
+    Answer(usize),
+    /// All that is on its way arrives, and what comes of it.
+    Settle(usize),
+    Cut(usize),
+    Consume(usize, u8),
+    Commit(usize),
+    /// The process dies, and another one starts.
+    Crash(usize),
+    /// The process ends in an orderly way.
+    Close(usize),
+    /// Another one starts where none is.
+    Start(usize),
+    Wait(u16),
+    /// The coordinator moves.
+    Move,
+    /// The coordinator's log refuses the next records.
+    Refuse,
+    MorePartitions,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let who = 0..CLIENTS;
+    let step = prop_oneof![
+        10 => who.clone().prop_map(Step::Poll),
+        6 => who.clone().prop_map(Step::Arrive),
+        6 => who.clone().prop_map(Step::Answer),
+        8 => who.clone().prop_map(Step::Settle),
+        1 => who.clone().prop_map(Step::Cut),
+        4 => (who.clone(), 1..9u8).prop_map(|(who, count)| Step::Consume(who, count)),
+        3 => who.clone().prop_map(Step::Commit),
+        1 => who.clone().prop_map(Step::Crash),
+        1 => who.clone().prop_map(Step::Close),
+        2 => who.prop_map(Step::Start),
+        4 => prop_oneof![1..4_000u16, 1..50_000u16].prop_map(Step::Wait),
+        1 => Just(Step::Move),
+        1 => Just(Step::Refuse),
+        1 => Just(Step::MorePartitions),
+    ];
+    prop::collection::vec(step, 0..150)
+}
+
+/// How a group is set up.
+#[derive(Clone, Debug)]
+struct Setup {
+    assignors: Vec<Assignor>,
+    auto_commit: bool,
+    /// Which clients are static members.
+    statics: [bool; CLIENTS],
+}
+
+fn setups() -> impl Strategy<Value = Setup> {
+    use Assignor::{CooperativeSticky, Range, RoundRobin, Sticky};
+    let assignors = prop::sample::select(vec![
+        vec![Range],
+        vec![RoundRobin],
+        vec![Sticky],
+        vec![CooperativeSticky],
+        vec![CooperativeSticky],
+        vec![CooperativeSticky, Range],
+    ]);
+    let statics = prop::array::uniform3(prop::bool::weighted(0.3));
+    (assignors, any::<bool>(), statics).prop_map(|(assignors, auto_commit, statics)| Setup {
+        assignors,
+        auto_commit,
+        statics,
+    })
+}
+
+/// A client's process.
+struct Client {
+    machine: Membership,
+    /// Rises when the connection breaks: what is still on its way then never arrives.
+    connection: u64,
+    requests: VecDeque<(Token, Question)>,
+    answers: VecDeque<(Token, Answer)>,
+    /// What is not answered yet, and until when it may take.
+    awaited: BTreeMap<Token, (Question, Monotonic)>,
+    /// What it reads, and how far it is, once it knows where to begin.
+    reads: BTreeMap<TopicPartition, Option<i64>>,
+    watched: BTreeSet<Arc<str>>,
+    commits: u64,
+    refused: Vec<String>,
+    is_gone: bool,
+}
+
+struct World {
+    setup: Setup,
+    now: Now,
+    coordinator: GroupCoordinator,
+    log: Vec<CoordinatorRecord>,
+    refuses: bool,
+    topics: PartitionCounts,
+    clients: Vec<Client>,
+    starts: u64,
+    next: u64,
+    /// Whose requests the coordinator has not answered yet: client, connection, its token.
+    open: BTreeMap<ledger::Token, (usize, u64, Token)>,
+    committed: BTreeMap<TopicPartition, Offset>,
+}
+
+impl World {
+    fn new(setup: Setup) -> Self {
+        let rng = StdRng::seed_from_u64(1);
+        let now = Now::default();
+        let (coordinator, _) = LoadingCoordinator::new().finish(coordinator_config(), rng, now);
+        let mut world = Self {
+            setup,
+            now,
+            coordinator,
+            log: Vec::new(),
+            refuses: false,
+            topics: [("a".into(), 3), ("b".into(), 2)].into(),
+            clients: Vec::new(),
+            starts: 0,
+            next: 0,
+            open: BTreeMap::new(),
+            committed: BTreeMap::new(),
+        };
+        for who in 0..CLIENTS {
+            let client = world.process(who);
+            world.clients.push(client);
+            world.begin(who);
+        }
+        world
+    }
+
+    fn process(&mut self, who: usize) -> Client {
+        self.starts += 1;
+        let is_static = self.setup.statics[who];
+        let config = MembershipConfig {
+            instance: is_static.then(|| format!("i{who}").into()),
+            assignors: self.setup.assignors.clone(),
+            auto_commit_interval: self.setup.auto_commit.then(|| Duration::from_secs(5)),
+            ..config()
+        };
+        Client {
+            machine: Membership::new(config, StdRng::seed_from_u64(self.starts)),
+            connection: self.starts << 32,
+            requests: VecDeque::new(),
+            answers: VecDeque::new(),
+            awaited: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            watched: BTreeSet::new(),
+            commits: 0,
+            refused: Vec::new(),
+            is_gone: false,
+        }
+    }
+
+    fn begin(&mut self, who: usize) {
+        self.event(who, Event::Brokers(vec![target(1)]));
+        // Not all read the same.
+        let topics: &[&str] = if who == 2 { &["b"] } else { &["a", "b"] };
+        self.event(who, Event::Subscribed(topics.iter().map(|topic| Arc::from(*topic)).collect()));
+    }
+
+    // ---- a client ----
+
+    fn event(&mut self, who: usize, event: Event) {
+        let mut out = Vec::new();
+        if self.clients[who].is_gone {
+            return;
+        }
+        self.clients[who].machine.handle(self.now, event, &mut out);
+        for effect in out {
+            self.apply(who, effect);
+        }
+    }
+
+    fn apply(&mut self, who: usize, effect: Effect) {
+        let client = &mut self.clients[who];
+        match effect {
+            Effect::Ask { token, question, timeout, .. } => {
+                let deadline = self.now.monotonic + timeout.unwrap_or(REQUEST_TIMEOUT);
+                client.awaited.insert(token, (question.clone(), deadline));
+                client.requests.push_back((token, question));
+            }
+            Effect::Revoke(revoked) => {
+                let mut consumed = client.consumed();
+                consumed.retain(|partition, _| revoked.contains(partition));
+                for partition in &revoked {
+                    assert!(client.reads.remove(partition).is_some(), "it was never assigned");
+                }
+                self.event(who, Event::Revoked { by_listener: Offsets::new(), consumed });
+            }
+            Effect::Lose(lost) => {
+                assert!(client.reads.keys().eq(&lost), "all is lost that it reads");
+                client.reads.clear();
+            }
+            Effect::Assign { all, added } => {
+                for partition in added {
+                    let before = client.reads.insert(partition, None);
+                    assert!(before.is_none(), "it was assigned before");
+                }
+                assert!(
+                    client.reads.keys().eq(&all),
+                    "what is assigned is what was and what is new"
+                );
+            }
+            Effect::Start(offsets, partitions) => {
+                for partition in partitions {
+                    let offset = offsets.get(&partition).map_or(0, |known| known.offset.value());
+                    let position = client.reads.get_mut(&partition).expect("it is assigned");
+                    assert_eq!(position.replace(offset), None, "it was reading already");
+                }
+            }
+            Effect::Consumed => {
+                let consumed = client.consumed();
+                self.event(who, Event::Consumed(consumed));
+            }
+            Effect::Watch(watched) => {
+                client.watched = watched;
+                self.tell_topics(who);
+            }
+            Effect::CommitEnded(_, result) => {
+                client.refused.extend(result.err().map(|error| error.to_string()));
+            }
+            Effect::ReadEnded(..) => panic!("nobody asked"),
+            Effect::Fail(error) => {
+                assert!(self.setup.statics[who], "{error}");
+            }
+            Effect::Closed => {
+                client.is_gone = true;
+                client.connection += 1;
+                assert_eq!(
+                    client.reads,
+                    BTreeMap::new(),
+                    "it ended without giving up what it read"
+                );
+            }
+        }
+    }
+
+    fn tell_topics(&mut self, who: usize) {
+        let watched = self.clients[who].watched.iter();
+        let known = |topic: &Arc<str>| (topic.clone(), self.topics.get(topic).copied());
+        let topics = watched.map(known).collect();
+        self.event(who, Event::Topics(topics));
+    }
+
+    fn cut(&mut self, who: usize) {
+        let client = &mut self.clients[who];
+        client.connection += 1;
+        client.requests.clear();
+        client.answers.clear();
+        for (token, (question, _)) in std::mem::take(&mut client.awaited) {
+            let answer = answer_with(&question, Err(RpcError::CutOff("reset".to_owned())));
+            self.event(who, Event::Answered(token, answer));
+        }
+    }
+
+    /// The coordinator serves one request of a connection at a time.
+    fn is_busy(&self, who: usize) -> bool {
+        let connection = self.clients[who].connection;
+        self.open.values().any(|(client, at, _)| (*client, *at) == (who, connection))
+    }
+
+    fn arrive(&mut self, who: usize) -> bool {
+        if self.is_busy(who) {
+            return false;
+        }
+        let client = &mut self.clients[who];
+        let Some((token, question)) = client.requests.pop_front() else { return false };
+        let Some(request) = to_ledger(&question) else {
+            let response = FindCoordinatorResponse {
+                node_id: Some(BrokerId::new(1)),
+                host: "b1".to_owned(),
+                port: 9092,
+                ..FindCoordinatorResponse::default()
+            };
+            client.answers.push_back((token, Answer::FindCoordinator(Ok(response))));
+            return true;
+        };
+        self.next += 1;
+        let asked = ledger::Token(self.next);
+        self.open.insert(asked, (who, client.connection, token));
+        let outcome = self.coordinator.decide(self.now, asked, request);
+        self.perform(outcome);
+        true
+    }
+
+    fn answer(&mut self, who: usize) -> bool {
+        let Some((token, answer)) = self.clients[who].answers.pop_front() else { return false };
+        if self.clients[who].awaited.remove(&token).is_some() {
+            self.event(who, Event::Answered(token, answer));
+        }
+        true
+    }
+
+    fn settle(&mut self, who: usize) {
+        for _ in 0..100 {
+            if !self.arrive(who) && !self.answer(who) {
+                return;
+            }
+        }
+        panic!("a client and the coordinator never come to an end");
+    }
+
+    // ---- the coordinator ----
+
+    fn perform(&mut self, outcome: Outcome) {
+        let is_refused = !outcome.records.is_empty() && std::mem::take(&mut self.refuses);
+        if !is_refused {
+            for record in &outcome.records {
+                self.check_commit(record);
+                self.coordinator.replay(record);
+                self.log.push(record.clone());
+            }
+        }
+        for (token, reply) in outcome.replies {
+            let reply = if is_refused { reply.failed(ErrorCode::NotEnoughReplicas) } else { reply };
+            self.replied(token, reply);
+        }
+        if is_refused {
+            let outcome = self.coordinator.on_append_failed(self.now, &outcome.records);
+            self.perform(outcome);
+        }
+    }
+
+    fn replied(&mut self, token: ledger::Token, reply: ledger::Reply) {
+        let (who, connection, token) = self.open.remove(&token).expect("each is answered once");
+        let client = &mut self.clients[who];
+        if client.connection == connection {
+            client.answers.push_back((token, from_ledger(reply)));
+        }
+    }
+
+    fn check_commit(&mut self, record: &CoordinatorRecord) {
+        let CoordinatorRecord::OffsetCommit(key, Some(value)) = record else { return };
+        let partition =
+            TopicPartition { topic: key.topic.as_str().into(), partition: key.partition };
+        let offset = value.offset.expect("a commit has an offset");
+        let before = self.committed.insert(partition.clone(), offset);
+        assert!(before.is_none_or(|before| before <= offset), "{partition} goes back to {offset}");
+    }
+
+    fn move_coordinator(&mut self) {
+        let mut loading = LoadingCoordinator::new();
+        self.log.iter().for_each(|record| loading.replay(record));
+        let rng = StdRng::seed_from_u64(self.next);
+        let (coordinator, outcome) = loading.finish(coordinator_config(), rng, self.now);
+        let former = std::mem::replace(&mut self.coordinator, coordinator);
+        for (token, reply) in former.resign() {
+            self.replied(token, reply);
+        }
+        self.perform(outcome);
+    }
+
+    fn members(&mut self) -> BTreeSet<Arc<str>> {
+        let request = ledger::Request::DescribeGroups(vec!["g".into()]);
+        let outcome = self.coordinator.decide(self.now, ledger::Token(u64::MAX), request);
+        let Some((_, ledger::Reply::DescribeGroups(groups))) = outcome.replies.first() else {
+            panic!("it is answered at once")
+        };
+        let Ok(group) = &groups[0].1 else { return BTreeSet::new() };
+        group.members.iter().map(|member| member.member.clone()).collect()
+    }
+
+    // ---- time ----
+
+    fn wait(&mut self, span: Duration) {
+        let end = self.now.monotonic + span;
+        loop {
+            let machines = self.clients.iter().filter(|client| !client.is_gone);
+            let machines = machines.filter_map(|client| client.machine.deadline());
+            let answers = self.clients.iter().flat_map(|client| client.awaited.values());
+            let answers = answers.map(|(_, deadline)| *deadline);
+            let next = machines.chain(answers).chain(self.coordinator.deadline()).min();
+            let Some(next) = next.filter(|next| *next <= end) else { break };
+            self.set_time(next.max(self.now.monotonic));
+            self.look_at_the_clock();
+        }
+        self.set_time(end);
+    }
+
+    fn look_at_the_clock(&mut self) {
+        let now = self.now.monotonic;
+        while self.coordinator.deadline().is_some_and(|at| at <= now) {
+            let outcome = self.coordinator.tick(self.now);
+            self.perform(outcome);
+        }
+        for who in 0..CLIENTS {
+            let client = &self.clients[who];
+            if client.awaited.values().any(|(_, deadline)| *deadline <= now) {
+                self.cut(who);
+            }
+            if self.clients[who].machine.deadline().is_some_and(|at| at <= now) {
+                self.event(who, Event::Tick);
+            }
+        }
+    }
+
+    fn set_time(&mut self, at: Monotonic) {
+        let millis = i64::try_from(at.nanos() / 1_000_000).unwrap();
+        self.now = Now { monotonic: at, wall: Timestamp::from_millis(millis) };
+    }
+
+    // ---- what happens ----
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Poll(who) => self.event(who, Event::Polled),
+            Step::Arrive(who) => _ = self.arrive(who),
+            Step::Answer(who) => _ = self.answer(who),
+            Step::Settle(who) => self.settle(who),
+            Step::Cut(who) => self.cut(who),
+            Step::Consume(who, count) => {
+                for position in self.clients[who].reads.values_mut().flatten() {
+                    *position += i64::from(count);
+                }
+            }
+            Step::Commit(who) => {
+                let client = &mut self.clients[who];
+                client.commits += 1;
+                let (id, offsets) = (CommitId(client.commits), client.consumed());
+                self.event(who, Event::Commit { id, offsets });
+            }
+            Step::Crash(who) => {
+                self.clients[who] = self.process(who);
+                self.begin(who);
+            }
+            Step::Close(who) => self.event(who, Event::Close { leave: None }),
+            Step::Start(who) => {
+                if self.clients[who].is_gone {
+                    self.step(&Step::Crash(who));
+                }
+            }
+            Step::Wait(millis) => self.wait(Duration::from_millis(millis.into())),
+            Step::Move => self.move_coordinator(),
+            Step::Refuse => self.refuses = true,
+            Step::MorePartitions => {
+                let count = self.topics.get_mut("b").unwrap();
+                *count = (*count + 1).min(6);
+                (0..CLIENTS).for_each(|who| self.tell_topics(who));
+            }
+        }
+        self.check();
+    }
+
+    /// G1: of those that are members of the newest generation, no two read one partition.
+    fn check(&mut self) {
+        let members = self.members();
+        let generation = |client: &Client| client.machine.identity().1;
+        let newest = self.clients.iter().filter_map(generation).max();
+        let mut readers: BTreeMap<&TopicPartition, usize> = BTreeMap::new();
+        for (who, client) in self.clients.iter().enumerate() {
+            let (member, generation) = client.machine.identity();
+            let is_member = member.is_some_and(|member| members.contains(member));
+            if client.is_gone || !is_member || generation != newest {
+                continue;
+            }
+            for partition in client.reads.keys() {
+                let other = readers.insert(partition, who);
+                assert_eq!(other, None, "{who} reads {partition} too, in {newest:?}");
+            }
+        }
+    }
+
+    /// Nothing breaks any more.
+    fn heal(&mut self) {
+        self.refuses = false;
+        self.step(&Step::Start(0));
+        if self.clients[0].machine.closing.is_some() {
+            self.step(&Step::Crash(0));
+        }
+        let mut quiet = 0;
+        for _ in 0..2_000 {
+            for who in 0..CLIENTS {
+                self.settle(who);
+                self.step(&Step::Poll(who));
+                self.settle(who);
+            }
+            self.wait(Duration::from_millis(500));
+            quiet = if self.is_complete() { quiet + 1 } else { 0 };
+            if quiet > 30 {
+                return;
+            }
+        }
+        panic!("the group does not come to rest: {:?}", self.what_is_read());
+    }
+
+    fn what_is_read(&self) -> Vec<(usize, &State, Vec<String>)> {
+        let alive = self.clients.iter().enumerate().filter(|(_, client)| !client.is_gone);
+        let reads = |client: &Client| client.reads.keys().map(ToString::to_string).collect();
+        alive.map(|(who, client)| (who, &client.machine.state, reads(client))).collect()
+    }
+
+    /// All are in one generation, all that is to be read is read by one, and each knows where it is.
+    fn is_complete(&self) -> bool {
+        let alive: Vec<&Client> = self.clients.iter().filter(|client| !client.is_gone).collect();
+        let generation = alive[0].machine.identity().1;
+        let is_settled = alive.iter().all(|client| {
+            client.machine.identity().1 == generation
+                && matches!(client.machine.state, State::Stable)
+                && client.machine.rejoin.is_none()
+                && client.reads.values().all(Option::is_some)
+        });
+        let reads: Vec<&TopicPartition> = alive.iter().flat_map(|c| c.reads.keys()).collect();
+        let count: u32 = self.topics.values().sum();
+        let distinct: BTreeSet<&TopicPartition> = reads.iter().copied().collect();
+        is_settled && reads.len() == distinct.len() && reads.len() == count as usize
+    }
+}
+
+impl Client {
+    fn consumed(&self) -> Offsets {
+        let known = self.reads.iter().filter_map(|(partition, position)| {
+            Some((partition.clone(), OffsetAndMetadata::new(Offset::new((*position)?))))
+        });
+        known.collect()
+    }
+}
+
+fn coordinator_config() -> GroupConfig {
+    GroupConfig { initial_rebalance_delay: Duration::from_millis(500), ..GroupConfig::default() }
+}
+
+// ---- between the wire and the ledger ----
+
+fn text(value: &str) -> Option<Arc<str>> {
+    Some(value).filter(|text| !text.is_empty()).map(Arc::from)
+}
+
+fn instance(value: Option<&String>) -> Option<Arc<str>> {
+    value.map(|text| Arc::from(text.as_str()))
+}
+
+fn topic(name: &str) -> ledger::Topic {
+    ledger::Topic { name: name.into(), id: None }
+}
+
+/// `None` for what is not asked of the ledger.
+fn to_ledger(question: &Question) -> Option<ledger::Request> {
+    Some(match question {
+        Question::FindCoordinator(_) => return None,
+        Question::JoinGroup(request) => join_to_ledger(request),
+        Question::SyncGroup(request) => sync_to_ledger(request),
+        Question::Heartbeat(request) => ledger::Request::Heartbeat(ledger::Heartbeat {
+            group: request.group_id.as_str().into(),
+            generation: GenerationId::from_wire(request.generation_id),
+            member: request.member_id.as_str().into(),
+            instance: instance(request.group_instance_id.as_ref()),
+        }),
+        Question::LeaveGroup(request) => ledger::Request::LeaveGroup(ledger::LeaveGroup {
+            group: request.group_id.as_str().into(),
+            members: request
+                .members
+                .iter()
+                .map(|member| ledger::LeavingMember {
+                    member: text(&member.member_id),
+                    instance: instance(member.group_instance_id.as_ref()),
+                })
+                .collect(),
+        }),
+        Question::OffsetCommit(request) => commit_to_ledger(request),
+        Question::OffsetFetch(request) => fetch_to_ledger(request),
+    })
+}
+
+fn join_to_ledger(request: &JoinGroupRequest) -> ledger::Request {
+    let millis = |millis: i32| Duration::from_millis(u64::try_from(millis).unwrap());
+    let protocols = request.protocols.iter();
+    ledger::Request::JoinGroup(ledger::JoinGroup {
+        group: request.group_id.as_str().into(),
+        member: text(&request.member_id),
+        instance: instance(request.group_instance_id.as_ref()),
+        client_id: "c".into(),
+        client_host: "h".into(),
+        session_timeout: millis(request.session_timeout_ms),
+        rebalance_timeout: millis(request.rebalance_timeout_ms),
+        protocol_type: request.protocol_type.as_str().into(),
+        protocols: protocols.map(|p| (p.name.as_str().into(), p.metadata.clone())).collect(),
+        requires_known_member_id: true,
+        may_skip_assignment: true,
+    })
+}
+
+fn sync_to_ledger(request: &SyncGroupRequest) -> ledger::Request {
+    let assignments = request.assignments.iter();
+    ledger::Request::SyncGroup(ledger::SyncGroup {
+        group: request.group_id.as_str().into(),
+        generation: GenerationId::from_wire(request.generation_id),
+        member: request.member_id.as_str().into(),
+        instance: instance(request.group_instance_id.as_ref()),
+        protocol_type: instance(request.protocol_type.as_ref()),
+        protocol: instance(request.protocol_name.as_ref()),
+        assignments: assignments
+            .map(|given| (given.member_id.as_str().into(), given.assignment.clone()))
+            .collect(),
+    })
+}
+
+fn commit_to_ledger(request: &OffsetCommitRequest) -> ledger::Request {
+    let topics = request.topics.iter().map(|of_topic| {
+        let partitions = of_topic.partitions.iter().map(|partition| ledger::OffsetToCommit {
+            partition: partition.partition_index,
+            offset: partition.committed_offset,
+            leader_epoch: partition.committed_leader_epoch,
+            metadata: partition.committed_metadata.clone().unwrap_or_default().into(),
+        });
+        (topic(&of_topic.name), partitions.collect())
+    });
+    ledger::Request::CommitOffsets(ledger::CommitOffsets {
+        group: request.group_id.as_str().into(),
+        generation: GenerationId::from_wire(request.generation_id_or_member_epoch),
+        member: text(&request.member_id),
+        instance: instance(request.group_instance_id.as_ref()),
+        retention: None,
+        topics: topics.collect(),
+    })
+}
+
+fn fetch_to_ledger(request: &OffsetFetchRequest) -> ledger::Request {
+    let topics = request.topics.as_ref().map(|topics| {
+        let named = topics.iter().map(|of| (topic(&of.name), of.partition_indexes.clone()));
+        named.collect()
+    });
+    ledger::Request::FetchOffsets(ledger::FetchOffsets {
+        group: request.group_id.as_str().into(),
+        member: None,
+        member_epoch: None,
+        topics,
+    })
+}
+
+fn from_ledger(reply: ledger::Reply) -> Answer {
+    match reply {
+        ledger::Reply::JoinGroup(joined) => Answer::JoinGroup(Ok(join_from_ledger(joined))),
+        ledger::Reply::SyncGroup(synced) => Answer::SyncGroup(Ok(match synced {
+            Ok(synced) => {
+                SyncGroupResponse { assignment: synced.assignment, ..SyncGroupResponse::default() }
+            }
+            Err(error_code) => SyncGroupResponse { error_code, ..SyncGroupResponse::default() },
+        })),
+        ledger::Reply::Heartbeat(result) => Answer::Heartbeat(Ok(HeartbeatResponse {
+            error_code: result.err().unwrap_or(ErrorCode::None),
+            ..HeartbeatResponse::default()
+        })),
+        ledger::Reply::LeaveGroup(result) => Answer::LeaveGroup(Ok(LeaveGroupResponse {
+            error_code: result.err().unwrap_or(ErrorCode::None),
+            ..LeaveGroupResponse::default()
+        })),
+        ledger::Reply::CommitOffsets(result) => {
+            Answer::OffsetCommit(Ok(commit_from_ledger(result)))
+        }
+        ledger::Reply::FetchOffsets(result) => Answer::OffsetFetch(Ok(fetch_from_ledger(result))),
+        ledger::Reply::DeleteOffsets(_)
+        | ledger::Reply::ListGroups(_)
+        | ledger::Reply::DescribeGroups(_)
+        | ledger::Reply::DeleteGroups(_)
+        | ledger::Reply::ConsumerGroupHeartbeat(_)
+        | ledger::Reply::DescribeConsumerGroups(_) => panic!("no member asks that"),
+    }
+}
+
+fn join_from_ledger(joined: Result<ledger::Joined, ledger::JoinRefused>) -> JoinGroupResponse {
+    let joined = match joined {
+        Ok(joined) => joined,
+        Err(refused) => {
+            return JoinGroupResponse {
+                error_code: refused.error,
+                member_id: refused.member.as_deref().unwrap_or_default().to_owned(),
+                ..JoinGroupResponse::default()
+            };
+        }
+    };
+    let members = joined.members.into_iter().map(|member| JoinGroupResponseMember {
+        member_id: member.member.to_string(),
+        group_instance_id: member.instance.as_deref().map(str::to_owned),
+        metadata: member.metadata,
+    });
+    JoinGroupResponse {
+        generation_id: joined.generation.value(),
+        protocol_type: joined.protocol_type.as_deref().map(str::to_owned),
+        protocol_name: joined.protocol.as_deref().map(str::to_owned),
+        leader: joined.leader.as_deref().unwrap_or_default().to_owned(),
+        skip_assignment: joined.skip_assignment,
+        member_id: joined.member.to_string(),
+        members: members.collect(),
+        ..JoinGroupResponse::default()
+    }
+}
+
+/// A refusal of the whole is one of each partition: here one that the request need not have named.
+fn commit_from_ledger(
+    result: Result<Vec<ledger::TopicResults>, ErrorCode>,
+) -> OffsetCommitResponse {
+    let partition = |(partition_index, error_code): (PartitionIndex, ErrorCode)| {
+        OffsetCommitResponsePartition { partition_index, error_code }
+    };
+    let refused = |error| {
+        let partitions = vec![(PartitionIndex::new(0), error)];
+        vec![ledger::TopicResults { topic: topic("any"), partitions }]
+    };
+    let topics = result.unwrap_or_else(refused).into_iter().map(|of| OffsetCommitResponseTopic {
+        name: of.topic.name.to_string(),
+        partitions: of.partitions.into_iter().map(partition).collect(),
+        ..OffsetCommitResponseTopic::default()
+    });
+    OffsetCommitResponse { topics: topics.collect(), ..OffsetCommitResponse::default() }
+}
+
+fn fetch_from_ledger(result: Result<Vec<ledger::FetchedTopic>, ErrorCode>) -> OffsetFetchResponse {
+    let topics = match result {
+        Ok(topics) => topics,
+        Err(error_code) => {
+            return OffsetFetchResponse { error_code, ..OffsetFetchResponse::default() };
+        }
+    };
+    let topics = topics.into_iter().map(|of_topic| OffsetFetchResponseTopic {
+        name: of_topic.topic.name.to_string(),
+        partitions: of_topic
+            .partitions
+            .into_iter()
+            .map(|(partition_index, committed)| OffsetFetchResponsePartition {
+                partition_index,
+                committed_offset: committed.map(|committed| committed.offset),
+                ..OffsetFetchResponsePartition::default()
+            })
+            .collect(),
+    });
+    OffsetFetchResponse { topics: topics.collect(), ..OffsetFetchResponse::default() }
+}
+
+proptest! {
+    #[test]
+    fn each_partition_is_read_by_one_and_in_the_end_all_are(setup in setups(), steps in steps()) {
+        let mut world = World::new(setup);
+        for step in &steps {
+            world.step(step);
+        }
+        world.heal();
+        // What is read now can be committed.
+        for who in 0..CLIENTS {
+            world.clients[who].refused.clear();
+            world.step(&Step::Consume(who, 3));
+            world.step(&Step::Commit(who));
+            world.settle(who);
+            prop_assert_eq!(&world.clients[who].refused, &Vec::<String>::new());
+        }
+        let alive = world.clients.iter().filter(|client| !client.is_gone);
+        for (partition, position) in alive.flat_map(|client| &client.reads) {
+            let committed = world.committed.get(partition).map(|offset| offset.value());
+            prop_assert_eq!(committed, *position);
+        }
+    }
+}
+
+/// The simplest story, to see that the harness does what it says.
+#[test]
+fn three_members_share_five_partitions() {
+    let assignors = vec![Assignor::CooperativeSticky];
+    let mut world = World::new(Setup { assignors, auto_commit: true, statics: [false; CLIENTS] });
+    world.heal();
+    let reads: Vec<usize> = world.clients.iter().map(|client| client.reads.len()).collect();
+    assert_eq!(reads.iter().sum::<usize>(), 5);
+    assert!(reads.iter().all(|count| *count >= 1), "{reads:?}");
+    let first = to_assignment(world.clients[0].reads.keys());
+    world.step(&Step::Close(1));
+    world.settle(1);
+    assert!(world.clients[1].is_gone);
+    world.heal();
+    for (topic, partitions) in &first {
+        let now = to_assignment(world.clients[0].reads.keys());
+        assert!(partitions.is_subset(&now[topic]), "what it had it keeps");
+    }
+}

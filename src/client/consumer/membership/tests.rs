@@ -1,0 +1,508 @@
+//! Goldens: `testdata/*.txt` holds what happens to a member and what comes of it. `UPDATE=1 cargo test` rewrites them.
+//! Three brokers may be asked. Topics `a` and `b` have two partitions each unless `topics` says otherwise. The listener wants nothing.
+//!
+//! ```text
+//! config NAME=VALUE …        the first line: instance, strategy (assignors, by +), auto (milliseconds), session, interval, poll
+//! subscribe T … | unsubscribe | hand P … | close [leave|stay]
+//! poll                       the owner polls
+//! topics T=COUNT …           what metadata says from now on; `-` for none
+//! silent | told              metadata says nothing; says what it knows again
+//! at P@OFFSET …              how far the owner has read
+//! listener P@OFFSET …        what the listener wants committed when something is revoked, from now on
+//! commit ID P@OFFSET … | read ID P …
+//! found R BROKER             end of request R: the coordinator
+//! required R MEMBER          JoinGroup: to come back as MEMBER
+//! joined R GENERATION MEMBER LEADER ASSIGNOR [ID=T+T …]
+//! synced R P …               SyncGroup: what it is to read
+//! ok R                       Heartbeat, LeaveGroup, OffsetCommit: without error
+//! offsets R P@OFFSET …       OffsetFetch
+//! error R NAME | cut R       the end of any request
+//! tick MS
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::{
+    Answer, CommitId, Effect, Event, Membership, MembershipConfig, Question, ReadId, Token,
+};
+use crate::client::cluster_view::{NodeKey, Target};
+use crate::client::consumer::assignors::protocol::{
+    NEWEST, assignment_bytes, read_assignment, read_subscription, subscription_bytes,
+};
+use crate::client::consumer::assignors::{Assignment, Assignor, Subscription};
+use crate::client::consumer::offsets::{OffsetAndMetadata, Offsets};
+use crate::protocol::messages::join_group_response::JoinGroupResponseMember;
+use crate::protocol::messages::offset_commit_response::{
+    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
+use crate::protocol::messages::offset_fetch_response::{
+    OffsetFetchResponsePartition, OffsetFetchResponseTopic,
+};
+use crate::protocol::messages::{
+    FindCoordinatorResponse, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse,
+    LeaveGroupResponse, OffsetCommitResponse, OffsetFetchResponse, SyncGroupRequest,
+    SyncGroupResponse,
+};
+use crate::rpc::network_client::RpcError;
+use crate::rpc::{Backoff, Endpoint};
+use crate::types::{
+    BrokerId, ErrorCode, Monotonic, Now, Offset, PartitionIndex, Timestamp, TopicPartition,
+};
+
+pub(super) fn config() -> MembershipConfig {
+    MembershipConfig {
+        group: "g".into(),
+        instance: None,
+        rack: None,
+        session_timeout: Duration::from_secs(10),
+        heartbeat_interval: Duration::from_secs(3),
+        poll_interval_max: Duration::from_secs(60),
+        auto_commit_interval: None,
+        assignors: vec![Assignor::Range],
+        backoff: Backoff { first: Duration::from_millis(100), max: Duration::from_secs(1) },
+        api_timeout: Duration::from_secs(60),
+    }
+}
+
+pub(super) fn target(broker: i32) -> Target {
+    let endpoint = Endpoint { host: format!("b{broker}"), port: 9092 };
+    Target { node: NodeKey::Broker(BrokerId::new(broker)), endpoint }
+}
+
+fn partition(word: &str) -> TopicPartition {
+    let (topic, index) = word.rsplit_once('-').unwrap();
+    let partition = PartitionIndex::new(index.parse().unwrap());
+    TopicPartition { topic: topic.into(), partition }
+}
+
+fn offsets(words: &[&str]) -> Offsets {
+    let offset = |word: &&str| {
+        let (at, offset) = word.split_once('@').unwrap();
+        (partition(at), OffsetAndMetadata::new(Offset::new(offset.parse().unwrap())))
+    };
+    words.iter().map(offset).collect()
+}
+
+pub(super) fn to_assignment<'a>(
+    partitions: impl IntoIterator<Item = &'a TopicPartition>,
+) -> Assignment {
+    let mut assignment = Assignment::new();
+    for partition in partitions {
+        assignment.entry(partition.topic.clone()).or_default().insert(partition.partition);
+    }
+    assignment
+}
+
+fn words<T: ToString>(things: impl IntoIterator<Item = T>) -> String {
+    things.into_iter().map(|thing| format!(" {}", thing.to_string())).collect()
+}
+
+fn show_offsets(offsets: &Offsets) -> String {
+    words(offsets.iter().map(|(at, offset)| format!("{at}@{}", offset.offset)))
+}
+
+fn show_assignment(assignment: &Assignment) -> String {
+    words(super::partitions(assignment))
+}
+
+struct Harness {
+    machine: Membership,
+    now: Monotonic,
+    topics: BTreeMap<Arc<str>, Option<u32>>,
+    is_silent: bool,
+    watched: BTreeSet<Arc<str>>,
+    positions: Offsets,
+    by_listener: Offsets,
+    assigned: BTreeSet<TopicPartition>,
+    in_flight: BTreeMap<u64, Question>,
+}
+
+impl Harness {
+    fn new(settings: &[&str]) -> Self {
+        let mut config = config();
+        for setting in settings {
+            let (name, value) = setting.split_once('=').unwrap();
+            let millis = || Duration::from_millis(value.parse().unwrap());
+            match name {
+                "instance" => config.instance = Some(value.into()),
+                "strategy" => {
+                    let named = |name| Assignor::from_name(name).unwrap();
+                    config.assignors = value.split('+').map(named).collect();
+                }
+                "auto" => config.auto_commit_interval = Some(millis()),
+                "session" => config.session_timeout = millis(),
+                "interval" => config.heartbeat_interval = millis(),
+                "poll" => config.poll_interval_max = millis(),
+                other => panic!("unknown setting {other}"),
+            }
+        }
+        let mut harness = Self {
+            machine: Membership::new(config, StdRng::seed_from_u64(1)),
+            now: Monotonic::from_nanos(1),
+            topics: [("a".into(), Some(2)), ("b".into(), Some(2))].into(),
+            is_silent: false,
+            watched: BTreeSet::new(),
+            positions: Offsets::new(),
+            by_listener: Offsets::new(),
+            assigned: BTreeSet::new(),
+            in_flight: BTreeMap::new(),
+        };
+        let brokers = (1..=3).map(target).collect();
+        harness.event(Event::Brokers(brokers), &mut String::new());
+        harness
+    }
+
+    fn event(&mut self, event: Event, text: &mut String) {
+        let millis = i64::try_from(self.now.nanos() / 1_000_000).unwrap();
+        let now = Now { monotonic: self.now, wall: Timestamp::from_millis(millis) };
+        let mut out = Vec::new();
+        self.machine.handle(now, event, &mut out);
+        for effect in out {
+            self.apply(effect, text);
+        }
+    }
+
+    fn apply(&mut self, effect: Effect, text: &mut String) {
+        match effect {
+            Effect::Ask { target, token, question, .. } => {
+                let NodeKey::Broker(broker) = target.node else { panic!("brokers are known") };
+                writeln!(text, "  r{} to {broker}: {}", token.0, show(&question)).unwrap();
+                self.in_flight.insert(token.0, question);
+            }
+            Effect::Revoke(revoked) => {
+                writeln!(text, "  revoked{}", words(&revoked)).unwrap();
+                let consumed =
+                    |p: &TopicPartition| Some((p.clone(), self.positions.get(p)?.clone()));
+                let consumed = revoked.iter().filter_map(consumed).collect();
+                self.assigned.retain(|partition| !revoked.contains(partition));
+                let by_listener = self.by_listener.clone();
+                self.event(Event::Revoked { by_listener, consumed }, text);
+            }
+            Effect::Lose(lost) => {
+                writeln!(text, "  lost{}", words(&lost)).unwrap();
+                self.assigned.clear();
+            }
+            Effect::Assign { all, added } => {
+                writeln!(text, "  assigned{}; new:{}", words(&all), words(&added)).unwrap();
+                self.assigned = all.into_iter().collect();
+            }
+            Effect::Start(offsets, all) => {
+                let unset = all.iter().filter(|partition| !offsets.contains_key(partition));
+                let unset = words(unset.map(|partition| format!("{partition}@-")));
+                writeln!(text, "  begins{}{unset}", show_offsets(&offsets)).unwrap();
+            }
+            Effect::Consumed => {
+                let positions = self.positions.clone();
+                self.event(Event::Consumed(positions), text);
+            }
+            Effect::Watch(watched) => {
+                self.watched = watched;
+                self.tell_topics(text);
+            }
+            Effect::CommitEnded(id, result) => match result {
+                Ok(()) => writeln!(text, "  commit {} done", id.0).unwrap(),
+                Err(error) => writeln!(text, "  commit {}: {error}", id.0).unwrap(),
+            },
+            Effect::ReadEnded(id, result) => match result {
+                Ok(offsets) => {
+                    writeln!(text, "  read {}:{}", id.0, show_offsets(&offsets)).unwrap();
+                }
+                Err(error) => writeln!(text, "  read {}: {error}", id.0).unwrap(),
+            },
+            Effect::Fail(error) => writeln!(text, "  poll fails: {error}").unwrap(),
+            Effect::Closed => writeln!(text, "  closed").unwrap(),
+        }
+    }
+
+    fn tell_topics(&mut self, text: &mut String) {
+        if self.is_silent {
+            return;
+        }
+        let known = |topic: &Arc<str>| (topic.clone(), self.topics.get(topic).copied().flatten());
+        let topics = self.watched.iter().map(known).collect();
+        self.event(Event::Topics(topics), text);
+    }
+
+    fn answered(&mut self, number: &str, answer: Answer, text: &mut String) {
+        let number = number.parse().unwrap();
+        assert!(self.in_flight.remove(&number).is_some(), "r{number} is not in flight");
+        self.event(Event::Answered(Token(number), answer), text);
+    }
+
+    /// The same end for any kind of request.
+    fn end(&mut self, number: &str, error: Option<ErrorCode>, text: &mut String) {
+        let question = self.in_flight[&number.parse().unwrap()].clone();
+        let cut = || RpcError::CutOff("reset".to_owned());
+        let answer = answer_with(&question, error.ok_or_else(cut));
+        self.answered(number, answer, text);
+    }
+
+    fn joined(&mut self, words: &[&str], text: &mut String) {
+        let [number, generation, member, leader, assignor, members @ ..] = words else {
+            panic!("joined R GENERATION MEMBER LEADER ASSIGNOR")
+        };
+        let members = members.iter().map(|word| {
+            let (id, topics) = word.split_once('=').unwrap();
+            let topics = topics.split('+').map(Arc::from).collect();
+            let subscription = Subscription { topics, ..Subscription::default() };
+            JoinGroupResponseMember {
+                member_id: id.to_owned(),
+                group_instance_id: None,
+                metadata: subscription_bytes(&subscription, NEWEST).unwrap(),
+            }
+        });
+        let response = JoinGroupResponse {
+            generation_id: generation.parse().unwrap(),
+            protocol_type: Some("consumer".to_owned()),
+            protocol_name: Some((*assignor).to_owned()),
+            leader: (*leader).to_owned(),
+            member_id: (*member).to_owned(),
+            members: members.collect(),
+            ..JoinGroupResponse::default()
+        };
+        self.answered(number, Answer::JoinGroup(Ok(response)), text);
+    }
+
+    fn command(&mut self, command: &[&str], text: &mut String) {
+        let topics = |words: &[&str]| words.iter().map(|word| Arc::from(*word)).collect();
+        match command {
+            ["subscribe", words @ ..] => self.event(Event::Subscribed(topics(words)), text),
+            ["unsubscribe"] => self.event(Event::Unsubscribed, text),
+            ["hand", words @ ..] => {
+                let partitions = words.iter().map(|word| partition(word)).collect();
+                self.event(Event::AssignedByHand(partitions), text);
+            }
+            ["close"] => self.event(Event::Close { leave: None }, text),
+            ["close", "leave"] => self.event(Event::Close { leave: Some(true) }, text),
+            ["close", "stay"] => self.event(Event::Close { leave: Some(false) }, text),
+            ["poll"] => self.event(Event::Polled, text),
+            ["topics", words @ ..] => {
+                for word in words {
+                    let (topic, count) = word.split_once('=').unwrap();
+                    self.topics.insert(topic.into(), count.parse().ok());
+                }
+                self.tell_topics(text);
+            }
+            ["silent"] => {
+                self.is_silent = true;
+                self.event(Event::Topics(BTreeMap::new()), text);
+            }
+            ["told"] => {
+                self.is_silent = false;
+                self.tell_topics(text);
+            }
+            ["at", words @ ..] => self.positions = offsets(words),
+            ["listener", words @ ..] => self.by_listener = offsets(words),
+            ["commit", id, words @ ..] => {
+                let (id, offsets) = (CommitId(id.parse().unwrap()), offsets(words));
+                self.event(Event::Commit { id, offsets }, text);
+            }
+            ["read", id, words @ ..] => {
+                let id = ReadId(id.parse().unwrap());
+                let partitions = words.iter().map(|word| partition(word)).collect();
+                self.event(Event::Read { id, partitions }, text);
+            }
+            ["found", number, broker] => {
+                let response = FindCoordinatorResponse {
+                    node_id: Some(BrokerId::new(broker.parse().unwrap())),
+                    host: format!("b{broker}"),
+                    port: 9092,
+                    ..FindCoordinatorResponse::default()
+                };
+                self.answered(number, Answer::FindCoordinator(Ok(response)), text);
+            }
+            ["required", number, member] => {
+                let response = JoinGroupResponse {
+                    error_code: ErrorCode::MemberIdRequired,
+                    member_id: (*member).to_owned(),
+                    ..JoinGroupResponse::default()
+                };
+                self.answered(number, Answer::JoinGroup(Ok(response)), text);
+            }
+            ["joined", words @ ..] => self.joined(words, text),
+            ["synced", number, words @ ..] => {
+                let partitions: Vec<_> = words.iter().map(|word| partition(word)).collect();
+                let assignment = assignment_bytes(&to_assignment(&partitions), NEWEST).unwrap();
+                let response = SyncGroupResponse { assignment, ..SyncGroupResponse::default() };
+                self.answered(number, Answer::SyncGroup(Ok(response)), text);
+            }
+            ["ok", number] => self.end(number, Some(ErrorCode::None), text),
+            ["offsets", number, words @ ..] => {
+                let topics = offsets(words).into_iter().map(|(at, committed)| {
+                    let partition = OffsetFetchResponsePartition {
+                        partition_index: at.partition,
+                        committed_offset: Some(committed.offset),
+                        ..OffsetFetchResponsePartition::default()
+                    };
+                    let name = at.topic.to_string();
+                    OffsetFetchResponseTopic { name, partitions: vec![partition] }
+                });
+                let response =
+                    OffsetFetchResponse { topics: topics.collect(), ..Default::default() };
+                self.answered(number, Answer::OffsetFetch(Ok(response)), text);
+            }
+            ["error", number, name] => {
+                let error = ErrorCode::ALL.iter().find(|code| code.name() == *name).unwrap();
+                self.end(number, Some(*error), text);
+            }
+            ["cut", number] => self.end(number, None, text),
+            ["tick", millis] => {
+                let end = self.now + Duration::from_millis(millis.parse().unwrap());
+                while let Some(deadline) = self.machine.deadline()
+                    && deadline <= end
+                {
+                    self.now = deadline;
+                    self.event(Event::Tick, text);
+                }
+                self.now = end;
+            }
+            other => panic!("unknown command {other:?}"),
+        }
+    }
+
+    fn play(commands: &str) -> String {
+        let (mut harness, mut text) = (Self::new(&[]), String::new());
+        for line in commands.lines().filter(|line| !line.starts_with(' ')) {
+            writeln!(text, "{line}").unwrap();
+            let words: Vec<&str> = line.split(' ').collect();
+            match words.as_slice() {
+                [""] | ["#", ..] => {}
+                ["config", settings @ ..] => harness = Self::new(settings),
+                words => harness.command(words, &mut text),
+            }
+        }
+        text
+    }
+}
+
+/// An answer that holds nothing but an error, or is none.
+pub(super) fn answer_with(question: &Question, error: Result<ErrorCode, RpcError>) -> Answer {
+    match question {
+        Question::FindCoordinator(_) => Answer::FindCoordinator(error.map(|error_code| {
+            FindCoordinatorResponse { error_code, ..FindCoordinatorResponse::default() }
+        })),
+        Question::JoinGroup(_) => Answer::JoinGroup(
+            error
+                .map(|error_code| JoinGroupResponse { error_code, ..JoinGroupResponse::default() }),
+        ),
+        Question::SyncGroup(_) => Answer::SyncGroup(
+            error
+                .map(|error_code| SyncGroupResponse { error_code, ..SyncGroupResponse::default() }),
+        ),
+        Question::Heartbeat(_) => Answer::Heartbeat(
+            error
+                .map(|error_code| HeartbeatResponse { error_code, ..HeartbeatResponse::default() }),
+        ),
+        Question::LeaveGroup(_) => {
+            Answer::LeaveGroup(error.map(|error_code| LeaveGroupResponse {
+                error_code,
+                ..LeaveGroupResponse::default()
+            }))
+        }
+        Question::OffsetCommit(request) => Answer::OffsetCommit(error.map(|error_code| {
+            let topics = request.topics.iter().map(|topic| OffsetCommitResponseTopic {
+                name: topic.name.clone(),
+                partitions: topic
+                    .partitions
+                    .iter()
+                    .map(|partition| OffsetCommitResponsePartition {
+                        partition_index: partition.partition_index,
+                        error_code,
+                    })
+                    .collect(),
+                ..OffsetCommitResponseTopic::default()
+            });
+            OffsetCommitResponse { topics: topics.collect(), ..OffsetCommitResponse::default() }
+        })),
+        Question::OffsetFetch(_) => Answer::OffsetFetch(error.map(|error_code| {
+            OffsetFetchResponse { error_code, ..OffsetFetchResponse::default() }
+        })),
+    }
+}
+
+fn show(question: &Question) -> String {
+    match question {
+        Question::FindCoordinator(request) => format!("coordinator of {}", request.key),
+        Question::JoinGroup(request) => show_join(request),
+        Question::SyncGroup(request) => show_sync(request),
+        Question::Heartbeat(request) => {
+            format!("heartbeat {}/{}", request.member_id, request.generation_id)
+        }
+        Question::LeaveGroup(request) => {
+            let members = request.members.iter();
+            format!("leave{}", words(members.map(|member| &member.member_id)))
+        }
+        Question::OffsetCommit(request) => {
+            let named = request.topics.iter().flat_map(|topic| {
+                topic.partitions.iter().map(|partition| {
+                    let offset = partition.committed_offset.unwrap();
+                    format!("{}-{}@{offset}", topic.name, partition.partition_index)
+                })
+            });
+            let (member, generation) = (&request.member_id, request.generation_id_or_member_epoch);
+            format!("commit {member}/{generation}{}", words(named))
+        }
+        Question::OffsetFetch(request) => {
+            let named = request.topics.iter().flatten().flat_map(|topic| {
+                topic.partition_indexes.iter().map(|index| format!("{}-{index}", topic.name))
+            });
+            format!("offsets{}", words(named))
+        }
+    }
+}
+
+fn show_join(request: &JoinGroupRequest) -> String {
+    let mut text = format!("join as {:?}", request.member_id);
+    if let Some(instance) = &request.group_instance_id {
+        write!(text, " of {instance}").unwrap();
+    }
+    for protocol in &request.protocols {
+        let said = read_subscription(protocol.metadata.clone()).unwrap();
+        write!(text, " {}:{}", protocol.name, words(&said.topics)).unwrap();
+        if !said.owned.is_empty() {
+            write!(text, " has{}", show_assignment(&said.owned)).unwrap();
+        }
+        if let Some(generation) = said.generation {
+            write!(text, " of {generation}").unwrap();
+        }
+    }
+    if let Some(reason) = &request.reason {
+        write!(text, " ({reason})").unwrap();
+    }
+    text
+}
+
+fn show_sync(request: &SyncGroupRequest) -> String {
+    let mut text = format!("sync {}/{}", request.member_id, request.generation_id);
+    for given in &request.assignments {
+        let assignment = read_assignment(given.assignment.clone()).unwrap();
+        write!(text, " {}:{}", given.member_id, show_assignment(&assignment)).unwrap();
+    }
+    text
+}
+
+#[test]
+fn goldens() {
+    let folder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("src/client/consumer/membership/testdata");
+    let mut paths: Vec<_> =
+        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    for path in paths {
+        let expected = std::fs::read_to_string(&path).unwrap();
+        let found = Harness::play(&expected);
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&path, &found).unwrap();
+        } else {
+            assert_eq!(found, expected, "{} (UPDATE=1 rewrites it)", path.display());
+        }
+    }
+}
