@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::disk_logs::{NodeDisk, PartitionFiles};
+use super::segment_reader::sound;
 use super::{Ghost, Violation};
 use crate::world::SimTime;
 
@@ -52,7 +53,7 @@ fn durable_end(disk: &NodeDisk<'_>, files: &PartitionFiles) -> Option<i64> {
     let mut end = None;
     for segment in &files.segments {
         let Some((same, others)) = disk.durable_batches(segment) else { break };
-        let valid = same.iter().chain(&others.batches).take_while(|batch| batch.crc_holds);
+        let valid = sound(same.iter().chain(&others.batches));
         end = Some(valid.last().map_or(segment.base_offset, |batch| batch.end_offset));
         if same.len() + others.batches.len() < segment.content.batches.len() {
             break;

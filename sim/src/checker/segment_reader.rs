@@ -56,6 +56,21 @@ impl FileSegment {
     }
 }
 
+/// The batches up to the first that recovery would cut off: it is broken, or does not follow the one before.
+///
+/// The checksum does not cover a batch's first offset: a batch that begins in the last bytes of a page that was lost may lack its
+/// offset and nothing else.
+pub fn sound<'a>(
+    batches: impl Iterator<Item = &'a FileBatch>,
+) -> impl Iterator<Item = &'a FileBatch> {
+    let mut end = i64::MIN;
+    batches.take_while(move |batch| {
+        let follows = batch.base_offset >= end;
+        end = batch.end_offset;
+        batch.crc_holds && follows
+    })
+}
+
 fn number<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let mut field = [0; N];
     field.copy_from_slice(&bytes[at..at + N]);

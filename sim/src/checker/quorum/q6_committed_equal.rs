@@ -5,6 +5,7 @@ use ottla::types::{LeaderEpoch, Observation, Offset};
 use super::{observed, on_node};
 use crate::checker::disk_logs::NodeDisk;
 use crate::checker::ghost::log::appended;
+use crate::checker::segment_reader::sound;
 use crate::checker::{Ghost, Occurrence, Violation};
 use crate::world::SimTime;
 
@@ -45,7 +46,7 @@ pub(crate) fn on_disk(ghost: &Ghost, disk: &NodeDisk<'_>, at: SimTime, out: &mut
     // A node that has not heard of the watermark yet may still hold what it will truncate.
     let known = quorum.node(node).and_then(|node| node.high_watermark).unwrap_or(Offset::ZERO);
     for segment in &disk.metadata {
-        for batch in segment.content.batches.iter().filter(|batch| batch.crc_holds) {
+        for batch in sound(segment.content.batches.iter()) {
             let Some(base) = Offset::from_wire(batch.base_offset) else { continue };
             let Some(committed) =
                 quorum.committed.get(&base).filter(|_| batch.end_offset <= known.value())

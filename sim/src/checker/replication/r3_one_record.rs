@@ -4,6 +4,7 @@ use ottla::types::{LeaderEpoch, Offset};
 
 use crate::checker::disk_logs::{NodeDisk, PartitionFiles};
 use crate::checker::ghost::log::appended;
+use crate::checker::segment_reader::sound;
 use crate::checker::{Event, Ghost, Occurrence, Violation, found};
 use crate::world::SimTime;
 
@@ -30,8 +31,7 @@ pub(crate) fn on_disk(ghost: &Ghost, disk: &NodeDisk<'_>, at: SimTime, out: &mut
         let from = |(epoch, offset)| ghost.written_from(partition, epoch, offset).peekable();
         let mut last = (LeaderEpoch::new(0), Offset::ZERO);
         let mut written = from(last);
-        let batches = segments.iter().flat_map(|segment| &segment.content.batches);
-        for batch in batches.filter(|batch| batch.crc_holds) {
+        for batch in segments.iter().flat_map(|segment| sound(segment.content.batches.iter())) {
             let epoch = LeaderEpoch::from_wire(batch.leader_epoch);
             let Some(place) = epoch.zip(Offset::from_wire(batch.base_offset)) else { continue };
             if place < last {

@@ -171,6 +171,25 @@ fn r3_sees_another_record_on_disk() {
     assert_eq!(files.fired(&[Event::Started, appended(0, 2, 77, None)]), ["R3"]);
 }
 
+/// power-loss-one-by-one, seed 77, and the storm, flush-1, seed 74.
+#[test]
+fn r3_leaves_a_batch_that_lost_its_offset_to_recovery() {
+    let mut files = Files::with_partition();
+    let (first, second, third) = (batch(0, 2, None), batch(2, 5, None), batch(5, 6, None));
+    let crc = u32::from_be_bytes(first[17..21].try_into().unwrap());
+    let mut bytes = [first.clone(), second.clone(), third].concat();
+    let events = [Event::Started, appended(0, 2, crc, None), Event::Stopped(Stop::PowerLoss)];
+    // Alone, for what stands before it was synced; and with the end of the one before it.
+    let third_at = first.len() + second.len();
+    for from in [third_at, first.len() + 40] {
+        bytes[from..third_at + 8].fill(0);
+        files.put(LOG, bytes.clone());
+        assert!(files.fired(&events).is_empty(), "from {from}");
+    }
+    files.put(LOG, segment(&[(0, 1)]));
+    assert_eq!(files.fired(&events), ["R3"], "what stands before what is broken counts");
+}
+
 #[test]
 fn s3_sees_an_index_entry_that_names_no_batch() {
     let mut files = Files::with_partition();
