@@ -69,10 +69,9 @@ pub fn may(ghost: &Ghost, fault: Fault, node: NodeId) -> bool {
         return false; // static voters: it may vote a second time
     }
     let Some(broker) = ghost.broker_of(node) else { return true };
-    let was_clean = ghost.node(node).is_some_and(|state| {
-        !state.is_running
-            && state.last_stop.is_some_and(|facts| facts.stop == super::Stop::Shutdown)
-    });
+    let was_clean = ghost
+        .node(node)
+        .is_some_and(|state| !state.is_running && state.last_stop == Some(super::Stop::Shutdown));
     if was_clean && !matches!(fault, Fault::Wipe | Fault::Rot) {
         return true; // everything of it is durable
     }

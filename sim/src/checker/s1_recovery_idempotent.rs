@@ -2,7 +2,7 @@
 
 use ottla::types::Observation;
 
-use super::{Event, Ghost, Occurrence, Stop, Violation};
+use super::{Event, Ghost, Occurrence, Violation};
 
 /// A log is opened twice with nothing written, cut or lost between, and has another end the second time.
 pub(super) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
@@ -11,14 +11,16 @@ pub(super) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
     else {
         return;
     };
-    let Some(node) = ghost.node(occurrence.node) else { return };
+    let (Some(node), Some(log)) =
+        (ghost.node(occurrence.node), ghost.log(occurrence.node, partition))
+    else {
+        return;
+    };
     // A power loss may take back what the recovery before it cut off or kept in the page cache.
-    let cache_survived =
-        node.last_stop.is_some_and(|facts| facts.stop != Stop::PowerLoss && !facts.had_failure);
-    if !cache_survived || node.has_rot {
+    if log.may_lack || node.has_rot {
         return;
     }
-    let before = ghost.log(occurrence.node, partition).and_then(|log| log.recovered_end);
+    let before = log.recovered_end;
     if let Some(before) = before
         && before != log_end_offset
     {

@@ -4,7 +4,7 @@
 use ottla::types::Observation;
 
 use super::disk_logs::NodeDisk;
-use super::{Event, Ghost, Occurrence, Stop, Violation};
+use super::{Event, Ghost, Occurrence, Violation};
 use crate::world::SimTime;
 
 /// A recovery that lost too much, or cut through a batch.
@@ -19,15 +19,14 @@ pub(super) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
     else {
         return;
     };
-    let Some(facts) = node.last_stop else { return };
+    let Some(stop) = node.last_stop else { return };
     if node.has_rot {
         return;
     }
-    let cache_survived = !facts.had_failure && facts.stop != Stop::PowerLoss;
-    let (least, why) = if cache_survived {
-        (log.end, "was written, and the page cache survived")
-    } else {
+    let (least, why) = if log.may_lack {
         (log.synced_end, "was said to be durable")
+    } else {
+        (log.end, "was written, and the page cache survived")
     };
     let mut refuse = |what: String, fact: String| {
         out.push(Violation {
@@ -44,7 +43,7 @@ pub(super) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
             format!("recovery lost {} records that it must not lose", least - log_end_offset),
             format!(
                 "everything below {least} {why}; the recovered log ends at {log_end_offset} ({:?})",
-                facts.stop
+                stop
             ),
         );
     }

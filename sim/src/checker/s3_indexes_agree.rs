@@ -11,7 +11,7 @@ use crate::world::SimTime;
 pub(super) fn on_disk(ghost: &Ghost, disk: &NodeDisk<'_>, at: SimTime, out: &mut Vec<Violation>) {
     let node = disk.node;
     let Some(state) = ghost.node(node) else { return };
-    let stopped_well = state.last_stop.is_some_and(|facts| facts.stop == Stop::Shutdown);
+    let stopped_well = state.last_stop == Some(Stop::Shutdown);
     if state.has_rot || !(state.is_running || stopped_well) {
         return;
     }

@@ -132,6 +132,8 @@ pub struct GhostLog {
     pub is_open: bool,
     /// Where the last recovery ended, until something was appended, cut or removed.
     pub recovered_end: Option<Offset>,
+    /// Whether bytes that were not synced may be gone since it was last opened: by a power loss, or with a write or sync that failed.
+    pub may_lack: bool,
     /// Producers whose state was dropped as idle: anything is a first sequence again.
     pub expired: BTreeSet<ProducerId>,
     /// The entry of `log.dirs` in which it lies, once a disk was looked at.
@@ -185,6 +187,7 @@ impl GhostLog {
                 self.high_watermark = None;
                 self.synced_end = self.synced_end.min(log_end_offset);
                 self.is_open = true;
+                self.may_lack = false;
                 self.recovered_end = Some(log_end_offset);
             }
             Observation::LogTruncated { from, to, .. } => {

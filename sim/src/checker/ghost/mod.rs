@@ -35,7 +35,7 @@ pub struct GhostNode {
     /// Whether it stands still.
     pub is_paused: bool,
     /// How it stopped last.
-    pub last_stop: Option<StopFacts>,
+    pub last_stop: Option<Stop>,
     /// The entries of `log.dirs` on which a write or a sync failed in this run of the node.
     pub failed_dirs: Vec<u32>,
     /// Whether bytes of its files were changed by a fault.
@@ -46,15 +46,6 @@ pub struct GhostNode {
     pub told_brokers: BTreeMap<BrokerId, BrokerEpoch>,
     /// Since its start: the end of the metadata that it published.
     pub applied: Option<Offset>,
-}
-
-/// How a node stopped, and what was known then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StopFacts {
-    /// How.
-    pub stop: Stop,
-    /// Whether a write or sync had failed: pages may have been dropped, so only what was synced before is sure.
-    pub had_failure: bool,
 }
 
 /// A broker as the controller committed it.
@@ -370,12 +361,15 @@ impl Ghost {
 
     fn on_stopped(&mut self, node: NodeId, stop: Stop) {
         let state = self.nodes.entry(node).or_default();
-        let was_clean =
-            !state.is_running && state.last_stop.is_some_and(|facts| facts.stop == Stop::Shutdown);
+        let was_clean = !state.is_running && state.last_stop == Some(Stop::Shutdown);
         let had_failure = !state.failed_dirs.is_empty();
         state.is_running = false;
         state.is_paused = false;
-        state.last_stop = Some(StopFacts { stop, had_failure });
+        state.last_stop = Some(stop);
+        if had_failure || stop == Stop::PowerLoss {
+            let of_node = self.logs.iter_mut().filter(|((owner, _), _)| *owner == node);
+            of_node.for_each(|(_, log)| log.may_lack = true);
+        }
         self.quorum.on_stopped(node);
         if stop != Stop::Shutdown && !was_clean {
             self.mark_dirty(node, true, stop == Stop::PowerLoss);

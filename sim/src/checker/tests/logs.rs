@@ -90,6 +90,30 @@ fn s1_sees_two_recoveries_that_disagree() {
     assert!(fired(&events).contains(&"S1"));
 }
 
+/// A machine loses its power, and the next process ends before it has opened the log.
+#[test]
+fn s1_and_s2_remember_a_power_loss_until_the_log_is_opened() {
+    let twice = |first: Stop, end: i64| {
+        fired(&[
+            Event::Started,
+            appended(0, 2, 1, None),
+            appended(2, 4, 2, None),
+            flushed(2),
+            Event::Stopped(Stop::Kill),
+            Event::Started,
+            recovered(4),
+            Event::Stopped(first),
+            Event::Started,
+            Event::Stopped(Stop::Ended),
+            Event::Started,
+            recovered(end),
+        ])
+    };
+    assert!(twice(Stop::PowerLoss, 2).is_empty());
+    assert_eq!(twice(Stop::PowerLoss, 0), ["S2"], "synced bytes are gone");
+    assert_eq!(twice(Stop::Kill, 2), ["S1", "S2"]);
+}
+
 #[test]
 fn s2_sees_lost_bytes_and_a_cut_batch() {
     let start = [Event::Started, appended(0, 3, 1, None), flushed(3), appended(3, 6, 2, None)];
