@@ -57,24 +57,29 @@ impl Access {
         let mut guard = self.disk.lock();
         let state = &mut *guard;
         let injected = state.faults.error(operation, path, &mut state.draw);
-        let fails = injected.is_some();
+        let failure = injected.is_some().then(|| Failure {
+            access: self.clone(),
+            operation,
+            path: path.to_owned(),
+        });
         let result = match injected {
             Some(error) => Err(error),
             None => act(state),
         };
         let finished = state.faults.finished_at(now, operation, &mut state.draw);
         drop(guard);
-        if fails {
-            self.world.tell_disk_failed(&self.process, operation, path);
-        }
         match finished {
-            None => Io::Ready(result),
-            Some(at) => Io::Pending(Box::pin(self.later(at, result))),
+            None => {
+                failure.iter().for_each(Failure::tell);
+                Io::Ready(result)
+            }
+            Some(at) => Io::Pending(Box::pin(self.later(at, result, failure))),
         }
     }
 
-    fn later<T>(&self, at: SimTime, result: io::Result<T>) -> Later<T> {
-        Later { wait: self.world.events.wait_until(self.process.node, at), result: Some(result) }
+    fn later<T>(&self, at: SimTime, result: io::Result<T>, failure: Option<Failure>) -> Later<T> {
+        let wait = self.world.events.wait_until(self.process.node, at);
+        Later { wait, result: Some(result), failure }
     }
 
     fn name<T: Send + Unpin + 'static>(
@@ -94,6 +99,21 @@ impl Access {
 struct Later<T> {
     wait: Wait,
     result: Option<io::Result<T>>,
+    /// Told when the caller hears of it: what fails here changes nothing on the disk.
+    failure: Option<Failure>,
+}
+
+/// An operation that a fault made fail.
+struct Failure {
+    access: Access,
+    operation: Operation,
+    path: String,
+}
+
+impl Failure {
+    fn tell(&self) {
+        self.access.world.tell_disk_failed(&self.access.process, self.operation, &self.path);
+    }
 }
 
 impl<T: Unpin> Future for Later<T> {
@@ -101,6 +121,7 @@ impl<T: Unpin> Future for Later<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         std::task::ready!(Pin::new(&mut self.wait).poll(cx));
+        self.failure.take().iter().for_each(Failure::tell);
         Poll::Ready(
             self.result.take().unwrap_or_else(|| Err(io::Error::other("polled after its end"))),
         )
