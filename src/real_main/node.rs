@@ -148,7 +148,7 @@ fn run(args: &StartArgs) -> Result<ExitCode, Failure> {
             }
             end = node.ended() => {
                 let code = end.exit_code();
-                Err(Failure::new(Exit::Failed, format!("the node cannot go on: {end:?}"))
+                Err(Failure::new(Exit::Failed, format!("the node cannot go on: {end}"))
                     .why("its last usable log directory failed; nothing more was acknowledged on it")
                     .next(format!("look at the disk and the log above, then start again (exit code {code})")))
             }

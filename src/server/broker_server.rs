@@ -28,7 +28,7 @@ pub(super) struct BrokerParts {
     pub(super) config: Config,
     pub(super) env: Env,
     pub(super) identity: Identity,
-    pub(super) replicas: ReplicaManager,
+    pub(super) replicas: Arc<ReplicaManager>,
     pub(super) bound: Vec<Bound>,
     /// The committed metadata.
     pub(super) images: watch::Receiver<Arc<MetadataImage>>,
@@ -52,7 +52,6 @@ impl BrokerServer {
     pub(super) async fn start(parts: BrokerParts) -> Result<Self, ErrorCode> {
         let BrokerParts { config, env, identity, replicas, bound, images, controller } = parts;
         let registration = registration(&config, &env, &identity, &bound);
-        let replicas = Arc::new(replicas);
         let offline = offline_log_dirs(&replicas);
         let lifecycle = LifecycleHandle::start(&config, &env, &controller, registration, offline);
         let (node_id, span) = (config.node_id, config.request_timeout);

@@ -83,6 +83,12 @@ pub enum StartError {
         /// The voters, as `controller.quorum.voters` has them.
         voters: String,
     },
+    /// It ended before the broker was let in.
+    #[error(
+        "{0} before the broker was let in\n  why:   its disk fails; nothing was acknowledged on it\n  next:  look at the \
+         disk and the log above, then start again"
+    )]
+    Ended(NodeEnd),
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the others are told by their names")]
@@ -118,11 +124,13 @@ fn remedy(error: ErrorCode) -> &'static str {
 }
 
 /// Why a node ended by itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum NodeEnd {
     /// Every log directory failed.
+    #[error("every log directory failed")]
     LogDirsFailed,
     /// The directory of the metadata log failed.
+    #[error("the directory of the metadata log failed: {0}")]
     MetadataDirFailed(Arc<ControllerError>),
 }
 
@@ -186,9 +194,18 @@ impl Node {
         let leader = self.metadata.leader();
         let controller = ControllerChannel::new(&config, &env, voters, leader, "broker");
         let images = self.metadata.images();
+        let replicas = Arc::new(replicas);
+        let logs = Arc::clone(&replicas);
         let parts = BrokerParts { config, env, identity, replicas, bound, images, controller };
-        let started = BrokerServer::start(parts).await;
-        started.map_err(|error| StartError::Registration { error, voters: shown })
+        // Nobody waits for a broker that has nothing left to write on: its operator is told.
+        tokio::select! {
+            biased;
+            error = self.metadata.failed() => Err(StartError::Ended(NodeEnd::MetadataDirFailed(error))),
+            () = logs.logs().all_failed() => Err(StartError::Ended(NodeEnd::LogDirsFailed)),
+            started = BrokerServer::start(parts) => {
+                started.map_err(|error| StartError::Registration { error, voters: shown })
+            }
+        }
     }
 
     /// Looks up topics' names, for whoever writes a log: does not keep the node alive.
