@@ -63,7 +63,17 @@ fn measure(plan: &Plan, expectation: &Expectation, evidence: Evidence<'_>) -> Op
         let matching = matching.filter(|outcome| within.holds(outcome.done_at));
         matching.filter(|outcome| is_outcome_of(outcome, of)).count() as u64
     };
+    // What nobody read at the end is not known to be lost, nor to be there.
+    let is_read = stats.converged_after.is_some();
     let count = match &expectation.kind {
+        ExpectationKind::AckedLost { .. }
+        | ExpectationKind::UnknownLost { .. }
+        | ExpectationKind::DuplicatesInLog { .. }
+        | ExpectationKind::ReorderedPerKey { .. }
+            if !is_read =>
+        {
+            return None;
+        }
         ExpectationKind::Acked { of } => fate(of, Fate::Acked),
         ExpectationKind::FailedForGood { of } => fate(of, Fate::Failed),
         ExpectationKind::Unknown { of } => fate(of, Fate::Unknown),
@@ -320,6 +330,18 @@ mod tests {
         check(json!({ "that": "duplicates-in-log" }), "2", false);
         check(json!({ "that": "reordered-per-key" }), "0", true);
         check(json!({ "that": "acked", "partition": "orders-1" }), "0", true);
+    }
+
+    #[test]
+    fn what_nobody_read_at_the_end_is_neither_lost_nor_there() {
+        let (events, mut stats) = (events(), stats());
+        stats.converged_after = None;
+        for that in ["acked-lost", "unknown-lost", "duplicates-in-log", "reordered-per-key"] {
+            let plan = plan(json!({ "that": that, "is": 0 }));
+            let evidence = Evidence { events: &events, stats: &stats, violations: &[] };
+            let measured = measure_all(&plan, None, evidence).remove(0).unwrap();
+            assert_eq!((measured.value, measured.holds), (None, false), "{that}");
+        }
     }
 
     #[test]

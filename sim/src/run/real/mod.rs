@@ -257,6 +257,7 @@ mod tests {
     use super::*;
     use crate::history::{FINAL_READER, History, Outcome, Poll, Read, SendId, Sent};
     use crate::scenario::Scenario;
+    use crate::scenario::duration::Span;
 
     /// A run of which clients tell `records`: each with whether it was acknowledged and whether the last reader found it.
     fn run_of(records: &[(bool, bool)]) -> SeedRun {
@@ -311,7 +312,7 @@ mod tests {
             violations: Vec::new(),
             fired: Vec::new(),
             unfired: Vec::new(),
-            converged_after: None,
+            converged_after: Some(Span::from_secs(1)),
             not_converged: None,
             views: None,
         };
