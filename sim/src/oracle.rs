@@ -127,6 +127,13 @@ impl Oracle {
         atlas::may(self.lock().checkers.ghost(), fault, node)
     }
 
+    /// Whether a log directory of a node has failed since the node started.
+    #[must_use]
+    pub fn has_failed_dirs(&self, node: NodeId) -> bool {
+        let known = self.lock();
+        known.checkers.ghost().node(node).is_some_and(|node| !node.failed_dirs.is_empty())
+    }
+
     /// What has not come about yet of what must, once everything is healed.
     #[must_use]
     pub fn missing(&self, now: SimTime) -> Vec<liveness::Missing> {

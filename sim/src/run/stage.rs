@@ -12,9 +12,10 @@ use tokio::task::JoinHandle;
 use super::admin::{Made, Setup};
 use super::client::{Shared, bootstrap, final_reader, workload_client};
 use super::ears::Ears;
+use super::faults::SHUTDOWN_PATIENCE;
 use super::here;
 use super::node::Member;
-use super::supervisor::supervise;
+use super::supervisor::{replace_disk, supervise};
 use crate::checker::TopicFacts;
 use crate::checker::atlas::Fault;
 use crate::checker::liveness::Missing;
@@ -397,6 +398,9 @@ impl Stage {
             let process = self.world().machine(node).process();
             let process = process.unwrap_or_else(|| self.cluster.start(node));
             supervisors.push(spawn(supervise(Arc::clone(self), member, process)));
+            if self.plan.chaos.is_some() && self.ears.oracle.has_failed_dirs(node) {
+                supervisors.push(spawn(replace_disk(Arc::clone(self), member)));
+            }
         }
         self.record(Who::Testbed, "fault.ended", "everything is healed".into());
         supervisors
@@ -409,6 +413,11 @@ impl Stage {
             self.record(member.who(), "fault.ended", format!("start: {why}"));
             self.cluster.start(node)
         })
+    }
+
+    /// Asks a node to end in good order, and waits until it has, or hangs.
+    pub(super) async fn shut_down(&self, member: Member) {
+        self.cluster.shutdown(self.member(member).node, SHUTDOWN_PATIENCE).await;
     }
 
     /// Asks all clients to close, waits for them, and lets a fresh reader read everything.

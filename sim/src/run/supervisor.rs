@@ -1,5 +1,6 @@
 //! What starts a node again that ended by itself, once everything is healed: a broker that could not enter the cluster for
-//! `initial.broker.registration.timeout.ms` gives up, as Kafka's does, and counts on systemd or Kubernetes.
+//! `initial.broker.registration.timeout.ms` gives up, as Kafka's does, and counts on systemd or Kubernetes. And after a storm, who
+//! stops a node that runs on with a failed log directory, for it to find a healthy disk at its next start.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,4 +22,11 @@ pub(super) async fn supervise(stage: Arc<Stage>, member: Member, mut process: Ar
         }
         process = stage.running_or_started(member, "it had ended by itself");
     }
+}
+
+/// Stops a node in good order, as an operator does who has replaced the disk of a failed log directory: [`supervise`] starts it again.
+pub(super) async fn replace_disk(stage: Arc<Stage>, member: Member) {
+    let what = "a log directory has failed, and its disk is replaced";
+    stage.record(member.who(), "fault.started", format!("shutdown: {what}"));
+    stage.shut_down(member).await;
 }
