@@ -46,6 +46,12 @@ impl Oracle {
     /// Disks change while they are read: nobody looks.
     pub fn end(&self, _: &World) {}
 
+    /// A real run fails no disk.
+    #[must_use]
+    pub fn has_failed_dirs(&self, _: NodeId) -> bool {
+        false
+    }
+
     /// What has not come about is what keeps the run from converging.
     #[must_use]
     pub fn missing(&self, _: SimTime) -> Vec<Missing> {
