@@ -103,6 +103,7 @@ class Cluster:
                     f"controller.listener.names=CONTROLLER\ncontroller.quorum.voters={voters}\n"
                     f"log.dirs={node.folder}/logs\n"
                     f"num.partitions=3\ndefault.replication.factor={min(count, 3)}\nmin.insync.replicas={max(min(count, 3) - 1, 1)}\n"
+                    f"offsets.topic.replication.factor={min(count, 3)}\ngroup.initial.rebalance.delay.ms=500\n"
                     # Kafka's nine seconds would make each kill take as long.
                     "broker.heartbeat.interval.ms=500\nbroker.session.timeout.ms=3000\n"
                 )

@@ -78,7 +78,7 @@ class Broker:
                 f"listeners=PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controller_port}\n"
                 f"advertised.listeners=PLAINTEXT://127.0.0.1:{self.port}\n"
                 f"controller.listener.names=CONTROLLER\ncontroller.quorum.voters=1@127.0.0.1:{controller_port}\n"
-                f"log.dirs={self.folder}/logs\nnum.partitions=3\n"
+                f"log.dirs={self.folder}/logs\nnum.partitions=3\noffsets.topic.replication.factor=1\n"
             )
         code, output = run([binary, "format", "-c", self.config])
         if code:

@@ -1,0 +1,295 @@
+#!/usr/bin/env python3
+"""Consumer groups of real clients against the real binary.
+
+Usage: python3 tests/clients/groups.py [PATH_OF_OTTLA] [--nodes 1] [--client NAME]...          (default: target/release/ottla)
+
+For each client, and for a group of three different ones: three members, each a process, read a topic of six partitions that is written
+meanwhile. One is killed, one is added; with --nodes 3 the node that coordinates the group is killed too, and started again. Then every record
+was processed at least once, the committed offsets read back are the ends of the partitions, the group is described, and deleted once it is empty.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+from cluster import ROOT, WORK, Cluster
+from run import HERE, install_node, install_python
+
+PARTITIONS = 6
+RATE = 300  # records a second
+PATIENCE = 60
+PYTHON_CLIENTS = ["confluent-kafka", "kafka-python", "aiokafka"]
+MIXED = "mixed"
+
+
+class Member:
+    """A process that reads, and what it has said so far."""
+
+    def __init__(self, command, cwd):
+        self.assigned = []
+        self.records = []
+        self.errors = []
+        self.stray = []
+        self.process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                self.stray.append(line.rstrip())
+                continue
+            if "assigned" in event:
+                self.assigned = event["assigned"]
+            elif "record" in event:
+                self.records.append(event["record"])
+            else:
+                self.errors.append(event["error"])
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.assigned = []
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            code = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return "does not end"
+        self.reader.join(10)
+        return None if code == 0 else f"ended with exit code {code}: {self.stray[-5:]}"
+
+
+class Writer(threading.Thread):
+    """Writes numbers, round robin over the partitions, until it is stopped."""
+
+    def __init__(self, bootstrap, topic):
+        super().__init__(daemon=True)
+        from confluent_kafka import Producer
+
+        self.topic = topic
+        self.producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "enable.idempotence": True})
+        self.stopping = threading.Event()
+        self.sent = 0
+        self.failed = []
+
+    def run(self):
+        began = time.monotonic()
+        while not self.stopping.is_set():
+            while self.sent < (time.monotonic() - began) * RATE:
+                self.producer.produce(
+                    self.topic,
+                    str(self.sent),
+                    partition=self.sent % PARTITIONS,
+                    on_delivery=lambda error, _: error and self.failed.append(str(error)),
+                )
+                self.sent += 1
+            self.producer.poll(0.02)
+        if self.producer.flush(PATIENCE):
+            self.failed.append("not everything was delivered")
+
+    def stop(self):
+        self.stopping.set()
+        self.join()
+
+
+def wait_for(what, is_there, members):
+    deadline = time.monotonic() + PATIENCE
+    while not is_there():
+        if time.monotonic() > deadline:
+            said = [(one.assigned, len(one.records), one.errors[-2:], one.stray[-3:]) for one in members]
+            raise RuntimeError(f"{what}: not within {PATIENCE} s; members: {said}")
+        time.sleep(0.1)
+
+
+def covers(members):
+    """Each partition has one member, and each member partitions."""
+    have = sorted(partition for one in members for partition in one.assigned)
+    return have == list(range(PARTITIONS)) and all(one.assigned for one in members)
+
+
+def seen(members):
+    return {int(record[2]) for one in members for record in one.records}
+
+
+class Round:
+    """One group's life."""
+
+    def __init__(self, name, clients, cluster, python, node):
+        from confluent_kafka.admin import AdminClient
+
+        self.topic, self.group = f"groups-{name}", f"group-{name}"
+        self.clients, self.cluster, self.python, self.node = clients, cluster, python, node
+        self.admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
+        self.members = []
+        self.spans = []
+
+    def start(self, client):
+        arguments = [self.cluster.bootstrap, self.group, self.topic]
+        if client == "kafkajs":
+            member = Member(["node", "member.js", *arguments], self.node)
+        else:
+            member = Member([self.python, os.path.join(HERE, "member.py"), client, *arguments], HERE)
+        self.members.append(member)
+        return member
+
+    def settle(self, what, running):
+        began = time.monotonic()
+        wait_for(what, lambda: covers(running), self.members)
+        self.spans.append(f"{what} {time.monotonic() - began:.1f} s")
+        at = len(seen(self.members))
+        wait_for(f"{what}: records go on", lambda: len(seen(self.members)) > at + 200, self.members)
+
+    def coordinator(self):
+        found = self.admin.describe_consumer_groups([self.group])[self.group].result(PATIENCE)
+        return found.coordinator.id
+
+    def run(self):
+        from confluent_kafka.admin import NewTopic
+
+        copies = min(len(self.cluster.nodes), 3)
+        for future in self.admin.create_topics([NewTopic(self.topic, PARTITIONS, copies)]).values():
+            future.result(PATIENCE)
+        writer = Writer(self.cluster.bootstrap, self.topic)
+        writer.start()
+        try:
+            running = [self.start(client) for client in self.clients]
+            self.settle("three joined", running)
+            running.pop(0).kill()
+            self.settle("one killed", running)
+            running.append(self.start(self.clients[0]))
+            self.settle("one added", running)
+            if len(self.cluster.nodes) > 1:
+                self.lose_coordinator(running)
+        finally:
+            writer.stop()
+        if writer.failed:
+            raise RuntimeError(f"{len(writer.failed)} records were not written, the first: {writer.failed[0]}")
+        return self.finish(writer.sent, running)
+
+    def lose_coordinator(self, running):
+        node = next(one for one in self.cluster.nodes if one.number == self.coordinator())
+        node.kill()
+        try:
+            self.settle("coordinator killed", running)
+        finally:
+            node.start()
+            node.wait_until_serving()
+        self.settle("coordinator back", running)
+
+    def finish(self, sent, running):
+        wait_for("every record is processed", lambda: len(seen(self.members)) == sent, self.members)
+        missing = sorted(set(range(sent)) - seen(self.members))
+        if missing:
+            raise RuntimeError(f"{len(missing)} records were processed by nobody, the first: {missing[:3]}")
+        self.wait_committed()
+        self.wait_described("STABLE", len(running))
+        for member in running:
+            problem = member.stop()
+            if problem:
+                raise RuntimeError(f"a member {problem}")
+        self.wait_described("EMPTY", 0)
+        listed = {one.group_id for one in self.admin.list_consumer_groups().result().valid}
+        if self.group not in listed:
+            raise RuntimeError(f"the group is not among those listed: {listed}")
+        self.admin.delete_consumer_groups([self.group])[self.group].result(PATIENCE)
+        count = sum(len(one.records) for one in self.members)
+        return f"{sent} records, {count - sent} more than once; {', '.join(self.spans)}"
+
+    def wait_described(self, state, members):
+        """Some clients leave and come back when their coordinator was away."""
+
+        def is_there():
+            described = self.admin.describe_consumer_groups([self.group])[self.group].result(PATIENCE)
+            return (described.state.name, len(described.members)) == (state, members)
+
+        wait_for(f"the group is {state} with {members} members", is_there, self.members)
+
+    def wait_committed(self):
+        """Each partition's committed offset is its end: with what is read back by an administrator, not by the members."""
+        from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
+        from confluent_kafka.admin import AdminClient
+
+        # A new one: librdkafka 2.16 crashes where the coordinator that it knew says NOT_COORDINATOR to this request.
+        self.admin = AdminClient({"bootstrap.servers": self.cluster.bootstrap})
+        reader = Consumer({"bootstrap.servers": self.cluster.bootstrap, "group.id": self.group, "enable.auto.commit": False})
+        partitions = [TopicPartition(self.topic, partition) for partition in range(PARTITIONS)]
+        ends = {one.partition: reader.get_watermark_offsets(one, PATIENCE)[1] for one in partitions}
+
+        def committed():
+            request = [ConsumerGroupTopicPartitions(self.group)]
+            found = self.admin.list_consumer_group_offsets(request)[self.group].result(PATIENCE)
+            return {one.partition: one.offset for one in found.topic_partitions}
+
+        wait_for(f"the ends {ends} are committed", lambda: committed() == ends, self.members)
+        by_client = {one.partition: one.offset for one in reader.committed(partitions, PATIENCE)}
+        reader.close()
+        if by_client != ends:
+            raise RuntimeError(f"committed offsets are {by_client}, the ends {ends}")
+
+    def end(self):
+        for member in self.members:
+            if member.process.poll() is None:
+                member.kill()
+
+
+def main(python):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("binary", nargs="?", default=os.path.join(ROOT, "target", "release", "ottla"))
+    parser.add_argument("--nodes", type=int, default=1)
+    parser.add_argument("--client", action="append")
+    arguments = parser.parse_args()
+    os.makedirs(WORK, exist_ok=True)
+    rounds = [(name, [name] * 3) for name in PYTHON_CLIENTS]
+    node, why = install_node()
+    if node:
+        shutil.copy(os.path.join(HERE, "member.js"), node)
+        rounds.append(("kafkajs", ["kafkajs"] * 3))
+    else:
+        print(f"kafkajs          skipped: not installed here: {why.strip()[-200:]}")
+    rounds.append((MIXED, PYTHON_CLIENTS))
+    if arguments.client:
+        rounds = [one for one in rounds if one[0] in arguments.client]
+    cluster = Cluster(os.path.abspath(arguments.binary), arguments.nodes)
+    failed = 0
+    try:
+        for name, clients in rounds:
+            began = time.monotonic()
+            one = Round(name, clients, cluster, python, node)
+            try:
+                said = one.run()
+                print(f"{name:<16} passed  {time.monotonic() - began:5.1f} s  {said}", flush=True)
+            except Exception as error:  # noqa: BLE001: the other clients are tried too
+                failed += 1
+                print(f"{name:<16} FAILED  {time.monotonic() - began:5.1f} s  {error!r}", flush=True)
+            finally:
+                one.end()
+    finally:
+        code = cluster.stop(not failed)
+    if code:
+        print(f"a node ended with exit code {code} after SIGTERM")
+    if failed:
+        print(f"data and logs are kept in {cluster.folder}")
+    print(f"{len(rounds) - failed} passed, {failed} failed")
+    return 1 if failed or code or not rounds else 0
+
+
+if __name__ == "__main__":
+    try:
+        import confluent_kafka  # noqa: F401
+    except ImportError:
+        installed, reason = install_python()
+        if not installed:
+            raise SystemExit(f"confluent-kafka is not installed here: {reason.strip()}")
+        os.execv(installed, [installed, *sys.argv])
+    sys.exit(main(sys.executable))
