@@ -9,6 +9,8 @@
 #[allow(dead_code, reason = "other tests use the rest of it")]
 mod support;
 
+#[path = "cluster/groups.rs"]
+mod groups;
 #[path = "cluster/isolate.rs"]
 mod isolate;
 #[path = "cluster/members.rs"]

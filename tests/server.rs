@@ -17,6 +17,8 @@ mod alter;
 mod copies;
 #[path = "server/data.rs"]
 mod data;
+#[path = "server/groups.rs"]
+mod groups;
 #[path = "server/hostile.rs"]
 mod hostile;
 #[path = "server/start.rs"]

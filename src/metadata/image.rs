@@ -302,6 +302,12 @@ impl MetadataImage {
         self.topics.by_id.values()
     }
 
+    /// Whether nothing has happened to topics and partitions between the two: a look at an address. Where it says no they may still be equal.
+    #[must_use]
+    pub fn has_same_topics(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.topics, &other.topics)
+    }
+
     /// A partition.
     #[must_use]
     pub fn partition(&self, partition: TopicIdPartition) -> Option<&PartitionImage> {

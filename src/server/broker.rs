@@ -1,16 +1,20 @@
 //! What the APIs share: this node's broker, as its connections see it.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Config;
 use super::controller_channel::ControllerChannel;
+use super::group_coordinator::GroupCoordinatorService;
 use super::lifecycle::LifecycleHandle;
 use super::replica_manager::ReplicaManager;
 use crate::controller::request::{ApiError, ProducerIdBlock};
+use crate::coordinator::group::OFFSETS_TOPIC;
 use crate::metadata::MetadataImage;
-use crate::protocol::messages::create_topics_request::CreatableTopic;
+use crate::protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use crate::protocol::messages::create_topics_response::CreatableTopicResult;
 use crate::protocol::messages::{AllocateProducerIdsRequest, CreateTopicsRequest};
 use crate::runtime::clock::timeout_at;
 use crate::runtime::{Env, task};
@@ -18,6 +22,11 @@ use crate::types::{BrokerId, ErrorCode, ProducerId};
 
 /// How many topics may be under way by auto-creation: more names than that are dropped, and asked for again.
 const AUTO_CREATIONS_MAX: usize = 1000;
+
+/// Whether a topic is the cluster's own (Kafka: `Topic.isInternal`).
+pub(super) fn is_internal(topic: &str) -> bool {
+    matches!(topic, OFFSETS_TOPIC | "__transaction_state" | "__share_group_state")
+}
 
 /// The broker of a node.
 pub(super) struct Broker {
@@ -33,8 +42,12 @@ pub(super) struct Broker {
     pub(super) forwarding: ControllerChannel,
     /// The partitions of this node.
     pub(super) replicas: Arc<ReplicaManager>,
+    /// The groups that this node coordinates.
+    pub(super) groups: Arc<GroupCoordinatorService>,
     producer_ids: tokio::sync::Mutex<Option<ProducerIdBlock>>,
     auto_creations: Mutex<BTreeSet<String>>,
+    /// A person was told why there is no offsets topic: once is enough.
+    offsets_topic_refused: AtomicBool,
 }
 
 impl std::fmt::Debug for Broker {
@@ -52,6 +65,8 @@ impl Broker {
         lifecycle: LifecycleHandle,
         replicas: Arc<ReplicaManager>,
     ) -> Arc<Self> {
+        let groups =
+            GroupCoordinatorService::new(config.node_id, env.clone(), config.groups.clone());
         Arc::new(Self {
             config,
             env,
@@ -59,8 +74,10 @@ impl Broker {
             lifecycle,
             forwarding: controller.another("forwarding"),
             replicas,
+            groups,
             producer_ids: tokio::sync::Mutex::new(None),
             auto_creations: Mutex::new(BTreeSet::new()),
+            offsets_topic_refused: AtomicBool::new(false),
         })
     }
 
@@ -95,13 +112,15 @@ impl Broker {
         }
     }
 
-    /// Has topics created that somebody asked for; nobody waits for it.
+    /// Has topics created that somebody asked for; nobody waits for it. Of the internal ones only the offsets topic, and that as the
+    /// configuration says of it.
     ///
     /// Kafka: `DefaultAutoTopicCreationManager`.
     pub(super) fn auto_create_topics(self: &Arc<Self>, names: Vec<String>) {
         let mut under_way = self.auto_creations.lock().unwrap_or_else(PoisonError::into_inner);
         let names: Vec<String> = names
             .into_iter()
+            .filter(|name| name == OFFSETS_TOPIC || !is_internal(name))
             .filter(|name| under_way.len() < AUTO_CREATIONS_MAX && under_way.insert(name.clone()))
             .collect();
         drop(under_way);
@@ -122,12 +141,7 @@ impl Broker {
     /// Asks the controller for topics with the defaults of the cluster.
     async fn create_topics(&self, names: &[String]) {
         let span = self.config.request_timeout;
-        let topics = names.iter().map(|name| CreatableTopic {
-            name: name.clone(),
-            num_partitions: -1,
-            replication_factor: -1,
-            ..Default::default()
-        });
+        let topics = names.iter().map(|name| self.creatable(name));
         let request = CreateTopicsRequest {
             topics: topics.collect(),
             timeout_ms: i32::try_from(span.as_millis()).unwrap_or(i32::MAX),
@@ -136,10 +150,53 @@ impl Broker {
         match self.forwarding.call(request, span).await {
             Ok(response) => {
                 for one in response.topics.iter().filter(|one| !one.error_code.is_none()) {
-                    tracing::debug!(topic = one.name, error = %one.error_code, "topic not created");
+                    self.on_refused_topic(one);
                 }
             }
             Err(error) => tracing::debug!(%error, "topics not created"),
+        }
+    }
+
+    /// Kafka: `DefaultAutoTopicCreationManager.creatableTopic`, `GroupCoordinatorService.groupMetadataTopicConfigs`.
+    fn creatable(&self, name: &str) -> CreatableTopic {
+        if name != OFFSETS_TOPIC {
+            return CreatableTopic {
+                name: name.to_owned(),
+                num_partitions: -1,
+                replication_factor: -1,
+                ..Default::default()
+            };
+        }
+        let topic = self.config.groups.offsets_topic;
+        let configs = [
+            ("cleanup.policy", "compact".to_owned()),
+            ("compression.type", "producer".to_owned()),
+            ("segment.bytes", topic.segment_bytes.to_string()),
+        ];
+        let configs = configs.map(|(name, value)| CreatableTopicConfig {
+            name: name.to_owned(),
+            value: Some(value),
+        });
+        CreatableTopic {
+            name: name.to_owned(),
+            num_partitions: topic.partitions,
+            replication_factor: topic.replication_factor,
+            configs: configs.into(),
+            ..Default::default()
+        }
+    }
+
+    /// Clients that look for a coordinator ask again and again: the log says it once.
+    fn on_refused_topic(&self, topic: &CreatableTopicResult) {
+        let (name, error) = (&topic.name, topic.error_code);
+        let is_known = error == ErrorCode::TopicAlreadyExists;
+        let is_offsets_topic = name == OFFSETS_TOPIC && !is_known;
+        if is_offsets_topic && !self.offsets_topic_refused.swap(true, Ordering::Relaxed) {
+            let why = topic.error_message.as_deref().unwrap_or_default();
+            tracing::warn!(topic = name, %error, why,
+                "groups must wait: start more brokers, or set offsets.topic.replication.factor");
+        } else {
+            tracing::debug!(topic = name, %error, "topic not created");
         }
     }
 

@@ -65,6 +65,7 @@ impl BrokerServer {
             replicas.start_assignments(lifecycle.epochs(), tell),
             task::spawn(follow_metadata(broker.clone(), images)),
             replicas.start_housekeeping(config),
+            task::spawn(broker.groups.clone().follow(replicas.subscribe())),
         ]);
         lifecycle.ready().await?;
         let broker_epoch = lifecycle.epoch().expect("a broker that is ready is registered");
@@ -92,6 +93,8 @@ impl BrokerServer {
             self.lifecycle.shutdown().await;
         }
         self.tasks.stop();
+        // Members that wait for a rebalance would hold up the end.
+        self.broker.groups.stop();
         self.listening.drain(env.clock.as_ref()).await;
         replicas.close(self.lifecycle.epoch()).await;
     }

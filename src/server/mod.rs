@@ -16,6 +16,7 @@ mod controller_channel;
 mod fetch_sessions;
 mod format;
 mod frame_reader;
+mod group_coordinator;
 mod housekeeping;
 mod identity;
 mod leader_hints;

@@ -422,7 +422,7 @@ pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
     panic!("the future waits for something that does not come");
 }
 
-/// A world with this disk, a clock that stands still, and nothing else. What is observed is kept.
+/// A world with this disk, a clock that stands still unless it is set, and nothing else. What is observed is kept.
 pub(crate) fn test_env(disk: &TestDisk) -> (crate::runtime::Env, Arc<TestWorld>) {
     let world = Arc::new(TestWorld::default());
     let env = crate::runtime::Env {
@@ -440,7 +440,7 @@ pub(crate) fn test_env(disk: &TestDisk) -> (crate::runtime::Env, Arc<TestWorld>)
 #[derive(Default)]
 pub(crate) struct TestWorld {
     observed: Mutex<Vec<Observation>>,
-    now: Mutex<Now>,
+    now: Arc<Mutex<Now>>,
 }
 
 impl TestWorld {
@@ -466,16 +466,17 @@ impl Clock for TestWorld {
     }
 
     fn timer(&self) -> Box<dyn Timer> {
-        Box::new(NoTimer)
+        Box::new(HandTimer(self.now.clone()))
     }
 }
 
-/// The clock stands still: no moment comes.
-struct NoTimer;
+/// Moments come when the clock is set. Nobody is woken for it: the test polls again.
+struct HandTimer(Arc<Mutex<Now>>);
 
-impl Timer for NoTimer {
-    fn poll_at(&mut self, _: Monotonic, _: &mut Context<'_>) -> Poll<()> {
-        Poll::Pending
+impl Timer for HandTimer {
+    fn poll_at(&mut self, deadline: Monotonic, _: &mut Context<'_>) -> Poll<()> {
+        let now = self.0.lock().unwrap().monotonic;
+        if now >= deadline { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 

@@ -54,6 +54,9 @@ use crate::types::{CHECKS_ITSELF, ErrorCode, Monotonic, Now, PartitionIndex};
 /// How soon a member is taken out whose removal the log refused (Kafka: `CoordinatorRuntime`, the retries of its timers).
 const REMOVAL_RETRY_BACKOFF: Duration = Duration::from_millis(500);
 
+/// The internal topic that groups live in, a coordinator for each of its partitions (Kafka: `Topic.GROUP_METADATA_TOPIC_NAME`).
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
 /// Which of the `partitions` of `__consumer_offsets` a group belongs to: its leader coordinates the group.
 ///
 /// Java's hash of the id, which goes by UTF-16 (Kafka: `GroupCoordinatorService.partitionFor`, `Utils.abs`). Panics where `partitions` is

@@ -195,6 +195,7 @@ impl Layout {
              {between}\
              controller.quorum.voters={}\n\
              default.replication.factor={copies}\nmin.insync.replicas={in_sync}\n\
+             offsets.topic.replication.factor={copies}\ngroup.initial.rebalance.delay.ms=0\n\
              log.dirs={}\n",
             node.id,
             voters.join(","),
@@ -290,6 +291,7 @@ mod tests {
         let overrides = [("num.partitions".to_owned(), "7".to_owned())];
         let text = layout.properties(&layout.nodes[0], &overrides);
         assert!(text.contains("default.replication.factor=1\nmin.insync.replicas=1\n"), "{text}");
+        assert!(text.contains("\noffsets.topic.replication.factor=1\n"), "{text}");
         assert!(text.ends_with("num.partitions=7\n"), "{text}");
         for line in [&text, &layout.properties(&layout.nodes[0], &[])] {
             ottla::server::Config::parse(line, &std::collections::BTreeMap::new()).unwrap();

@@ -122,6 +122,14 @@ impl PartitionHandle {
         result.map(|(answer, _)| answer)
     }
 
+    /// The same for the node itself, about its own log: no reader was served, so nobody is told of one.
+    ///
+    /// # Errors
+    /// As [`PartitionHandle::read`].
+    pub async fn read_own(&self, request: ReadRequest) -> Result<ReadAnswer, ErrorCode> {
+        self.read_unobserved(request, ServedBy::Leader).await.map(|(answer, _)| answer)
+    }
+
     pub(super) async fn read_unobserved(
         &self,
         request: ReadRequest,

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::metadata::{is_internal, is_valid_topic_name};
-use super::{Call, operations};
+use super::metadata::is_valid_topic_name;
+use super::{Call, is_internal, operations};
 use crate::metadata::{MetadataImage, PartitionImage, TopicImage};
 use crate::protocol::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Call, operations};
+use super::{Call, is_internal, operations};
 use crate::metadata::{MetadataImage, PartitionImage, TopicImage};
 use crate::protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
@@ -146,11 +146,6 @@ fn existing(
         partitions: partitions.map(|(index, one)| partition(call, image, *index, one)).collect(),
         ..Default::default()
     }
-}
-
-/// Kafka: `Topic.isInternal`.
-pub(super) fn is_internal(name: &str) -> bool {
-    matches!(name, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
 }
 
 /// Kafka: `KRaftMetadataCache.getPartitionMetadata`.

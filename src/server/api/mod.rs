@@ -4,17 +4,29 @@
 //! controller can do is passed on to it (`forward.rs`).
 
 mod api_versions;
+mod delete_groups;
 mod describe_cluster;
 mod describe_configs;
+mod describe_groups;
 mod describe_topic_partitions;
 mod fetch;
+mod find_coordinator;
 mod forward;
 mod forwarded;
+mod group_words;
+mod heartbeat;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_groups;
 mod list_offsets;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod sync_group;
 
 use std::sync::Arc;
 
@@ -26,18 +38,21 @@ use crate::protocol::ApiKey;
 use crate::protocol::frame::decode_request;
 use crate::protocol::messages::{
     AlterConfigsRequest, AlterPartitionReassignmentsRequest, ApiVersionsRequest,
-    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest,
-    DescribeConfigsRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
-    ElectLeadersRequest, FetchRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
-    ListOffsetsRequest, ListPartitionReassignmentsRequest, Message, MetadataRequest,
-    OffsetForLeaderEpochRequest, ProduceRequest, Request, UnregisterBrokerRequest,
-    UpdateFeaturesRequest,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteTopicsRequest,
+    DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeQuorumRequest,
+    DescribeTopicPartitionsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest,
+    HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
+    LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest,
+    Message, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, Request, SyncGroupRequest,
+    UnregisterBrokerRequest, UpdateFeaturesRequest,
 };
 use crate::protocol::wire::Reader;
 use crate::runtime::Env;
 
 pub(super) use super::answer::{Answer, Source};
 pub(super) use super::broker::Broker;
+use super::broker::is_internal;
 
 /// The APIs and versions that this broker serves, in the order of the numbers.
 pub(super) const SERVED: Served = &[
@@ -45,6 +60,15 @@ pub(super) const SERVED: Served = &[
     (ApiKey::Fetch, FetchRequest::VERSIONS),
     (ApiKey::ListOffsets, ListOffsetsRequest::VERSIONS),
     (ApiKey::Metadata, MetadataRequest::VERSIONS),
+    (ApiKey::OffsetCommit, OffsetCommitRequest::VERSIONS),
+    (ApiKey::OffsetFetch, OffsetFetchRequest::VERSIONS),
+    (ApiKey::FindCoordinator, FindCoordinatorRequest::VERSIONS),
+    (ApiKey::JoinGroup, JoinGroupRequest::VERSIONS),
+    (ApiKey::Heartbeat, HeartbeatRequest::VERSIONS),
+    (ApiKey::LeaveGroup, LeaveGroupRequest::VERSIONS),
+    (ApiKey::SyncGroup, SyncGroupRequest::VERSIONS),
+    (ApiKey::DescribeGroups, DescribeGroupsRequest::VERSIONS),
+    (ApiKey::ListGroups, ListGroupsRequest::VERSIONS),
     (ApiKey::ApiVersions, ApiVersionsRequest::VERSIONS),
     (ApiKey::CreateTopics, CreateTopicsRequest::VERSIONS),
     (ApiKey::DeleteTopics, DeleteTopicsRequest::VERSIONS),
@@ -53,10 +77,12 @@ pub(super) const SERVED: Served = &[
     (ApiKey::DescribeConfigs, DescribeConfigsRequest::VERSIONS),
     (ApiKey::AlterConfigs, AlterConfigsRequest::VERSIONS),
     (ApiKey::CreatePartitions, CreatePartitionsRequest::VERSIONS),
+    (ApiKey::DeleteGroups, DeleteGroupsRequest::VERSIONS),
     (ApiKey::ElectLeaders, ElectLeadersRequest::VERSIONS),
     (ApiKey::IncrementalAlterConfigs, IncrementalAlterConfigsRequest::VERSIONS),
     (ApiKey::AlterPartitionReassignments, AlterPartitionReassignmentsRequest::VERSIONS),
     (ApiKey::ListPartitionReassignments, ListPartitionReassignmentsRequest::VERSIONS),
+    (ApiKey::OffsetDelete, OffsetDeleteRequest::VERSIONS),
     (ApiKey::DescribeQuorum, DescribeQuorumRequest::VERSIONS),
     (ApiKey::UpdateFeatures, UpdateFeaturesRequest::VERSIONS),
     (ApiKey::DescribeCluster, DescribeClusterRequest::VERSIONS),
@@ -188,6 +214,21 @@ async fn dispatch(call: Call<'_>, mut input: Reader) -> Answer {
         ApiKey::DescribeTopicPartitions => {
             serve!(call, input, DescribeTopicPartitionsRequest, describe_topic_partitions::handle)
         }
+        ApiKey::FindCoordinator => {
+            serve!(call, input, FindCoordinatorRequest, find_coordinator::handle)
+        }
+        ApiKey::JoinGroup => serve!(call, input, JoinGroupRequest, join_group::handle),
+        ApiKey::SyncGroup => serve!(call, input, SyncGroupRequest, sync_group::handle),
+        ApiKey::Heartbeat => serve!(call, input, HeartbeatRequest, heartbeat::handle),
+        ApiKey::LeaveGroup => serve!(call, input, LeaveGroupRequest, leave_group::handle),
+        ApiKey::OffsetCommit => serve!(call, input, OffsetCommitRequest, offset_commit::handle),
+        ApiKey::OffsetFetch => serve!(call, input, OffsetFetchRequest, offset_fetch::handle),
+        ApiKey::OffsetDelete => serve!(call, input, OffsetDeleteRequest, offset_delete::handle),
+        ApiKey::DescribeGroups => {
+            serve!(call, input, DescribeGroupsRequest, describe_groups::handle)
+        }
+        ApiKey::ListGroups => serve!(call, input, ListGroupsRequest, list_groups::handle),
+        ApiKey::DeleteGroups => serve!(call, input, DeleteGroupsRequest, delete_groups::handle),
         ApiKey::InitProducerId => {
             serve!(call, input, InitProducerIdRequest, init_producer_id::handle)
         }
@@ -203,6 +244,8 @@ mod operations {
     pub(super) const TOPIC: i32 = bits(&[3, 4, 5, 6, 7, 8, 10, 11]);
     /// On the cluster: create, alter, describe, cluster action, describe and alter configs, idempotent write.
     pub(super) const CLUSTER: i32 = bits(&[5, 7, 8, 9, 10, 11, 12]);
+    /// On a group: read, delete, describe, describe and alter configs.
+    pub(super) const GROUP: i32 = bits(&[3, 6, 8, 10, 11]);
     /// Nobody asked.
     pub(super) const NOT_ASKED: i32 = i32::MIN;
 

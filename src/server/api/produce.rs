@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::{Answer, Call};
+use super::{Answer, Call, is_internal};
 use crate::protocol::Records;
 use crate::protocol::compression::Codec;
 use crate::protocol::messages::produce_request::PartitionProduceData;
@@ -32,6 +32,8 @@ const VERSION_OF_ZSTD: i16 = 7;
 const VERSION_OF_LEADER_HINTS: i16 = 10;
 /// Topics are named by id from this version on (KIP-516).
 const VERSION_OF_TOPIC_IDS: i16 = 13;
+/// What a tool calls itself that repairs internal topics (Kafka: `AdminUtils.ADMIN_CLIENT_ID`).
+const ADMIN_CLIENT_ID: &str = "__admin_client";
 
 pub(super) async fn handle(call: &Call<'_>, request: ProduceRequest) -> Answer {
     let is_silent = request.acks == 0;
@@ -131,13 +133,21 @@ async fn append_all(call: &Call<'_>, request: ProduceRequest, acks: Acks) -> Pro
     ProduceResponse { responses, node_endpoints: node_endpoints.collect(), ..Default::default() }
 }
 
+/// The topic's id. What coordinators keep is not for clients to write.
+///
+/// Kafka: `ReplicaManager.appendToLocalLog`.
 fn find_topic(call: &Call<'_>, name: &str, topic_id: TopicId) -> Result<TopicId, ErrorCode> {
     let image = call.broker.image();
-    if call.version() >= VERSION_OF_TOPIC_IDS {
-        image.topic_by_id(topic_id).map(|topic| topic.topic_id).ok_or(ErrorCode::UnknownTopicId)
+    let topic = if call.version() >= VERSION_OF_TOPIC_IDS {
+        image.topic_by_id(topic_id).ok_or(ErrorCode::UnknownTopicId)?
     } else {
-        image.topic(name).map(|topic| topic.topic_id).ok_or(ErrorCode::UnknownTopicOrPartition)
+        image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition)?
+    };
+    let may_write = call.head.header.client_id.as_deref() == Some(ADMIN_CLIENT_ID);
+    if is_internal(&topic.name) && !may_write {
+        return Err(ErrorCode::InvalidTopicException);
     }
+    Ok(topic.topic_id)
 }
 
 /// Appends to one partition; the answer may be there at once.

@@ -7,6 +7,7 @@ mod cluster;
 pub(super) mod dynamic;
 pub mod endpoint;
 mod error;
+mod groups;
 pub mod properties;
 pub mod table;
 pub mod topic;
@@ -21,6 +22,7 @@ use crate::types::BrokerId;
 pub use cluster::{LeaderBalanceConfig, ProcessRoles, QuorumConfig, ReplicationConfig};
 pub use endpoint::Endpoint;
 pub use error::{ConfigError, ConfigWarning, Problem, nearest_names};
+pub use groups::{GroupsConfig, OffsetsTopicConfig};
 use properties::parse_properties;
 use table::{Class, Kind, Range, Row};
 
@@ -46,6 +48,8 @@ pub struct Config {
     pub quorum: QuorumConfig,
     /// `replica.*`.
     pub replication: ReplicationConfig,
+    /// `group.*`, `offsets.*`.
+    pub groups: GroupsConfig,
     /// `leader.imbalance.*`; `None` where `auto.leader.rebalance.enable` is off.
     pub leader_balance: Option<LeaderBalanceConfig>,
     /// `log.dirs`, or `log.dir`: never empty, no directory twice.
@@ -286,6 +290,7 @@ impl Reader {
         let roles = self.roles();
         let quorum = self.quorum(node_id, roles);
         let replication = self.replication();
+        let groups = self.groups();
         self.check_against_each_other();
         let listeners = self.listeners(roles.unwrap_or(ProcessRoles::Combined));
         let log_dirs = self.log_dirs();
@@ -303,6 +308,7 @@ impl Reader {
             inter_broker_listener_name: listeners.inter_broker,
             quorum,
             replication,
+            groups,
             leader_balance: self.leader_balance(),
             log_dirs,
             metadata_log_dir,

@@ -235,6 +235,56 @@ fn voters_are_read_in_the_order_of_their_ids() {
 }
 
 #[test]
+fn groups_have_kafkas_defaults_and_what_is_set() {
+    let (config, _) = parse("").unwrap();
+    assert_eq!(config.groups.coordinator, crate::coordinator::group::GroupConfig::default());
+    assert_eq!(config.groups.commit_timeout, Duration::from_secs(5));
+    assert_eq!(config.groups.load_bytes, 5 << 20);
+    let topic = config.groups.offsets_topic;
+    let numbers = (topic.partitions, topic.replication_factor, topic.segment_bytes);
+    assert_eq!(numbers, (50, 3, 100 << 20));
+    assert_eq!(topic.compression, crate::protocol::compression::Codec::None);
+
+    let (config, warnings) = parse(
+        "group.initial.rebalance.delay.ms=0\ngroup.min.session.timeout.ms=100\n\
+         group.max.session.timeout.ms=200\ngroup.max.size=3\noffset.metadata.max.bytes=5\n\
+         offsets.retention.minutes=2\noffsets.retention.check.interval.ms=7\n\
+         offsets.topic.num.partitions=4\noffsets.topic.replication.factor=1\n\
+         offsets.topic.segment.bytes=1048576\noffsets.topic.compression.codec=4\n\
+         offsets.commit.timeout.ms=8\noffsets.load.buffer.size=9\n",
+    )
+    .unwrap();
+    assert_eq!(warnings, []);
+    let coordinator = &config.groups.coordinator;
+    assert_eq!(coordinator.initial_rebalance_delay, Duration::ZERO);
+    assert_eq!(coordinator.session_timeout_min, Duration::from_millis(100));
+    assert_eq!(coordinator.session_timeout_max, Duration::from_millis(200));
+    assert_eq!((coordinator.size_max, coordinator.offset_metadata_bytes_max), (3, 5));
+    assert_eq!(coordinator.offsets_retention, Duration::from_secs(120));
+    assert_eq!(coordinator.offsets_retention_check_interval, Duration::from_millis(7));
+    assert_eq!(config.groups.commit_timeout, Duration::from_millis(8));
+    assert_eq!(config.groups.load_bytes, 9);
+    let topic = config.groups.offsets_topic;
+    let numbers = (topic.partitions, topic.replication_factor, topic.segment_bytes);
+    assert_eq!(numbers, (4, 1, 1 << 20));
+    assert_eq!(topic.compression, crate::protocol::compression::Codec::Zstd);
+
+    check_problem(
+        "group.min.session.timeout.ms=2000000\noffsets.topic.compression.codec=5\n",
+        expect![[r#"
+            offsets.topic.compression.codec=5 is not allowed
+              where: line 8
+              why:   it must be from 0 to 4
+              next:  Kafka's default is 0
+            group.min.session.timeout.ms is above group.max.session.timeout.ms
+              where: line 7
+              why:   no member could have a session, so none would be let into a group
+              next:  set it to group.max.session.timeout.ms or less
+        "#]],
+    );
+}
+
+#[test]
 fn bootstrap_servers_are_enough_for_a_quorum_of_this_node() {
     let text = MINIMAL.replace("quorum.voters=1@", "quorum.bootstrap.servers=");
     let (config, _) = Config::parse(&text, &BTreeMap::new()).unwrap();
@@ -432,7 +482,7 @@ fn kafkas_own_file_for_one_node_is_taken() {
             listeners is set twice: line 13 wins over line 4
             num.network.threads is accepted: One thread a core serves its connections from socket to file.
             socket.send.buffer.bytes is accepted: The kernel sizes its buffers itself.
-            without effect here: group.initial.rebalance.delay.ms, offsets.topic.replication.factor, transaction.state.log.min.isr
+            without effect here: transaction.state.log.min.isr
             listener PLAINTEXT names no host: clients are told localhost; set advertised.listeners for clients on other machines
         "#]],
     );

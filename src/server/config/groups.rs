@@ -1,0 +1,88 @@
+//! What a configuration says of consumer groups: their members' sessions, and the topic in which they are kept.
+//!
+//! Kafka: `GroupCoordinatorConfig`.
+
+use std::time::Duration;
+
+use super::Reader;
+use crate::coordinator::group::GroupConfig;
+use crate::protocol::compression::Codec;
+
+/// How groups are coordinated. Each field names Kafka's property.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupsConfig {
+    /// `group.*`, `offset.metadata.max.bytes`, `offsets.retention.*`.
+    pub coordinator: GroupConfig,
+    /// The topic `__consumer_offsets`, as it is made when the first client looks for a coordinator.
+    pub offsets_topic: OffsetsTopicConfig,
+    /// `offsets.commit.timeout.ms`: how long a reply waits until what it speaks of is committed.
+    pub commit_timeout: Duration,
+    /// `offsets.load.buffer.size`: how much of a partition is read at once when a coordinator begins, in bytes.
+    pub load_bytes: usize,
+}
+
+/// How the offsets topic is made. Each field names Kafka's property.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffsetsTopicConfig {
+    /// `offsets.topic.num.partitions`.
+    pub partitions: i32,
+    /// `offsets.topic.replication.factor`. Never lowered: with fewer brokers the topic is not made.
+    pub replication_factor: i16,
+    /// `offsets.topic.segment.bytes`.
+    pub segment_bytes: i32,
+    /// `offsets.topic.compression.codec`: of the batches that coordinators write.
+    pub compression: Codec,
+}
+
+impl Reader {
+    pub(super) fn groups(&mut self) -> GroupsConfig {
+        let coordinator = self.coordinator();
+        if coordinator.session_timeout_min > coordinator.session_timeout_max {
+            self.conflict(
+                "group.min.session.timeout.ms",
+                "group.min.session.timeout.ms is above group.max.session.timeout.ms".to_owned(),
+                "no member could have a session, so none would be let into a group",
+                "set it to group.max.session.timeout.ms or less",
+            );
+        }
+        let replication_factor = self.int("offsets.topic.replication.factor");
+        GroupsConfig {
+            coordinator,
+            offsets_topic: OffsetsTopicConfig {
+                partitions: self.int("offsets.topic.num.partitions"),
+                replication_factor: i16::try_from(replication_factor).expect("a number of 16 bits"),
+                segment_bytes: self.int("offsets.topic.segment.bytes"),
+                compression: codec(self.int("offsets.topic.compression.codec")),
+            },
+            commit_timeout: self.span("offsets.commit.timeout.ms"),
+            load_bytes: self.size("offsets.load.buffer.size"),
+        }
+    }
+
+    fn coordinator(&self) -> GroupConfig {
+        let retention_minutes = self.bytes("offsets.retention.minutes");
+        GroupConfig {
+            initial_rebalance_delay: self.span("group.initial.rebalance.delay.ms"),
+            session_timeout_min: self.span("group.min.session.timeout.ms"),
+            session_timeout_max: self.span("group.max.session.timeout.ms"),
+            size_max: self.size("group.max.size"),
+            offset_metadata_bytes_max: self.size("offset.metadata.max.bytes"),
+            offsets_retention: Duration::from_secs(60 * retention_minutes),
+            offsets_retention_check_interval: self.span("offsets.retention.check.interval.ms"),
+            // `group.consumer.*` takes effect when the consumer protocol is served.
+            ..GroupConfig::default()
+        }
+    }
+}
+
+/// Kafka: `CompressionType.forId`.
+fn codec(number: i32) -> Codec {
+    match number {
+        0 => Codec::None,
+        1 => Codec::Gzip,
+        2 => Codec::Snappy,
+        3 => Codec::Lz4,
+        4 => Codec::Zstd,
+        _ => unreachable!("the range was checked"),
+    }
+}
