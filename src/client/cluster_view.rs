@@ -84,6 +84,12 @@ pub(crate) struct ClusterView {
     /// The last error of topics that are wanted and not known.
     errors: BTreeMap<Arc<str>, ErrorCode>,
     wanted: BTreeSet<Arc<str>>,
+    /// Whether the names of all topics are to be known.
+    is_all_wanted: bool,
+    /// Whether the question under way is for all topics.
+    is_all_asked: bool,
+    /// The names of all topics but internal ones, as of the last answer to a question for all.
+    all: Option<BTreeSet<Arc<str>>>,
     /// Who is being asked.
     asking: Option<NodeKey>,
     /// Somebody found that what is known is wrong or not enough.
@@ -116,6 +122,9 @@ impl ClusterView {
             missed: BTreeMap::new(),
             errors: BTreeMap::new(),
             wanted: BTreeSet::new(),
+            is_all_wanted: false,
+            is_all_asked: false,
+            all: None,
             asking: None,
             is_update_requested: false,
             updated_at: None,
@@ -150,6 +159,18 @@ impl ClusterView {
         for topic in &wanted {
             self.want(topic);
         }
+    }
+
+    /// Keeps the names of all topics known, or no longer.
+    pub(crate) fn want_all(&mut self, is_all_wanted: bool) {
+        self.is_update_requested |= is_all_wanted && !self.is_all_wanted;
+        self.is_all_wanted = is_all_wanted;
+        self.all = None;
+    }
+
+    /// The names of all topics but internal ones, where they are wanted and known.
+    pub(crate) fn all(&self) -> Option<&BTreeSet<Arc<str>>> {
+        self.all.as_ref()
     }
 
     /// What is known of the topic.
@@ -250,8 +271,9 @@ impl ClusterView {
             topic_id: Uuid::ZERO,
             name: Some(topic.to_string()),
         });
+        self.is_all_asked = self.is_all_wanted;
         let request = MetadataRequest {
-            topics: Some(topics.collect()),
+            topics: Some(topics.collect()).filter(|_| !self.is_all_wanted),
             allow_auto_topic_creation: self.allow_auto_create,
             ..MetadataRequest::default()
         };
@@ -297,6 +319,9 @@ impl ClusterView {
         };
         self.failed.retain(|node, _| is_known(node));
         let mut is_complete = true;
+        if self.is_all_asked {
+            self.learn_names(&response.topics);
+        }
         for topic in response.topics {
             let Some(name) = topic.name.as_deref().and_then(|name| self.wanted.get(name)) else {
                 continue;
@@ -314,6 +339,23 @@ impl ClusterView {
         self.updated_at = Some(now.monotonic);
         self.is_update_requested |= !is_complete;
         self.end_round(now, is_complete);
+    }
+
+    /// Takes in which topics there are. Who asks for all is not told of those that are not there.
+    fn learn_names(&mut self, topics: &[MetadataResponseTopic]) {
+        let names: BTreeSet<&str> =
+            topics.iter().filter_map(|topic| topic.name.as_deref()).collect();
+        let missing = self.wanted.iter().filter(|topic| !names.contains(&***topic));
+        for topic in missing.cloned().collect::<Vec<_>>() {
+            if let Some(old) = self.topics.remove(&topic) {
+                self.missed.insert(topic.clone(), old);
+            }
+            self.errors.insert(topic, ErrorCode::UnknownTopicOrPartition);
+        }
+        let is_shown =
+            |topic: &&MetadataResponseTopic| !topic.is_internal && topic.error_code.is_none();
+        let shown = topics.iter().filter(is_shown).filter_map(|topic| topic.name.as_deref());
+        self.all = self.is_all_wanted.then(|| shown.map(Arc::from).collect());
     }
 
     /// Takes one topic in. Returns whether nothing is left open that another request may settle.

@@ -220,3 +220,26 @@ fn a_partition_without_leader_is_asked_about_again_by_itself() {
     view.on_response(at(150), answer(&[1, 2, 3], &[(Some(2), 7)]));
     assert_eq!(view.deadline(), Some(at(60_150).monotonic), "only its age is left");
 }
+
+#[test]
+fn whoever_wants_all_topics_hears_of_their_names_and_of_what_is_gone() {
+    let mut view = informed();
+    view.want(&"gone".into());
+    view.want_all(true);
+    assert_eq!(view.all(), None);
+    let query = view.poll(at(10_000)).unwrap();
+    assert_eq!(query.request.topics, None);
+    let mut response = answer(&[1, 2, 3], &[(Some(1), 5)]);
+    for (name, is_internal) in [("other", false), ("__consumer_offsets", true)] {
+        let name = Some(name.to_owned());
+        response.topics.push(MetadataResponseTopic { name, is_internal, ..Default::default() });
+    }
+    view.on_response(at(10_000), response);
+    let names: Vec<&str> = view.all().unwrap().iter().map(|name| &**name).collect();
+    assert_eq!(names, ["other", "t"]);
+    assert_eq!(view.topic_error("gone"), Some(ErrorCode::UnknownTopicOrPartition));
+    assert_eq!(led(&view), (Some(1), Some(5)));
+    assert_eq!(view.poll(at(10_001)), None, "nothing is left open");
+    view.want_all(false);
+    assert_eq!(view.all(), None);
+}

@@ -4,8 +4,7 @@
 //! timer, the caller's futures). What all three share: the property tables ([`config`]), what they know of the cluster
 //! (`cluster_view.rs`), and the connections (`crate::rpc`).
 //!
-//! Deliberately absent so far: groups of the consumer protocol (KIP-848), subscriptions by pattern, transactions, interceptors, fetch
-//! sessions.
+//! Deliberately absent so far: groups of the consumer protocol (KIP-848), transactions, interceptors, fetch sessions.
 
 pub mod admin;
 mod cluster_view;

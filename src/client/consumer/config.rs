@@ -221,3 +221,59 @@ fn assignors(reader: &Reader<'_>) -> Result<Vec<Assignor>, ConfigError> {
     }
     Ok(assignors)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    fn parse(pairs: &[(&str, &str)]) -> Result<ConsumerConfig, ConfigError> {
+        let bootstrap = [("bootstrap.servers", "a:9092")];
+        ConsumerConfig::new(bootstrap.iter().chain(pairs).copied())
+    }
+
+    #[track_caller]
+    fn check(pairs: &[(&str, &str)], expected: &Expect) {
+        expected.assert_eq(&parse(pairs).unwrap_err().to_string());
+    }
+
+    #[test]
+    fn a_member_is_told_what_kafka_would_tell_it() {
+        assert_eq!(parse(&[]).unwrap().membership(), None);
+        let member = parse(&[("group.id", "g")]).unwrap().membership().unwrap();
+        assert_eq!(member.session_timeout, Duration::from_secs(45));
+        assert_eq!(member.heartbeat_interval, Duration::from_secs(3));
+        assert_eq!(member.poll_interval_max, Duration::from_secs(300));
+        assert_eq!(member.auto_commit_interval, Some(Duration::from_secs(5)));
+        assert_eq!(member.assignors, [Assignor::Range, Assignor::CooperativeSticky]);
+        assert_eq!((member.instance, member.rack), (None, None));
+        let class = "org.apache.kafka.clients.consumer.StickyAssignor, roundrobin,sticky";
+        let pairs = [
+            ("group.id", "g"),
+            ("group.protocol", "classic"),
+            ("enable.auto.commit", "false"),
+            ("partition.assignment.strategy", class),
+            ("client.rack", "r"),
+        ];
+        let member = parse(&pairs).unwrap().membership().unwrap();
+        assert_eq!(member.assignors, [Assignor::Sticky, Assignor::RoundRobin]);
+        assert_eq!(member.auto_commit_interval, None);
+        assert_eq!(member.rack.as_deref(), Some("r"));
+    }
+
+    #[test]
+    fn what_no_member_can_do_is_refused() {
+        check(
+            &[("partition.assignment.strategy", "range,uniform")],
+            &expect![[
+                r#"partition.assignment.strategy=uniform: one or several of range, roundrobin, sticky, cooperative-sticky"#
+            ]],
+        );
+        check(
+            &[("heartbeat.interval.ms", "6000"), ("session.timeout.ms", "6000")],
+            &expect![[r#"heartbeat.interval.ms=6000: less than session.timeout.ms=6000"#]],
+        );
+        let refused = parse(&[("group.protocol", "consumer")]).unwrap_err().to_string();
+        assert!(refused.starts_with("group.protocol=consumer: one of classic"), "{refused}");
+    }
+}

@@ -306,6 +306,16 @@ impl Fetcher {
         watched.filter_map(|topic| Some((Arc::clone(topic), known(topic)?))).collect()
     }
 
+    /// Keeps the names of all topics known, or no longer.
+    pub(super) fn want_all_topics(&mut self, are_wanted: bool) {
+        self.view.want_all(are_wanted);
+    }
+
+    /// The names of all topics but internal ones, where they are wanted and known.
+    pub(super) fn all_topics(&self) -> Option<&BTreeSet<Arc<str>>> {
+        self.view.all()
+    }
+
     /// Whom to ask about what every broker knows, the best first.
     pub(super) fn nodes(&self) -> Vec<Target> {
         self.view.everybody()

@@ -11,7 +11,7 @@
 
 use super::{Place, Roster};
 
-/// How many links are looked at in search of circles: about 100 ms.
+/// How many links are looked at in search of circles at most.
 const WORK_MAX: usize = 20_000_000;
 
 /// A reader and a topic that it reads.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use regex_lite::Regex;
 use tokio::sync::Notify;
 
 use super::{Consumer, Waited};
@@ -67,11 +68,39 @@ impl Consumer {
     ) -> Result<(), ClientError> {
         let topics: BTreeSet<Arc<str>> = topics.into_iter().map(Into::into).collect();
         self.check_group("subscribe")?;
+        self.forget_pattern();
         if topics.is_empty() {
-            self.tell_group(Event::Unsubscribed);
-            self.machine.set_subscribed(false);
-            return Ok(());
+            self.unsubscribe();
+        } else {
+            self.subscribe_to(topics);
         }
+        Ok(())
+    }
+
+    /// Reads all topics whose whole name matches `pattern` from now on, and no others, except internal ones. Topics that come or go are
+    /// noticed when metadata is asked for anew, at the latest after `metadata.max.age.ms`; each time the group rebalances.
+    ///
+    /// The client matches, in the language of the `regex-lite` crate: no look-around and no back-references, unlike in Java.
+    ///
+    /// Errors: [`ClientError::Answer`] with `INVALID_REGULAR_EXPRESSION`, or with `INVALID_GROUP_ID` without `group.id`.
+    pub fn subscribe_pattern(&mut self, pattern: &str) -> Result<(), ClientError> {
+        self.check_group("subscribe")?;
+        let whole_name = Regex::new(&format!("^(?:{pattern})$")).map_err(|error| {
+            let message = Some(format!("{pattern:?}: {error}"));
+            ClientError::Answer { error: ErrorCode::InvalidRegularExpression, message }
+        })?;
+        self.pattern = Some(whole_name);
+        self.machine.want_all_topics(true);
+        Ok(())
+    }
+
+    fn forget_pattern(&mut self) {
+        if self.pattern.take().is_some() {
+            self.machine.want_all_topics(false);
+        }
+    }
+
+    fn subscribe_to(&mut self, topics: BTreeSet<Arc<str>>) {
         if !self.machine.is_subscribed() {
             // What was chosen by hand is not the group's.
             self.machine.assign(Vec::new());
@@ -79,7 +108,14 @@ impl Consumer {
         }
         self.machine.set_subscribed(true);
         self.tell_group(Event::Subscribed(topics));
-        Ok(())
+    }
+
+    /// Subscribes to what the pattern stands for now.
+    fn follow_pattern(&mut self) {
+        let Some(pattern) = &self.pattern else { return };
+        let Some(all) = self.machine.all_topics() else { return };
+        let matching = all.iter().filter(|topic| pattern.is_match(topic)).cloned().collect();
+        self.subscribe_to(matching);
     }
 
     /// The same, with somebody to be told of what is assigned and taken away.
@@ -98,6 +134,7 @@ impl Consumer {
     /// Reads nothing any more, and leaves the group (a static member stays in it until its session ends). What was read is committed with
     /// `enable.auto.commit`, and the listener is told.
     pub fn unsubscribe(&mut self) {
+        self.forget_pattern();
         self.tell_group(Event::Unsubscribed);
         self.machine.set_subscribed(false);
         self.machine.assign(Vec::new());
@@ -253,6 +290,7 @@ impl Consumer {
         if self.group.is_some() {
             self.tell_group(Event::Brokers(self.machine.nodes()));
             self.tell_group(Event::Topics(self.machine.known_topics()));
+            self.follow_pattern();
         }
     }
 

@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use regex_lite::Regex;
 use tokio::select;
 use tokio::sync::{Notify, mpsc};
 
@@ -92,6 +93,8 @@ pub struct Consumer {
     /// `None` without `group.id`.
     group: Option<Group>,
     listener: Box<dyn RebalanceListener>,
+    /// What is subscribed to, where it is all topics that match.
+    pattern: Option<Regex>,
     /// What the group's link found wrong, for the next poll.
     failures: VecDeque<ClientError>,
     callbacks: BTreeMap<CommitId, CommitCallback>,
@@ -111,6 +114,8 @@ impl fmt::Debug for Consumer {
 
 impl Consumer {
     /// A consumer without partitions. Nothing is asked before the first `poll` or `position`.
+    ///
+    /// With `group.id` it must be made within a runtime: a member's task begins here.
     #[must_use]
     pub fn new(config: ConsumerConfig, env: Env) -> Self {
         // A first batch may be larger than fetch.max.bytes (KIP-74): twice that is enough for any real one.
@@ -130,6 +135,7 @@ impl Consumer {
             env,
             group,
             listener: Box::new(NoListener),
+            pattern: None,
             failures: VecDeque::new(),
             callbacks: BTreeMap::new(),
             commits_ended: BTreeMap::new(),

@@ -37,6 +37,9 @@ pub(super) enum Then {
 
 impl Membership {
     pub(super) fn subscribe(&mut self, now: Monotonic, topics: BTreeSet<Arc<str>>) {
+        if self.subscription.as_ref() == Some(&topics) {
+            return;
+        }
         if self.subscription.is_none() {
             // What was chosen by hand is not the group's.
             self.by_hand.clear();
