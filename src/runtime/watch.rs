@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 /// Makes a value with its first receiver.
@@ -33,7 +33,9 @@ struct State<T> {
 
 impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.0.lock().expect("nothing panics with a watched value locked")
+        // Whoever looks at the value may panic; senders and receivers are dropped while that unwinds, and a second panic would
+        // end the process before anybody can tell of the first.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -265,5 +267,18 @@ mod tests {
         drop(waker);
         drop(receiver);
         assert_eq!(DROPPED.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn receivers_outlive_who_panicked_while_it_looked() {
+        let (sender, receiver) = channel(7);
+        let looks = std::panic::AssertUnwindSafe(|| {
+            let _seen = sender.borrow();
+            panic!("a bug of who looks");
+        });
+        assert!(std::panic::catch_unwind(looks).is_err());
+        assert_eq!(*receiver.borrow(), 7);
+        drop(receiver);
+        drop(sender);
     }
 }

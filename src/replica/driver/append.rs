@@ -94,8 +94,7 @@ impl Future for Appending {
 impl Drop for Appending {
     fn drop(&mut self) {
         if let State::Waiting { handle, waiter } = &self.0 {
-            handle.forget_result(*waiter);
-            handle.handle(Event::Forget { waiter: *waiter });
+            handle.forget(*waiter);
         }
     }
 }

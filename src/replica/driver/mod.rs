@@ -389,10 +389,6 @@ impl PartitionHandle {
         Watching { handle: self.clone(), waiter }
     }
 
-    fn forget_watch(&self, waiter: WaiterId) {
-        self.lock().watches.remove(&waiter);
-    }
-
     /// Ends: nothing is appended any more, all is durable, and the next open scans nothing.
     ///
     /// # Errors
@@ -795,8 +791,13 @@ impl PartitionHandle {
         }
     }
 
-    fn forget_result(&self, waiter: WaiterId) {
-        self.lock().results.remove(&waiter);
+    /// Whoever waited is gone: for destructors. Nothing is done where a panic broke the machine: destructors run while that panic
+    /// unwinds too, and a second one would end the process before anybody can tell of the first.
+    fn forget(self: &Arc<Self>, waiter: WaiterId) {
+        let Ok(mut inner) = self.inner.lock() else { return };
+        inner.results.remove(&waiter);
+        inner.watches.remove(&waiter);
+        self.run(inner, self.env.clock.now(), Some(Event::Forget { waiter }));
     }
 }
 

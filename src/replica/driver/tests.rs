@@ -399,6 +399,21 @@ fn the_recovery_point_follows_and_bounds_what_is_scanned() {
     assert_eq!(broker.contents(), contents);
 }
 
+/// While a panic unwinds the tasks that wait are dropped. A second panic, of a destructor, would end the process, and with it a
+/// testbed that could have told of the first.
+#[test]
+fn who_waits_for_a_machine_that_panicked_goes_without_another_panic() {
+    let broker = start(&TestDisk::new(), &small(), MIB, Checkpoints::default());
+    let watching = broker.handle.watch(Offset::ZERO, &FetchWatch::new(1));
+    let breaks = std::panic::AssertUnwindSafe(|| {
+        let _locked = broker.handle.lock();
+        panic!("a bug of the machine");
+    });
+    assert!(std::panic::catch_unwind(breaks).is_err());
+    assert!(broker.handle.inner.is_poisoned());
+    drop(watching);
+}
+
 #[path = "crash_tests.rs"]
 mod crash_tests;
 #[path = "follow_tests.rs"]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 
 use super::PartitionHandle;
-use crate::replica::{Event, WaiterId};
+use crate::replica::WaiterId;
 
 /// A fetch request that waits until enough bytes became readable in all its partitions together (`fetch.min.bytes`).
 ///
@@ -71,7 +71,6 @@ pub struct Watching {
 
 impl Drop for Watching {
     fn drop(&mut self) {
-        self.handle.forget_watch(self.waiter);
-        self.handle.handle(Event::Forget { waiter: self.waiter });
+        self.handle.forget(self.waiter);
     }
 }
