@@ -143,7 +143,7 @@ pub(super) fn build(
     round: &Round,
     number: usize,
 ) -> Result<PathBuf, Stop> {
-    let home = copy.with_file_name("");
+    let home = std::path::absolute(copy.with_file_name("")).map_err(Stop::bad_input)?;
     let log = home.join(format!("build-{number}.log"));
     eprintln!(
         "building {} mutants as one (round {number}; log: {})",
@@ -151,15 +151,8 @@ pub(super) fn build(
         log.display()
     );
     let errors = std::fs::File::create(&log).map_err(wrong(&log))?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    // As the alias `sim` of `.cargo/config.toml`.
-    command.args(["build", "--profile", "sim", "--package", "sim", "--config"]);
-    command.arg("target.'cfg(all())'.rustflags=['--cfg','madsim']");
-    command.current_dir(copy).env("CARGO_TARGET_DIR", home.join("target"));
-    // What cargo set for this process is not for another package.
-    command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS").stderr(errors);
-    let status = command.status().map_err(|error| Stop::bad_input(format!("cargo: {error}")))?;
+    let status = cargo(copy, &home).stderr(errors).status();
+    let status = status.map_err(|error| Stop::bad_input(format!("cargo: {error}")))?;
     if !status.success() {
         let text = std::fs::read_to_string(&log).unwrap_or_default();
         return Err(Stop::bad_input(explain(&text, corpus, round)));
@@ -168,6 +161,21 @@ pub(super) fn build(
     let built = home.join("target/sim/sim");
     std::fs::copy(&built, &binary).map_err(wrong(&built))?;
     Ok(binary)
+}
+
+/// What builds the copy. `home` is absolute: cargo runs in the copy, where a relative one would be a directory of the copy, which goes
+/// with the next, and with it everything that was built.
+fn cargo(copy: &Path, home: &Path) -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    // As the alias `sim` of `.cargo/config.toml`.
+    command.args(["build", "--profile", "sim", "--package", "sim", "--config"]);
+    command.arg("target.'cfg(all())'.rustflags=['--cfg','madsim']");
+    assert!(home.is_absolute(), "cargo runs elsewhere");
+    command.current_dir(copy).env("CARGO_TARGET_DIR", home.join("target"));
+    // What cargo set for this process is not for another package.
+    command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    command
 }
 
 /// The first lines of what the compiler says, and whose lines they are.
@@ -207,6 +215,16 @@ mod tests {
         write_if_other(&root.path().join("a/c.rs"), b"two").unwrap();
         remove_others(root.path(), root.path(), &BTreeSet::from(["a/b.rs".to_owned()])).unwrap();
         assert!(path.is_file() && !root.path().join("a/c.rs").exists());
+    }
+
+    #[test]
+    fn what_is_built_lies_beside_the_copy_and_not_in_it() {
+        let home = std::path::absolute(Path::new("./target/mutants/tree").with_file_name(""));
+        let command = cargo(Path::new("./target/mutants/tree"), &home.unwrap());
+        let target = command.get_envs().find(|(name, _)| *name == "CARGO_TARGET_DIR");
+        let target = PathBuf::from(target.unwrap().1.unwrap());
+        let beside = std::env::current_dir().unwrap().join("target/mutants/target");
+        assert_eq!(target, beside);
     }
 
     #[test]
