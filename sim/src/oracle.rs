@@ -116,6 +116,12 @@ impl Oracle {
         self.lock().checkers.name_voters(voters);
     }
 
+    /// The clients start now: times count from here.
+    pub fn begin(&self, at: SimTime) {
+        self.recorder.start(at.nanos());
+        self.lock().checkers.begin(at);
+    }
+
     /// Tells what the plan says of a topic.
     pub fn describe_topic(&self, topic_id: TopicId, facts: TopicFacts) {
         self.lock().checkers.describe_topic(topic_id, facts);

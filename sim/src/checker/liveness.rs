@@ -43,7 +43,7 @@ pub fn missing(ghost: &Ghost, now: SimTime) -> Vec<Missing> {
             state.leader == ghost.broker_of(node) && state.leader_epoch == leading.epoch
         });
         if let Some((asked, since)) = waits.filter(|_| is_current) {
-            let name = ghost.name(id);
+            let (name, since) = (ghost.name(id), ghost.clock(since));
             say("L4", format!("{name}: the ISR {asked} was asked for at {since} and not answered"));
         }
     }

@@ -187,6 +187,11 @@ impl Checkers {
         Self::default()
     }
 
+    /// The clients start now: what people read counts from here.
+    pub fn begin(&mut self, at: SimTime) {
+        self.ghost.begin(at);
+    }
+
     /// Tells the name of a topic, for what people read.
     pub fn name_topic(&mut self, topic_id: TopicId, name: &str) {
         self.ghost.name_topic(topic_id, name);

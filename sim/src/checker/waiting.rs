@@ -138,7 +138,8 @@ fn partition(
     }
     if let Some((asked, since)) = own.pending.filter(|(asked, _)| *asked != state.isr) {
         out.push(format!(
-            "leader {leader} has asked for the ISR {asked} at {since} and waits for the controller"
+            "leader {leader} has asked for the ISR {asked} at {} and waits for the controller",
+            ghost.clock(since)
         ));
     }
     out

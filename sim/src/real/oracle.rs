@@ -32,6 +32,11 @@ impl Oracle {
     /// Nothing depends on it.
     pub fn name_voters(&self, _: impl IntoIterator<Item = NodeId>) {}
 
+    /// The clients start now: times count from here.
+    pub fn begin(&self, at: SimTime) {
+        self.recorder.start(at.nanos());
+    }
+
     /// Nothing depends on it.
     pub fn describe_topic(&self, _: TopicId, _: TopicFacts) {}
 

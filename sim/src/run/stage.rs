@@ -197,7 +197,7 @@ impl Stage {
 
     /// The clients start now.
     pub(super) fn begin(&self, now: SimTime) {
-        self.recorder().start(now.nanos());
+        self.ears.oracle.begin(now);
         here::watch(self.world(), &self.plan);
     }
 

@@ -17,6 +17,8 @@ use ottla::types::{
 
 use super::disk_logs::SegmentFile;
 use super::{Event, Occurrence, Stop};
+use crate::scenario::duration::Span;
+use crate::verdict::show_time;
 use crate::world::{NodeId, SimTime};
 pub use log::{GhostBatch, GhostLog};
 pub use partition::{Acked, Cut, Dirty, GhostPartition, PartitionState, Proposal};
@@ -90,6 +92,8 @@ pub struct Ghost {
     written: BTreeMap<(TopicIdPartition, LeaderEpoch, Offset), GhostBatch>,
     names: BTreeMap<TopicId, String>,
     facts: BTreeMap<TopicId, TopicFacts>,
+    /// When the clients started; `None` before.
+    story_began: Option<SimTime>,
 }
 
 // ── Questions ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -259,6 +263,13 @@ impl Ghost {
         self.names.iter().find(|(_, known)| *known == name).map(|(id, _)| *id)
     }
 
+    /// A moment as people are told it everywhere: counted from the start of the clients, not of the world.
+    #[must_use]
+    pub fn clock(&self, at: SimTime) -> String {
+        let since = self.story_began.map_or(0, |began| at.nanos().saturating_sub(began.nanos()));
+        show_time(Span::from_nanos(since))
+    }
+
     /// What the plan says of a topic.
     #[must_use]
     pub fn facts(&self, topic_id: TopicId) -> TopicFacts {
@@ -269,6 +280,10 @@ impl Ghost {
 // ── What the testbed tells ─────────────────────────────────────────────────────────────────────────────────────────────
 
 impl Ghost {
+    pub(super) fn begin(&mut self, at: SimTime) {
+        self.story_began = Some(at);
+    }
+
     pub(super) fn name_topic(&mut self, topic_id: TopicId, name: &str) {
         self.names.insert(topic_id, name.to_owned());
     }

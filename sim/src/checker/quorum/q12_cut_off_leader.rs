@@ -29,7 +29,7 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
     let since = resumed.map_or(since, |resumed| resumed.max(since));
     if newest > epoch && occurrence.at.since(since) > PATIENCE {
         let what = format!("a leader of epoch {epoch} still acts");
-        let fact = format!("epoch {newest} has an active controller since {since}");
+        let fact = format!("epoch {newest} has an active controller since {}", ghost.clock(since));
         out.push(on_node("Q12", ghost, occurrence, what, fact));
     }
 }

@@ -29,7 +29,7 @@ pub(crate) fn at_barrier(ghost: &Ghost, at: SimTime, out: &mut Vec<Violation>) {
             what: format!("the producer of {base}..{end} still waits for an answer"),
             evidence: vec![format!(
                 "the high watermark is {watermark} since {}",
-                leading.watermark_at
+                ghost.clock(leading.watermark_at)
             )],
         });
     }

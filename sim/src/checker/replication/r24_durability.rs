@@ -27,7 +27,7 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
             "{} acknowledged batches are lost by an election, and no eligible replica had lost a byte",
             lost.len()
         );
-        let fact = format!("the first is {}, acknowledged at {}", first.batch.text(), first.at);
+        let fact = first_lost(ghost, first);
         out.push(found("R24", ghost, occurrence, Some(partition), what, vec![fact]));
     }
 }
@@ -51,11 +51,11 @@ pub(crate) fn at_barrier(ghost: &Ghost, at: SimTime, out: &mut Vec<Violation>) {
             node: None,
             partition: Some(ghost.name(partition)),
             what: format!("{} acknowledged batches are in no broker's log", lost.len()),
-            evidence: vec![format!(
-                "the first is {}, acknowledged at {}",
-                first.batch.text(),
-                first.at
-            )],
+            evidence: vec![first_lost(ghost, first)],
         });
     }
+}
+
+fn first_lost(ghost: &Ghost, first: &Acked) -> String {
+    format!("the first is {}, acknowledged at {}", first.batch.text(), ghost.clock(first.at))
 }

@@ -1,11 +1,15 @@
 //! The metadata quorum: Q1 to Q12, Q14 to Q17, and what must come about: L2 to L7.
 
+use std::time::Duration;
+
 use ottla::types::{BrokerId, QuorumRole};
 
 use super::cluster::{NONE, Run, version};
 use super::*;
-use crate::checker::Stop;
 use crate::checker::ghost::log::METADATA;
+use crate::checker::{Stop, liveness};
+use crate::scenario::duration::Span;
+use crate::verdict::show_time;
 
 /// Node 1 leads epoch 1; its first record is durable on nodes 1 and 2, and committed.
 fn led() -> Run {
@@ -275,4 +279,53 @@ fn a_quorum_without_a_leader_says_what_each_voter_is() {
     run.stop(1, Stop::Kill).role(2, QuorumRole::Candidate, 2, None);
     let said = run.waiting().remove(0);
     assert!(said.starts_with("no node is the active controller; of the voters 1 does not run, 2 is a candidate in epoch 2"), "{said}");
+}
+
+/// Evidence stands beside the story, whose times count from the start of the clients: the world began earlier.
+#[test]
+fn evidence_tells_the_time_as_the_story_does() {
+    let began = SimTime(1_000_000);
+    let told = |at: SimTime| show_time(Span::from_nanos(at.nanos() - began.nanos()));
+    let settled = || {
+        let mut run = Run::settled();
+        run.checkers.begin(began);
+        run
+    };
+    let evidence = |run: &Run, check: &str| {
+        let of = run.checkers.violations().iter().find(|found| found.check == check);
+        of.map_or_else(String::new, |found| found.evidence.join("; "))
+    };
+
+    let mut run = settled();
+    run.propose(1, 0, &[1, 2]);
+    let ghost = run.checkers.ghost();
+    let (_, asked) = ghost.leading(NodeId(1), partition()).unwrap().pending.unwrap();
+    let expected = format!("the ISR [1,2] was asked for at {} and not answered", told(asked));
+    let missing = liveness::missing(ghost, asked + Duration::from_secs(60));
+    assert!(missing.iter().any(|missing| missing.what.ends_with(&expected)), "{missing:?}");
+    let expected = format!("has asked for the ISR [1,2] at {}", told(asked));
+    assert!(run.waiting().iter().any(|line| line.contains(&expected)), "{:?}", run.waiting());
+
+    let mut run = settled();
+    let acked = run.checkers.ghost().partition(partition()).unwrap().acked.values().next();
+    let expected = format!("acknowledged at {}", told(acked.unwrap().at));
+    for id in 1..=3 {
+        run.stop(id, Stop::Kill).start(id).opens(id, 0);
+    }
+    run.barrier();
+    assert!(evidence(&run, "R24").ends_with(&expected), "{}", evidence(&run, "R24"));
+
+    let mut run = settled();
+    run.append(1, 0, 2, 3).copy(2, 0, 0, 2, 3).copy(3, 0, 0, 2, 3);
+    run.fetch(1, 2, 0, 3).fetch(1, 3, 0, 3).watermark(1, 0, 2, 3, &[1, 2, 3], &[1, 2, 3]);
+    let since = run.checkers.ghost().leading(NodeId(1), partition()).unwrap().watermark_at;
+    run.wait(2).barrier();
+    assert!(evidence(&run, "P1").ends_with(&format!("since {}", told(since))));
+
+    let mut run = taken_over();
+    run.checkers.begin(began);
+    let (_, term) = run.checkers.ghost().quorum().newest_active().unwrap();
+    let since = term.active_at.unwrap();
+    run.wait(4).metadata_written(1, 1, 1);
+    assert!(evidence(&run, "Q12").ends_with(&format!("since {}", told(since))));
 }
