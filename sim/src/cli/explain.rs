@@ -39,7 +39,10 @@ fn meanings(name: &str) -> Vec<String> {
         found.push(format!("{name} (event)\n  {}\n", event.doc));
     }
     for (check, doc) in words::INVARIANTS.iter().filter(|(check, _)| *check == name) {
-        found.push(format!("{check} (invariant)\n  {doc}\n"));
+        let code: String =
+            words::upheld(check).iter().map(|place| format!("    {place}\n")).collect();
+        let upheld = if code.is_empty() { "" } else { "  Upheld in:\n" };
+        found.push(format!("{check} (invariant)\n  {doc}\n{upheld}{code}"));
     }
     for (form, doc) in target::FORMS
         .iter()
@@ -154,6 +157,17 @@ mod tests {
         for name in known() {
             assert!(!meanings(name).is_empty(), "{name}");
         }
+    }
+
+    #[test]
+    fn an_invariant_is_explained_with_the_code_that_upholds_it() {
+        expect_test::expect![[r#"
+            Q11 (invariant)
+              A node that led the quorum in an epoch does not lead in it again after a restart.
+              Upheld in:
+                src/raft/election.rs (on_start)
+        "#]]
+        .assert_eq(&meanings("Q11").concat());
     }
 
     #[test]

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::progress::Bar;
 use super::{Format, RunArgs, Stop, files, keep, print, summaries};
+use crate::event::Who;
 use crate::explore::{Shard, Summary};
 use crate::report::{json, junit, text};
 use crate::run::{Job, run_once, run_twice};
 use crate::runner::{Options, RunOne, run_all};
 use crate::scenario::{NO_VARIANT, Scenario};
-use crate::verdict::{SeedRun, VariantRun, Verdict};
+use crate::verdict::{SeedRun, VariantRun, Verdict, show_time};
 
 /// How many seeds run where nobody says.
 const SEEDS_DEFAULT: usize = 10;
@@ -220,7 +221,7 @@ fn leave(
         if is_bad || args.keep {
             let directory = keep::keep(&args.out, scenario, run, seed).map_err(Stop::bad_input)?;
             if is_bad {
-                lines.push(kept(&directory, seed.seed, lines.is_empty()));
+                lines.push(kept(&directory, seed, lines.is_empty()));
             }
         }
     }
@@ -228,9 +229,9 @@ fn leave(
 }
 
 /// How to look at a kept run; what can be done with it besides is told of the first only.
-fn kept(directory: &Path, seed: u64, is_first: bool) -> String {
+fn kept(directory: &Path, seed: &SeedRun, is_first: bool) -> String {
     let file = |name: &str| directory.join(name).display().to_string();
-    let mut lines = format!("   seed {seed}: cargo sim replay {}\n", file("repro.json"));
+    let mut lines = format!("   seed {}: cargo sim replay {}\n", seed.seed, file("repro.json"));
     if directory.join(keep::MINIMAL).exists() {
         lines.push_str(&format!("      shrunk: cargo sim run {}\n", file(keep::MINIMAL)));
     } else if is_first {
@@ -238,6 +239,40 @@ fn kept(directory: &Path, seed: u64, is_first: bool) -> String {
     }
     if is_first {
         lines.push_str(&format!("      look at it: {}\n", file("report.html")));
+        lines.extend(state_command(seed, &file("repro.json")));
     }
     lines
+}
+
+/// What shows the node at which the first check fired, as it was then; nothing where it fired at no node.
+fn state_command(seed: &SeedRun, repro: &str) -> Option<String> {
+    let first = seed.violations.first()?;
+    let node = first.node.as_ref().filter(|who| **who != Who::Testbed)?;
+    let at = show_time(first.at);
+    Some(format!(
+        "      what the node was then: cargo sim replay {repro} --until {at} --state '{node}'\n"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn whoever_finds_a_failure_is_told_what_to_type_next() {
+        let told = |seed: &SeedRun| kept(Path::new("runs/sample/7"), seed, true);
+        let mut seed = sample::red();
+        seed.violations[0].node = Some(Who::Broker(1));
+        expect_test::expect![[r#"
+            told:
+               seed 7: cargo sim replay runs/sample/7/repro.json
+                  shrink it: cargo sim shrink runs/sample/7/repro.json
+                  look at it: runs/sample/7/report.html
+                  what the node was then: cargo sim replay runs/sample/7/repro.json --until 2.000s --state 'broker 1'
+        "#]]
+        .assert_eq(&format!("told:\n{}", told(&seed)));
+        seed.violations[0].node = None;
+        assert!(!told(&seed).contains("--state"), "no node, no state");
+    }
 }

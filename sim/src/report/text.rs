@@ -6,7 +6,7 @@ use super::story::{self, Line};
 use super::{lanes, repro_command, seeds_in_words, thousands, values_of, words_of};
 use crate::scenario::duration::Span;
 use crate::scenario::plan::{Budget, OverSeeds, Plan};
-use crate::scenario::words::INVARIANTS;
+use crate::scenario::words::{INVARIANTS, upheld};
 use crate::verdict::{Judgement, SeedRun, VariantRun, Verdict, Violation, show_time};
 use crate::which;
 
@@ -222,7 +222,7 @@ fn failure(run: &VariantRun, seeds: &[&SeedRun]) -> String {
     out
 }
 
-/// The property in plain words: where it broke, what is claimed, and what is so instead.
+/// The property in plain words: where it broke, what is claimed, what is so instead, and where in the code the claim is upheld.
 fn claim_and_fact(violation: &Violation) -> String {
     let mut out = format!("     {} at {}", violation.check, show_time(violation.at));
     for place in [
@@ -239,6 +239,10 @@ fn claim_and_fact(violation: &Violation) -> String {
     out.push_str(&format!("       fact:  {}\n", violation.what));
     let evidence = violation.evidence.iter().flat_map(|fact| fact.lines());
     out.extend(evidence.map(|line| format!("              {line}\n")));
+    let code = upheld(violation.check);
+    if !code.is_empty() {
+        out.push_str(&format!("       code:  {}\n", code.join(", ")));
+    }
     out
 }
 
@@ -373,5 +377,19 @@ mod tests {
 
         "#]]
         .assert_eq(&format!("report:{}", failures(&run)).replace(COMMAND, "cargo sim run"));
+    }
+
+    #[test]
+    fn a_broken_claim_names_the_code_that_upholds_it() {
+        let mut violation = sample::red().violations.remove(0);
+        violation.check = "R14";
+        expect_test::expect![[r#"
+            R14 at 2.000s, orders-0
+              claim: The high watermark advances only while the leader's committed ISR has at least min.insync.replicas members.
+              fact:  record 3 of writer/0 was acknowledged at offset 3 and is not in the log
+                     a fresh reader read the partition from 0 to its end
+              code:  src/replica/high_watermark.rs (leader_high_watermark), src/replica/leader.rs (effective_min_isr)
+        "#]]
+        .assert_eq(&claim_and_fact(&violation).replace("\n     ", "\n").replacen("     ", "", 1));
     }
 }

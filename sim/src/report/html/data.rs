@@ -12,7 +12,7 @@ use crate::chronicle::{Replica, What};
 use crate::event::{Event, Who};
 use crate::report::{bands, lanes, repro_command, words_of};
 use crate::scenario::duration::Span;
-use crate::scenario::words::{EVENTS, INVARIANTS, Story};
+use crate::scenario::words::{EVENTS, INVARIANTS, Story, upheld};
 use crate::stats::Fate;
 use crate::verdict::{SeedRun, VariantRun, Violation};
 use crate::views::NodeTurn;
@@ -249,6 +249,7 @@ fn violations(seed: &SeedRun, words: &Words) -> Vec<Value> {
         json!({
             "check": violation.check,
             "claim": claim.map(|(_, doc)| *doc),
+            "code": upheld(violation.check),
             "at": nanos(violation.at),
             "lane": violation.node.as_ref().map_or(-1, |who| words.lane(who)),
             "node": violation.node.as_ref().map(ToString::to_string),

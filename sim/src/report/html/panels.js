@@ -57,7 +57,8 @@ function broken(goTo) {
     make("h2", {}, `${first.check} is broken at ${seconds(first.at)}${place ? `, ${place}` : ""}`),
     make("dl", {},
       make("dt", {}, "claim"), make("dd", {}, first.claim ?? ""),
-      make("dt", {}, "fact"), make("dd", {}, make("strong", {}, first.what), first.evidence.length ? make("div", { class: "facts" }, first.evidence.join("\n")) : null)),
+      make("dt", {}, "fact"), make("dd", {}, make("strong", {}, first.what), first.evidence.length ? make("div", { class: "facts" }, first.evidence.join("\n")) : null),
+      first.code.length ? [make("dt", {}, "code"), make("dd", { title: "where the claim is upheld, the likeliest first" }, make("div", { class: "facts" }, first.code.join("\n")))] : []),
     counts.length ? make("p", { class: "consequences" }, `After it, most likely its consequences: ${counts.join(", ")}.`) : null,
     make("p", { class: "consequences" }, make("button", { type: "button", class: "to", click: () => goTo(eventOf(first)) }, "Show it in the timeline")),
   ].filter(Boolean);

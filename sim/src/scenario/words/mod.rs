@@ -7,11 +7,13 @@ mod actions;
 mod events;
 mod expectations;
 mod invariants;
+mod upheld;
 
 pub use actions::{ACTIONS, action_names, apis};
 pub use events::{EVENTS, EventWord, Story, event_names, trigger_names};
 pub use expectations::EXPECTATIONS;
 pub use invariants::{INVARIANTS, invariants};
+pub use upheld::upheld;
 
 use actions::{CHAOS, STEP};
 use expectations::EXPECTATION;
