@@ -30,6 +30,7 @@ pub mod waiting;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -75,6 +76,11 @@ fn found(
         what,
         evidence,
     }
+}
+
+/// A value as evidence tells it, `none` where there is none: `Some(3)` is not written for readers.
+fn told(value: Option<impl fmt::Display>, none: &str) -> String {
+    value.map_or_else(|| none.to_owned(), |value| value.to_string())
 }
 
 /// How a node stopped.

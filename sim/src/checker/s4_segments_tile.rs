@@ -3,7 +3,7 @@
 use ottla::types::Observation;
 
 use super::disk_logs::{NodeDisk, PartitionFiles};
-use super::{Event, Ghost, Occurrence, Violation};
+use super::{Event, Ghost, Occurrence, Violation, told};
 use crate::world::SimTime;
 
 /// A leader appends elsewhere than at the end of its log.
@@ -56,7 +56,7 @@ fn problem(files: &PartitionFiles) -> Option<(String, String)> {
         if expected.is_some_and(|expected| expected != name) {
             return Some((
                 "a segment does not begin where the one before it ends".to_owned(),
-                format!("expected {expected:?}, found {name}"),
+                format!("expected {}, found {name}", told(expected, "any")),
             ));
         }
         let mut next = name;

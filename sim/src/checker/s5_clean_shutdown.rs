@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::disk_logs::{NodeDisk, PartitionFiles};
 use super::segment_reader::sound;
-use super::{Ghost, Violation};
+use super::{Ghost, Violation, told};
 use crate::world::SimTime;
 
 /// Something is not durable although a file says that it is.
@@ -32,7 +32,10 @@ pub(super) fn on_disk(ghost: &Ghost, disk: &NodeDisk<'_>, at: SimTime, out: &mut
         {
             refuse(
                 "the recovery point lies past what is durable".to_owned(),
-                vec![format!("recovery point {point}, durable up to {durable_end:?}")],
+                vec![format!(
+                    "recovery point {point}, durable up to {}",
+                    told(durable_end, "nothing")
+                )],
             );
         }
         let is_clean =

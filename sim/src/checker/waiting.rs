@@ -67,7 +67,7 @@ fn quorum(ghost: &Ghost) -> Option<String> {
     Some(format!("no node is the active controller; of the voters {}", voters.join(", ")))
 }
 
-const fn word(role: QuorumRole) -> &'static str {
+pub(super) const fn word(role: QuorumRole) -> &'static str {
     match role {
         QuorumRole::Unattached => "without a leader",
         QuorumRole::Prospective => "asking whether to stand for election",

@@ -150,6 +150,18 @@ impl Span {
             .unwrap_or(("ns", 1));
         format!("{}{name}", self.0 / scale)
     }
+
+    /// The value as a person writes it, and still exact: `5.6s`, `17.264105817s`, `2.5ms`.
+    #[must_use]
+    pub fn decimal(self) -> String {
+        let units = [("s", 1_000_000_000, 9), ("ms", 1_000_000, 6), ("us", 1_000, 3)];
+        let Some((name, scale, digits)) = units.into_iter().find(|(_, scale, _)| self.0 >= *scale)
+        else {
+            return self.exact();
+        };
+        let number = format!("{}.{:0digits$}", self.0 / scale, self.0 % scale);
+        format!("{}{name}", number.trim_end_matches('0').trim_end_matches('.'))
+    }
 }
 
 #[cfg(test)]
@@ -210,6 +222,21 @@ mod tests {
         for nanos in [0, 1, 999, 1_000, 1_234_567, 5_000_000, 90_000_000_000] {
             let span = Span::from_nanos(nanos);
             assert_eq!(Span::parse(&span.exact()), Ok(span));
+            assert_eq!(Span::parse(&span.decimal()), Ok(span));
         }
+    }
+
+    #[test]
+    fn the_decimal_form_is_short() {
+        let decimal = |nanos| Span::from_nanos(nanos).decimal();
+        assert_eq!(decimal(17_264_105_817), "17.264105817s");
+        assert_eq!(decimal(5_600_000_000), "5.6s");
+        assert_eq!(decimal(90_000_000_000), "90s");
+        assert_eq!(decimal(300_000_000), "300ms");
+        assert_eq!(decimal(2_050_000), "2.05ms");
+        assert_eq!(
+            (decimal(1_001), decimal(7), decimal(0)),
+            ("1.001us".into(), "7ns".into(), "0s".into())
+        );
     }
 }

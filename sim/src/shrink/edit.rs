@@ -13,7 +13,7 @@ pub fn span(value: &Value, key: &str) -> Option<Span> {
 /// A time as a file writes it.
 #[must_use]
 pub fn written(span: Span) -> Value {
-    Value::from(span.exact())
+    Value::from(span.decimal())
 }
 
 /// Puts a time under a key.

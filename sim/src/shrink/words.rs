@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ottla::types::TopicPartition;
 use serde_json::Value;
 
-use super::edit::{action, steps};
+use super::edit::{action, set_span, span, steps};
 use super::reason::Reason;
 use crate::event::{Event, Who};
 use crate::report::story::{self, Line};
@@ -81,6 +81,15 @@ pub fn sign(
         // Nothing is done any more: no expectation can show that it was.
         let expect = table.get_mut("expect").and_then(Value::as_array_mut);
         expect.into_iter().for_each(|all| all.retain(|one| one.get("bites").is_none()));
+    }
+    // A storm's steps are kept to the nanosecond, and in nanoseconds.
+    let steps = table.get_mut("timeline").and_then(Value::as_array_mut);
+    for step in steps.into_iter().flatten() {
+        for key in ["at", "for", "delay"] {
+            if let Some(exact) = span(step, key) {
+                set_span(step, key, exact);
+            }
+        }
     }
     let told: Vec<Value> =
         table.get("timeline").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -185,7 +194,7 @@ fn short(span: &str) -> String {
     Span::parse(span).map_or_else(
         |_| span.into(),
         |span| {
-            if span.nanos().is_multiple_of(1_000_000) { span.to_string() } else { show_time(span) }
+            if span.nanos().is_multiple_of(1_000_000) { span.decimal() } else { show_time(span) }
         },
     )
 }
@@ -387,7 +396,7 @@ mod tests {
         let check = |step: Value, expected: &str| assert_eq!(deed(&step, None), expected);
         check(
             json!({ "at": "1.5s", "do": "kill", "target": "brokers(1)" }),
-            "broker 1 is killed at 1500ms",
+            "broker 1 is killed at 1.5s",
         );
         check(
             json!({ "at": "2s", "do": "partition", "between": ["brokers(2)", "nodes(*)"], "for": "500ms" }),

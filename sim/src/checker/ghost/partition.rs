@@ -49,6 +49,23 @@ impl PartitionState {
         Some(Self { leader, leader_epoch, replicas, isr, elr, last_known_leader, is_recovering })
     }
 
+    /// In words.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let leader = self.leader.map_or_else(|| "nobody".to_owned(), |id| format!("broker {id}"));
+        let mut out = format!(
+            "{leader} leads in epoch {} of {}, isr {}, eligible {}",
+            self.leader_epoch, self.replicas, self.isr, self.elr
+        );
+        if let Some(last) = self.last_known_leader {
+            out.push_str(&format!(", last known leader {last}"));
+        }
+        if self.is_recovering {
+            out.push_str(", recovering");
+        }
+        out
+    }
+
     /// ISR ∪ ELR: whoever may be elected without loss.
     #[must_use]
     pub fn eligible(&self) -> BrokerSet {

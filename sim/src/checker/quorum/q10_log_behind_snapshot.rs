@@ -1,7 +1,7 @@
 //! Q10: where the metadata log does not begin at 0, a snapshot stands for what is not there.
 
 use crate::checker::disk_logs::NodeDisk;
-use crate::checker::{Ghost, Violation};
+use crate::checker::{Ghost, Violation, told};
 use crate::world::SimTime;
 
 /// A hole between the snapshot and the log.
@@ -28,7 +28,10 @@ pub(crate) fn on_disk(ghost: &Ghost, disk: &NodeDisk<'_>, at: SimTime, out: &mut
             node: Some(node),
             partition: None,
             what: format!("the metadata log begins at {start}, and no snapshot reaches it"),
-            evidence: vec![format!("the newest snapshot ends at {newest:?}")],
+            evidence: vec![format!(
+                "the newest snapshot ends at {}",
+                told(newest, "nothing: there is none")
+            )],
         });
     }
 }

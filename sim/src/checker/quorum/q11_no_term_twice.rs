@@ -1,7 +1,7 @@
 //! Q11: a node that led in an epoch does not lead in it again after a restart.
 
 use super::{leads, observed, on_node};
-use crate::checker::{Ghost, Occurrence, Violation};
+use crate::checker::{Ghost, Occurrence, Violation, told};
 
 /// It does.
 pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
@@ -14,7 +14,11 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
     if is_same && term.boot.is_some_and(|boot| boot != node.boots) {
         let what =
             format!("a node leads again in epoch {epoch}, in which it led before its restart");
-        let fact = format!("start {:?} and start {}", term.boot, node.boots);
+        let fact = format!(
+            "it led at start {} of the node, and leads at start {}",
+            told(term.boot, "unknown"),
+            node.boots
+        );
         out.push(on_node("Q11", ghost, occurrence, what, fact));
     }
 }

@@ -1,6 +1,6 @@
 //! Q14: one version of a partition, and one registration at one moment, is the same in the image of every node.
 
-use ottla::types::Observation;
+use ottla::types::{BrokerEpoch, Observation};
 
 use super::{observed, on_node};
 use crate::checker::ghost::PartitionState;
@@ -16,7 +16,8 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
             let known = ghost.partition(partition).and_then(|of| of.states.get(&partition_epoch));
             if let Some(known) = known.filter(|known| **known != state) {
                 let what = format!("two nodes know different states of version {partition_epoch}");
-                let facts = vec![format!("{known:?}"), format!("{state:?}")];
+                let facts =
+                    vec![format!("first: {}", known.text()), format!("now:   {}", state.text())];
                 out.push(found("Q14", ghost, occurrence, Some(partition), what, facts));
             }
         }
@@ -35,10 +36,17 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
             let first = (known.broker_epoch, known.is_fenced, known.in_controlled_shutdown);
             if told != first {
                 let what = format!("two nodes know different registrations of broker {broker}");
-                let fact = format!("at {end_offset}: {first:?} and {told:?}");
+                let fact = format!("at {end_offset}: {} and {}", words(first), words(told));
                 out.push(on_node("Q14", ghost, occurrence, what, fact));
             }
         }
         _ => {}
     }
+}
+
+/// A registration in words.
+fn words((broker_epoch, is_fenced, is_leaving): (BrokerEpoch, bool, bool)) -> String {
+    let fenced = if is_fenced { "fenced" } else { "not fenced" };
+    let leaving = if is_leaving { ", leaving" } else { "" };
+    format!("epoch {broker_epoch}, {fenced}{leaving}")
 }

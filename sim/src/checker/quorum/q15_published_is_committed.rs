@@ -3,7 +3,7 @@
 use ottla::types::Observation;
 
 use super::{observed, on_node};
-use crate::checker::{Ghost, Occurrence, Violation};
+use crate::checker::{Ghost, Occurrence, Violation, told};
 
 /// It is not, or it does, or it is.
 ///
@@ -23,7 +23,8 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
     let before = ghost.node(occurrence.node).and_then(|node| node.applied);
     if before > Some(end_offset) {
         let what = format!("a node's metadata went back to {end_offset}");
-        out.push(on_node("Q15", ghost, occurrence, what, format!("it was at {before:?}")));
+        let fact = format!("it was at {}", told(before, "nothing"));
+        out.push(on_node("Q15", ghost, occurrence, what, fact));
     }
     let Some(node) = quorum.node(occurrence.node) else { return };
     let newest = quorum.newest_active().map(|(epoch, _)| epoch);

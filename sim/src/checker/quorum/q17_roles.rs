@@ -3,7 +3,8 @@
 use ottla::types::{Observation, QuorumRole as Role};
 
 use super::{observed, on_node};
-use crate::checker::{Ghost, Occurrence, Violation};
+use crate::checker::waiting::word;
+use crate::checker::{Ghost, Occurrence, Violation, told};
 
 /// A transition that cannot be, or a vote of one that does not vote.
 pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
@@ -21,7 +22,7 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
                 (Role::Prospective | Role::Candidate | Role::Leader | Role::Resigned, _)
                     if !is_voter =>
                 {
-                    format!("a node that is no voter became {role:?} in epoch {epoch}")
+                    format!("a node that is no voter became {} in epoch {epoch}", word(role))
                 }
                 (Role::Leader, before) if !alone && before != Some((Role::Candidate, epoch)) => {
                     format!("a node leads epoch {epoch} without having stood for it")
@@ -30,12 +31,14 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
                     Role::Follower | Role::Candidate | Role::Prospective,
                     Some((Role::Leader, led)),
                 ) if led == epoch => {
-                    format!("the leader of epoch {epoch} became {role:?} in it")
+                    format!("the leader of epoch {epoch} became {} in it", word(role))
                 }
                 _ => return,
             }
         }
         _ => return,
     };
-    out.push(on_node("Q17", ghost, occurrence, what, format!("it was {before:?}")));
+    let before = before.map(|(role, epoch)| format!("{} in epoch {epoch}", word(role)));
+    let fact = format!("it was {}", told(before, "nothing yet"));
+    out.push(on_node("Q17", ghost, occurrence, what, fact));
 }

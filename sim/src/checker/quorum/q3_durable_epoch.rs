@@ -5,7 +5,7 @@ use ottla::types::Observation;
 use super::{observed, on_node};
 use crate::checker::disk_logs::NodeDisk;
 use crate::checker::segment_reader::read_quorum_state;
-use crate::checker::{Ghost, Occurrence, Violation};
+use crate::checker::{Ghost, Occurrence, Violation, told};
 use crate::world::SimTime;
 
 /// An earlier epoch than the node ever told.
@@ -18,7 +18,8 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
     let known = ghost.quorum().node(occurrence.node).and_then(|node| node.epoch);
     if known > Some(epoch) {
         let what = format!("a node of the quorum went back to epoch {epoch}");
-        out.push(on_node("Q3", ghost, occurrence, what, format!("it was in {known:?} before")));
+        let fact = format!("it was in epoch {} before", told(known, "unknown"));
+        out.push(on_node("Q3", ghost, occurrence, what, fact));
     }
 }
 

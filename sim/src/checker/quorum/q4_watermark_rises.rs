@@ -3,7 +3,7 @@
 use ottla::types::{Observation, QuorumRole};
 
 use super::{observed, on_node};
-use crate::checker::{Ghost, Occurrence, Violation};
+use crate::checker::{Ghost, Occurrence, Violation, told};
 
 /// It does.
 pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
@@ -22,6 +22,12 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
     };
     if least > Some(high_watermark) {
         let what = format!("the quorum's high watermark went back to {high_watermark}");
-        out.push(on_node("Q4", ghost, occurrence, what, format!("it was {least:?}")));
+        out.push(on_node(
+            "Q4",
+            ghost,
+            occurrence,
+            what,
+            format!("it was {}", told(least, "unknown")),
+        ));
     }
 }

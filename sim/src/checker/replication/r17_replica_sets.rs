@@ -4,7 +4,7 @@
 use ottla::types::{BrokerSet, Observation, TopicIdPartition};
 
 use crate::checker::ghost::PartitionState;
-use crate::checker::{Event, Ghost, Occurrence, Violation, found};
+use crate::checker::{Event, Ghost, Occurrence, Violation, found, told};
 use crate::world::SimTime;
 
 /// A version that breaks one of them, when it is told first.
@@ -20,11 +20,11 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
     }
     for problem in problems(ghost, partition, &state) {
         let fact = format!(
-            "replicas {}, isr {}, eligible {}, leader {:?}",
+            "replicas {}, isr {}, eligible {}, leader {}",
             state.replicas,
             state.isr,
             state.elr,
-            state.leader.map(|leader| leader.value())
+            told(state.leader, "nobody")
         );
         out.push(found("R17", ghost, occurrence, Some(partition), problem, vec![fact]));
     }

@@ -2,7 +2,7 @@
 
 use ottla::types::Observation;
 
-use crate::checker::{Event, Ghost, Occurrence, Violation, found};
+use crate::checker::{Event, Ghost, Occurrence, Violation, found, told};
 
 /// A leader takes the fetch of a follower of another term; a follower takes a batch in a term that is not its own, or of a later
 /// one; a leader takes a batch as a follower would.
@@ -33,7 +33,9 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
             let what =
                 format!("the leader took the fetch of broker {replica}, which is of another term");
             let fact = format!(
-                "the replica says {current_leader_epoch:?}, the leader {leader_epoch} ({leads:?})"
+                "the replica asks in epoch {}, the leader answers in {leader_epoch} and leads in {}",
+                told(current_leader_epoch, "none"),
+                told(leads, "none")
             );
             (partition, what, fact)
         }

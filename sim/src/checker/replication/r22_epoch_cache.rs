@@ -2,7 +2,7 @@
 
 use crate::checker::disk_logs::{NodeDisk, PartitionFiles};
 use crate::checker::segment_reader::read_epoch_checkpoint;
-use crate::checker::{Ghost, Violation};
+use crate::checker::{Ghost, Violation, told};
 use crate::world::SimTime;
 
 /// The file of a log in use disagrees with the log. What a log was opened with is put right before it is used.
@@ -35,7 +35,9 @@ fn problem(files: &PartitionFiles, entries: Option<Vec<(i32, i64)>>) -> Option<(
     };
     for pair in entries.windows(2) {
         if pair[0].0 >= pair[1].0 || pair[0].1 >= pair[1].1 {
-            let fact = format!("{:?} is followed by {:?}", pair[0], pair[1]);
+            let [(epoch, start), (next, next_start)] = [pair[0], pair[1]];
+            let fact =
+                format!("epoch {epoch} from {start} is followed by epoch {next} from {next_start}");
             return Some(("the epoch cache does not rise".to_owned(), fact));
         }
     }
@@ -46,7 +48,12 @@ fn problem(files: &PartitionFiles, entries: Option<Vec<(i32, i64)>>) -> Option<(
                 "the epoch cache names another epoch than the batch at {}",
                 batch.base_offset
             );
-            let fact = format!("the batch is of {}; the cache says {known:?}", batch.leader_epoch);
+            let known = known.map(|(epoch, start)| format!("epoch {epoch} from {start}"));
+            let fact = format!(
+                "the batch is of epoch {}; the cache says {}",
+                batch.leader_epoch,
+                told(known, "nothing of it")
+            );
             return Some((what, fact));
         }
     }

@@ -4,7 +4,7 @@
 use ottla::types::Observation;
 
 use crate::checker::ghost::PartitionState;
-use crate::checker::{Event, Ghost, Occurrence, Violation, found};
+use crate::checker::{Event, Ghost, Occurrence, Violation, found, told};
 
 /// An election that is neither. Judged where the version right before is known.
 pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
@@ -35,10 +35,10 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
         return;
     };
     let fact = format!(
-        "before: isr {}, eligible {}, last known leader {:?}",
+        "before: isr {}, eligible {}, last known leader {}",
         before.isr,
         before.elr,
-        before.last_known_leader.map(|broker| broker.value())
+        told(before.last_known_leader, "nobody")
     );
     out.push(found("R27", ghost, occurrence, Some(partition), what, vec![fact]));
 }

@@ -79,7 +79,11 @@ fn among_versions(
         let what = format!(
             "leader epoch {epoch} of version {version} does not fit those of its neighbours"
         );
-        let fact = format!("the version before has {before:?}, the one after {after:?}");
+        let fact = format!(
+            "the version before has {}, the one after {}",
+            crate::checker::told(before, "none"),
+            crate::checker::told(after, "none")
+        );
         out.push(found("R2", ghost, occurrence, Some(partition), what, vec![fact]));
     }
 }
