@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::disk_logs::{NodeDisk, PartitionFiles};
 use super::segment_reader::{SnapshotEntry, read_snapshot};
-use super::{Ghost, Stop, Violation};
+use super::{Ghost, Stop, Violation, told};
 use crate::world::SimTime;
 
 /// A snapshot that says something else than the log.
@@ -76,7 +76,14 @@ fn difference(files: &PartitionFiles, end: i64, entries: &[SnapshotEntry]) -> Op
         None => entry.last_offset >= start,
     })?;
     Some(format!(
-        "the snapshot at {end} says {wrong:?}, the log says {:?}",
-        fold.get(&wrong.producer_id)
+        "of producer {} the snapshot at {end} says {}, the log says {}",
+        wrong.producer_id,
+        words(wrong),
+        told(fold.get(&wrong.producer_id).map(words), "nothing")
     ))
+}
+
+fn words(entry: &SnapshotEntry) -> String {
+    let SnapshotEntry { producer_epoch, last_sequence, last_offset, .. } = entry;
+    format!("epoch {producer_epoch}, last sequence {last_sequence} at offset {last_offset}")
 }

@@ -124,6 +124,7 @@ pub fn shrink(failing: Failing, reason: &Reason, tester: &mut dyn Tester) -> Shr
             break;
         }
     }
+    cuts::finish(&mut search);
     Shrunk { smallest: search.best, cuts: search.done, is_complete }
 }
 

@@ -108,7 +108,7 @@ fn what_does_not_matter_is_cut_and_what_matters_stays() {
         left("topics"),
         json!({ "orders": { "partitions": 1, "config": { "min.insync.replicas": 2 } } })
     );
-    let writer = json!({ "kind": "producer", "clients": 1, "topic": "orders", "rate-per-s": 10 });
+    let writer = json!({ "kind": "producer", "topic": "orders", "rate-per-s": 10 });
     assert_eq!(left("workloads"), json!({ "writer": writer }));
     for gone in ["chaos", "broker-config", "network", "heal-at", "why"] {
         assert_eq!(left(gone), Value::Null, "{gone}");
@@ -136,6 +136,24 @@ fn a_failure_that_needs_its_storm_keeps_it_and_is_cut_elsewhere() {
     assert_eq!(smallest["run-for"], json!("21s"));
     assert_eq!(smallest["cluster"], json!({ "brokers": 1, "controllers": 1 }));
     assert!(!has(smallest, "/workloads/reader") || !has(smallest, "/workloads/writer"));
+}
+
+#[test]
+fn the_end_is_round_where_that_fails_too() {
+    let end_of = |run_for: &str, fails: fn(&Value) -> bool| {
+        let scenario = json!({
+            "claim": "x", "run-for": run_for, "cluster": { "brokers": 1 },
+            "topics": { "orders": { "partitions": 1 } },
+            "workloads": { "writer": { "kind": "producer", "topic": "orders", "rate-per-s": 10 } },
+        });
+        let mut fake = Fake { fails, asked: 0, patience: usize::MAX };
+        let smallest = shrink(failing(scenario, Vec::new()), &reason(), &mut fake).smallest;
+        smallest.scenario["run-for"].clone()
+    };
+    let at_least = |scenario: &Value| edit::run_for(scenario) >= Span::from_nanos(1_337_000_000);
+    assert_eq!(end_of("1337ms", at_least), json!("2s"));
+    let exactly = |scenario: &Value| edit::run_for(scenario) == Span::from_nanos(1_337_000_000);
+    assert_eq!(end_of("1337ms", exactly), json!("1337ms"), "not where it would pass");
 }
 
 #[test]

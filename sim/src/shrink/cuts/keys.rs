@@ -11,6 +11,7 @@ const SINGLE: &[&str] = &[
     "/why",
     "/converge-within",
     "/cluster/racks",
+    "/cluster/combined",
     "/cluster/log-dirs",
     "/without",
     "/heal-at",
@@ -20,7 +21,10 @@ const SINGLE: &[&str] = &[
 /// Keys of each entry of a table that may be left out; tables among them key by key.
 const OF_EACH: &[(&str, &[&str])] = &[
     ("/topics", &["config", "assignment", "replication-factor"]),
-    ("/workloads", &["config", "start-at", "value-bytes", "keys", "records", "assign", "from"]),
+    (
+        "/workloads",
+        &["config", "start-at", "value-bytes", "keys", "records", "assign", "from", "clients"],
+    ),
 ];
 
 /// Fewer keys.
@@ -95,6 +99,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn how_many_clients_and_whether_nodes_have_both_roles_is_not_said_where_it_does_not_matter() {
+        let scenario = json!({
+            "claim": "x", "run-for": "1s", "cluster": { "brokers": 1, "combined": false },
+            "workloads": { "writer": { "kind": "producer", "topic": "orders", "clients": 1 } },
+        });
+        assert_eq!(droppable(&scenario), ["/cluster/combined", "/workloads/writer/clients"]);
+    }
 
     #[test]
     fn only_keys_with_a_default_can_go_and_empty_tables_go_with_them() {

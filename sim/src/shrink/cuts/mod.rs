@@ -11,7 +11,7 @@ mod times;
 use serde_json::{Value, json};
 
 use super::edit::{self, remove};
-use super::{Cut, Failing, Reason, Search};
+use super::{Cut, Effort, Failing, Reason, Search};
 use crate::report::words_of;
 use crate::scenario::plan::Expectation;
 
@@ -34,6 +34,12 @@ pub(super) fn round(search: &mut Search<'_>, reason: &Reason) -> bool {
     any |= plain::rounder(search);
     any |= plain::simpler(search);
     any
+}
+
+/// What makes nothing smaller, and reads better: once, when nothing more can be cut.
+pub(super) fn finish(search: &mut Search<'_>) {
+    let cuts = times::round_end(&search.best);
+    search.take(cuts, Effort::Usual);
 }
 
 /// Without the expectations that the reason does not need. One that shows that the faults took effect must stay: a file with

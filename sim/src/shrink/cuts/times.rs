@@ -39,6 +39,22 @@ pub(super) fn end(best: &Failing) -> Vec<Cut> {
     cuts
 }
 
+/// A round end, later than the earliest that still fails: the last cut of all, as the others would take it back.
+pub(super) fn round_end(best: &Failing) -> Vec<Cut> {
+    let now = run_for(&best.scenario);
+    let units = [SECOND, 100 * MILLIS, 10 * MILLIS].into_iter();
+    let later = units.map(|unit| Span::from_nanos(now.nanos().next_multiple_of(unit)));
+    let heals = edit::span(&best.scenario, "heal-at").is_some();
+    // Where it heals before the end, the time between the two is part of what is tried.
+    let later = later.filter(|end| *end > now && !heals);
+    let cut = |end: Span| {
+        let mut scenario = best.scenario.clone();
+        set_span(&mut scenario, "run-for", end);
+        Cut { what: format!("the end: {now} to {end}, which is round"), scenario }
+    };
+    later.map(cut).collect()
+}
+
 /// The scenario with another end, and without what would come after it.
 fn ending(scenario: &Value, end: Span) -> Cut {
     let mut scenario = scenario.clone();
