@@ -13,6 +13,7 @@ use crate::report::{json, junit, text};
 use crate::run::{Job, run_once, run_twice};
 use crate::runner::{Options, RunOne, run_all};
 use crate::scenario::{NO_VARIANT, Scenario};
+use crate::shrink::edit::next_multiple;
 use crate::verdict::{SeedRun, VariantRun, Verdict, show_time};
 
 /// How many seeds run where nobody says.
@@ -244,11 +245,12 @@ fn kept(directory: &Path, seed: &SeedRun, is_first: bool) -> String {
     lines
 }
 
-/// What shows the node at which the first check fired, as it was then; nothing where it fired at no node.
+/// What shows the node at which the first check fired, as it was within a millisecond after it: what it had just decided is in it.
+/// Nothing where it fired at no node.
 fn state_command(seed: &SeedRun, repro: &str) -> Option<String> {
     let first = seed.violations.first()?;
     let node = first.node.as_ref().filter(|who| **who != Who::Testbed)?;
-    let at = show_time(first.at);
+    let at = show_time(next_multiple(first.at, 1_000_000));
     Some(format!(
         "      what the node was then: cargo sim replay {repro} --until {at} --state '{node}'\n"
     ))
@@ -269,7 +271,7 @@ mod tests {
                seed 7: cargo sim replay runs/sample/7/repro.json
                   shrink it: cargo sim shrink runs/sample/7/repro.json
                   look at it: runs/sample/7/report.html
-                  what the node was then: cargo sim replay runs/sample/7/repro.json --until 2.000s --state 'broker 1'
+                  what the node was then: cargo sim replay runs/sample/7/repro.json --until 2.001s --state 'broker 1'
         "#]]
         .assert_eq(&format!("told:\n{}", told(&seed)));
         seed.violations[0].node = None;

@@ -170,4 +170,24 @@ mod tests {
         let corpus = Corpus::load(&root).unwrap();
         assert!(corpus.mutants.len() >= 60, "{} mutants", corpus.mutants.len());
     }
+
+    #[test]
+    fn every_regression_names_the_one_bug_that_it_was_shrunk_from() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let patches = patches(&root.join(DIRECTORY)).unwrap();
+        let names = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
+        let mut count = 0;
+        for entry in std::fs::read_dir(root.join("scenarios/regressions")).unwrap() {
+            let path = entry.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            // `sim/mutants/C36-*.patch`, in the comment above the claim.
+            let head = text.split("claim =").next().unwrap().replace("\n# ", " ");
+            let (_, rest) = head.split_once("sim/mutants/").expect("which bug is it?");
+            let start = rest.split('*').next().unwrap();
+            let found = patches.iter().filter(|patch| names(patch).starts_with(start)).count();
+            assert_eq!(found, 1, "{}: {start}", path.display());
+            count += 1;
+        }
+        assert!(count >= 10, "{count}");
+    }
 }

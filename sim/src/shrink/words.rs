@@ -244,7 +244,7 @@ pub fn head(reason: &Reason, run: &SeedRun) -> Vec<String> {
     let until = violation.map_or(run.lasted, |violation| violation.at);
     let is_told = |event: &&Event| event.at <= until && tells(event);
     let events: Vec<Event> = named(run).into_iter().filter(|event| is_told(&event)).collect();
-    let lines = story::tell(&events);
+    let lines = once(story::tell(&events));
     let mut head = vec![
         format!("What the testbed saw under seed {}, when this failed:", run.seed),
         String::new(),
@@ -275,6 +275,30 @@ pub fn head(reason: &Reason, run: &SeedRun) -> Vec<String> {
     }
     head.push(String::new());
     head
+}
+
+/// What happens more often than this is told once.
+const REPEATS_MAX: usize = 3;
+
+/// Lines that say the same again and again (a reader that asks for a rotten batch every second) are told once, where they begin.
+fn once(lines: Vec<Line>) -> Vec<Line> {
+    let key = |line: &Line| (line.who.clone(), line.kind, line.what.clone());
+    let mut all: BTreeMap<_, (usize, Span)> = BTreeMap::new();
+    for line in &lines {
+        let (count, last) = all.entry(key(line)).or_default();
+        (*count, *last) = (*count + 1, line.at);
+    }
+    let mut told = BTreeSet::new();
+    let tell = |mut line: Line| {
+        let key = key(&line);
+        let (count, last) = all[&key];
+        if count <= REPEATS_MAX {
+            return Some(line);
+        }
+        line.what.push_str(&format!(", × {count}, the last at {}", show_time(last)));
+        told.insert(key).then_some(line)
+    };
+    lines.into_iter().filter_map(tell).collect()
 }
 
 /// Whether a reader needs it to understand what failed: the cluster's turns and the faults, not the traffic.
@@ -407,6 +431,32 @@ mod tests {
         check(
             json!({ "at": "10243817265ns", "do": "drop-request", "api": "Fetch" }),
             "Fetch requests are dropped at 10.243s",
+        );
+    }
+
+    #[test]
+    fn what_repeats_itself_is_told_where_it_begins() {
+        let line = |seconds: u64, kind: &'static str| Line {
+            at: Span::from_secs(seconds),
+            until: None,
+            who: Who::Broker(1),
+            kind,
+            what: "orders-0".into(),
+            partition: None,
+        };
+        let mut lines = vec![line(1, "broker.fenced"), line(2, "broker.fenced")];
+        for seconds in 3..7 {
+            lines.extend([line(seconds, "segment.corrupt"), line(seconds, "fetch.failed")]);
+        }
+        let told: Vec<String> = once(lines).iter().map(told).collect();
+        assert_eq!(
+            told,
+            [
+                "  1.000s    broker 1     broker.fenced orders-0",
+                "  2.000s    broker 1     broker.fenced orders-0",
+                "  3.000s    broker 1     segment.corrupt orders-0, × 4, the last at 6.000s",
+                "  3.000s    broker 1     fetch.failed orders-0, × 4, the last at 6.000s",
+            ]
         );
     }
 
