@@ -96,6 +96,18 @@ pub enum Stop {
     Ended,
 }
 
+impl Stop {
+    /// What became of the node, in a word for evidence.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Kill => "was killed",
+            Self::PowerLoss => "lost its power",
+            Self::Shutdown => "was shut down",
+            Self::Ended => "ended by itself",
+        }
+    }
+}
+
 /// What the online checks hear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {

@@ -42,8 +42,8 @@ pub(super) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
         refuse(
             format!("recovery lost {} records that it must not lose", least - log_end_offset),
             format!(
-                "everything below {least} {why}; the recovered log ends at {log_end_offset} ({:?})",
-                stop
+                "everything below {least} {why}, then the node {}; the recovered log ends at {log_end_offset}",
+                stop.word()
             ),
         );
     }

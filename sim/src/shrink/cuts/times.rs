@@ -86,7 +86,7 @@ fn part(span: Span, numerator: u64, denominator: u64) -> Span {
 /// Less time between the steps, and before the first.
 pub(super) fn closer(search: &mut Search<'_>) -> bool {
     let mut any = false;
-    for gaps in [all_closer, each_gap, durations] {
+    for gaps in [all_closer, each_gap, durations, occurrences] {
         while search.take(gaps(&search.best), Effort::Usual).is_some() {
             any = true;
         }
@@ -190,6 +190,26 @@ fn short(nanos: u64) -> Span {
     Span::from_nanos(nanos / MILLIS * MILLIS)
 }
 
+/// The first time that something happens, rather than the fourth.
+fn occurrences(best: &Failing) -> Vec<Cut> {
+    let list = steps(&best.scenario);
+    let mut cuts = Vec::new();
+    for (index, step) in list.iter().enumerate() {
+        let Some(nth) = step.pointer("/when/nth").and_then(Value::as_u64) else { continue };
+        for sooner in [1, nth / 4, nth / 2] {
+            if sooner >= 1 && sooner < nth {
+                let mut list = list.to_vec();
+                list[index]["when"]["nth"] = Value::from(sooner);
+                let mut scenario = best.scenario.clone();
+                edit::set_steps(&mut scenario, list);
+                let what = format!("`nth` of step {}: {nth} to {sooner}", index + 1);
+                cuts.push(Cut { what, scenario });
+            }
+        }
+    }
+    cuts
+}
+
 /// How long faults last, and steps wait for what they come after.
 fn durations(best: &Failing) -> Vec<Cut> {
     let list = steps(&best.scenario);
@@ -211,4 +231,27 @@ fn durations(best: &Failing) -> Vec<Cut> {
         }
     }
     cuts
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_step_comes_the_first_time_that_something_happens_where_that_is_enough() {
+        let step = |nth: u64| json!({ "do": "kill", "target": "brokers(1)", "when": { "event": "log.rolled", "nth": nth } });
+        let scenario = |nth: u64| json!({ "run-for": "5s", "timeline": [step(nth)] });
+        let best = |nth| Failing {
+            scenario: scenario(nth),
+            seed: 1,
+            at: Span::from_secs(5),
+            of_storm: Vec::new(),
+        };
+        let sooner: Vec<Value> =
+            occurrences(&best(8)).into_iter().map(|cut| cut.scenario).collect();
+        assert_eq!(sooner, [scenario(1), scenario(2), scenario(4)]);
+        assert_eq!(occurrences(&best(1)), []);
+    }
 }
