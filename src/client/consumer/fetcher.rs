@@ -15,9 +15,10 @@
 //! asked first where the epoch of the last record that was read ends (KIP-320). If that is below the position, the log was
 //! cut after it was read: the position goes back to there, or, with `auto.offset.reset=none`, the owner is told.
 //!
-//! One fetch per broker is under way. It asks for the partitions of which nothing is buffered: what was fetched is handed
-//! out first, and while it is, the next fetch of the others runs. A leader may name a replica in the consumer's rack that is
-//! to be read instead (KIP-392); the first trouble there leads back to the leader.
+//! One fetch per broker is under way, and none while something of the broker's is still to be handed out: a fetch that left that
+//! partition out would wait `fetch.max.wait.ms` for the others, and nobody could ask for more of it meanwhile (KAFKA-17182). A
+//! leader may name a replica in the consumer's rack that is to be read instead (KIP-392); the first trouble there leads back to
+//! the leader.
 //!
 //! Fetch requests are full ones (session id 0, epoch −1). Kafka: `FetchCollector`, `AbstractFetch`, `OffsetFetcher`,
 //! `SubscriptionState`.
@@ -528,8 +529,10 @@ impl Fetcher {
         for (node, partitions) in epoch_ends {
             self.ask_epoch_ends(node, partitions, out);
         }
+        let handed_out = self.nodes_handed_out();
         for (node, partitions) in fetches {
-            if !self.in_flight.values().any(|request| request.node == node) {
+            let is_asked = self.in_flight.values().any(|request| request.node == node);
+            if !is_asked && !handed_out.contains(&node) {
                 self.fetch(node, partitions, out);
             }
         }
@@ -577,6 +580,16 @@ impl Fetcher {
         // Nothing was read yet, so there is nothing that could have been cut off.
         state.checked = Some(leader);
         Some((leader, Wish::Records(position)))
+    }
+
+    /// From whom partitions are read of which something is buffered. Paused ones are not handed out, and keep nobody waiting.
+    fn nodes_handed_out(&self) -> BTreeSet<BrokerId> {
+        let of = |fetch: &CompletedFetch| {
+            let state = self.partitions.get(&fetch.partition).filter(|state| !state.is_paused)?;
+            let replica = state.read_replica.as_ref().map(|replica| replica.id);
+            replica.or_else(|| self.view.leader(&fetch.partition))
+        };
+        self.buffer.iter().filter_map(of).collect()
     }
 
     /// The leader, or the replica that it named, while that is known.
