@@ -142,6 +142,8 @@ struct World {
     clients: Vec<Client>,
     starts: u64,
     next: u64,
+    /// How many coordinators there were. Each makes ids of its own: two members of one id would fight for ever.
+    terms: u64,
     /// Whose requests the coordinator has not answered yet: client, connection, its token.
     open: BTreeMap<ledger::Token, (usize, u64, Token)>,
     committed: BTreeMap<TopicPartition, Offset>,
@@ -162,6 +164,7 @@ impl World {
             clients: Vec::new(),
             starts: 0,
             next: 0,
+            terms: 1,
             open: BTreeMap::new(),
             committed: BTreeMap::new(),
         };
@@ -386,7 +389,8 @@ impl World {
     fn move_coordinator(&mut self) {
         let mut loading = LoadingCoordinator::new();
         self.log.iter().for_each(|record| loading.replay(record));
-        let rng = StdRng::seed_from_u64(self.next);
+        self.terms += 1;
+        let rng = StdRng::seed_from_u64(self.terms);
         let (coordinator, outcome) = loading.finish(coordinator_config(), rng, self.now);
         let former = std::mem::replace(&mut self.coordinator, coordinator);
         for (token, reply) in former.resign() {
