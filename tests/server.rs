@@ -17,6 +17,8 @@ mod alter;
 mod copies;
 #[path = "server/data.rs"]
 mod data;
+#[path = "server/delete_records.rs"]
+mod delete_records;
 #[path = "server/groups.rs"]
 mod groups;
 #[path = "server/hostile.rs"]

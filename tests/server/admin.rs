@@ -80,6 +80,7 @@ fn api_versions_tells_what_is_served_and_nothing_else() {
             (18, 0, 4),
             (19, 2, 7),
             (20, 1, 6),
+            (21, 0, 2),
             (22, 0, 5),
             (23, 2, 4),
             (32, 1, 4),

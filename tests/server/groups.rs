@@ -28,7 +28,7 @@ use super::data::{Topic, batch, create, produce_request};
 use crate::support::{Client, Server};
 
 /// One node that can have groups, with few partitions for them, and no wait before a group's first generation.
-const GROUPS: &[(&str, &str)] = &[
+pub(crate) const GROUPS: &[(&str, &str)] = &[
     ("offsets.topic.replication.factor", "1"),
     ("offsets.topic.num.partitions", "3"),
     ("group.initial.rebalance.delay.ms", "0"),
@@ -42,7 +42,7 @@ fn start(dir: &std::path::Path) -> (Server, Client) {
 }
 
 /// Looks for a group's coordinator until there is one.
-fn coordinator(client: &mut Client, group: &str) -> i32 {
+pub(crate) fn coordinator(client: &mut Client, group: &str) -> i32 {
     let request = FindCoordinatorRequest { key: group.to_owned(), ..Default::default() };
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {

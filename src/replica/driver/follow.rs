@@ -357,6 +357,28 @@ impl PartitionHandle {
         self.lock().machine.low_watermark()
     }
 
+    /// Waits until all replicas that are alive have removed what lies below `offset`, as far as the leader of `leader_epoch` knows. The low
+    /// watermark then. Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`PartitionHandle::check_leader`], also where the leadership ends meanwhile.
+    ///
+    /// Kafka: `DelayedDeleteRecords`.
+    pub async fn until_removed(
+        &self,
+        offset: Offset,
+        leader_epoch: LeaderEpoch,
+    ) -> Result<Offset, ErrorCode> {
+        let is_removed = |inner: &Inner| match inner.machine.check_leader(Some(leader_epoch)) {
+            Ok(_) => {
+                let low_watermark = inner.machine.low_watermark();
+                (low_watermark >= offset).then_some(Ok(low_watermark))
+            }
+            Err(error) => Some(Err(error)),
+        };
+        self.until(is_removed).await.map_err(storage_error)?
+    }
+
     fn failed(&self, error: &StorageError) -> ErrorCode {
         tracing::warn!(partition = %self.partition, %error, "a log cannot be read to be cut");
         ErrorCode::KafkaStorageError

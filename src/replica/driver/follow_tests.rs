@@ -322,3 +322,25 @@ fn damaged_batches_and_a_full_disk_are_refused_and_tried_again() {
     catch_up(&leader, &follower, 2);
     assert_equal(&leader, &follower);
 }
+
+#[test]
+fn a_deletion_is_waited_for_until_the_followers_have_followed() {
+    let (leader, follower) = (new(1), new(2));
+    lead(&leader, 1, 1, &[1, 2]);
+    follow(&follower, 1, 1);
+    append(&leader, 5);
+    catch_up(&leader, &follower, 2);
+    assert_eq!(leader.handle.delete_records(Some(Offset::new(4))), Ok(Offset::new(4)));
+    let epoch = LeaderEpoch::new(1);
+    let mut waiting = Box::pin(leader.handle.until_removed(Offset::new(4), epoch));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(waiting.as_mut().poll(&mut cx).is_pending(), "the follower still has it");
+    catch_up(&leader, &follower, 2);
+    assert_eq!(follower.handle.log_start_offset(), Offset::new(4));
+    assert_eq!(run(waiting), Ok(Offset::new(4)));
+    // Whoever leads no longer cannot tell.
+    let mut waiting = Box::pin(leader.handle.until_removed(Offset::new(9), epoch));
+    assert!(waiting.as_mut().poll(&mut cx).is_pending());
+    follow(&leader, 2, 2);
+    assert_eq!(run(waiting), Err(ErrorCode::FencedLeaderEpoch));
+}

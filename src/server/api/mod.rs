@@ -5,6 +5,7 @@
 
 mod api_versions;
 mod delete_groups;
+mod delete_records;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
@@ -38,14 +39,14 @@ use crate::protocol::ApiKey;
 use crate::protocol::frame::decode_request;
 use crate::protocol::messages::{
     AlterConfigsRequest, AlterPartitionReassignmentsRequest, ApiVersionsRequest,
-    CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteTopicsRequest,
-    DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeQuorumRequest,
-    DescribeTopicPartitionsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest,
-    HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
-    LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest,
-    Message, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
-    OffsetForLeaderEpochRequest, ProduceRequest, Request, SyncGroupRequest,
-    UnregisterBrokerRequest, UpdateFeaturesRequest,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest,
+    DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest,
+    DescribeQuorumRequest, DescribeTopicPartitionsRequest, ElectLeadersRequest, FetchRequest,
+    FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest,
+    InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest,
+    ListOffsetsRequest, ListPartitionReassignmentsRequest, Message, MetadataRequest,
+    OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest,
+    ProduceRequest, Request, SyncGroupRequest, UnregisterBrokerRequest, UpdateFeaturesRequest,
 };
 use crate::protocol::wire::Reader;
 use crate::runtime::Env;
@@ -72,6 +73,7 @@ pub(super) const SERVED: Served = &[
     (ApiKey::ApiVersions, ApiVersionsRequest::VERSIONS),
     (ApiKey::CreateTopics, CreateTopicsRequest::VERSIONS),
     (ApiKey::DeleteTopics, DeleteTopicsRequest::VERSIONS),
+    (ApiKey::DeleteRecords, DeleteRecordsRequest::VERSIONS),
     (ApiKey::InitProducerId, InitProducerIdRequest::VERSIONS),
     (ApiKey::OffsetForLeaderEpoch, OffsetForLeaderEpochRequest::VERSIONS),
     (ApiKey::DescribeConfigs, DescribeConfigsRequest::VERSIONS),
@@ -228,6 +230,7 @@ async fn dispatch(call: Call<'_>, mut input: Reader) -> Answer {
             serve!(call, input, DescribeGroupsRequest, describe_groups::handle)
         }
         ApiKey::ListGroups => serve!(call, input, ListGroupsRequest, list_groups::handle),
+        ApiKey::DeleteRecords => serve!(call, input, DeleteRecordsRequest, delete_records::handle),
         ApiKey::DeleteGroups => serve!(call, input, DeleteGroupsRequest, delete_groups::handle),
         ApiKey::InitProducerId => {
             serve!(call, input, InitProducerIdRequest, init_producer_id::handle)
