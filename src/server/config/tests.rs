@@ -274,7 +274,7 @@ fn groups_have_kafkas_defaults_and_what_is_set() {
         expect![[r#"
             offsets.topic.compression.codec=5 is not allowed
               where: line 8
-              why:   it must be from 0 to 4
+              why:   it must be 0 to 4
               next:  Kafka's default is 0
             group.min.session.timeout.ms is above group.max.session.timeout.ms
               where: line 7
