@@ -263,6 +263,7 @@ def make_red(data):
         at += step
     one = {"check": "R4", "claim": "What is below the high watermark is the same on every replica.", "at": at, "lane": 0, "node": "broker 1",
            "partition": 0, "what": "</script><b>offset 17 differs</b>", "evidence": ["broker 1: a", "broker 2: b"],
+           "code": ["src/replica/leader.rs: try_advance"],
            "slice": [[middle - 40, middle - 40], [middle - 4, middle]]}
     data["verdict"], data["violations"], data["violationsInAll"] = "FAILED", [one, {**one, "check": "lost-write", "slice": []}], 2
 
@@ -270,7 +271,7 @@ def make_red(data):
 def red(browser, path):
     browser.open(path, 1280, 900)
     wrong = browser.ask("document.getElementById('wrong').hidden ? '' : document.getElementById('wrong').innerText")
-    for words in ["R4 is broken at", "claim", "What is below the high watermark", "</script><b>offset 17 differs</b>", "broker 2: b", "lost-write × 1", "How it came to it"]:
+    for words in ["R4 is broken at", "claim", "What is below the high watermark", "</script><b>offset 17 differs</b>", "broker 2: b", "code", "src/replica/leader.rs: try_advance", "lost-write × 1", "How it came to it"]:
         check(words in wrong, f"what went wrong does not say `{words}`: {wrong}")
     pinned = browser.ask("eventOf(first)")
     check(browser.ask(NOW) == pinned, "the page does not begin at what went wrong")
