@@ -42,12 +42,28 @@ pub struct GhostNode {
     pub failed_dirs: Vec<u32>,
     /// Whether bytes of its files were changed by a fault.
     pub has_rot: bool,
+    /// Whether it stopped in good order and has opened no log of a topic since: all that it has is durable.
+    pub is_clean: bool,
     /// Since its start: the newest version of each partition that it told of.
     pub told: BTreeMap<TopicIdPartition, (PartitionEpoch, LeaderEpoch)>,
     /// Since its start: the newest registration of each broker that it told of.
     pub told_brokers: BTreeMap<BrokerId, BrokerEpoch>,
     /// Since its start: the end of the metadata that it published.
     pub applied: Option<Offset>,
+}
+
+/// How a node's copies came to be in U.
+struct Dirt {
+    has_stopped: bool,
+    is_sure: bool,
+    loses_bytes: bool,
+}
+
+impl Dirt {
+    /// Bytes are gone.
+    fn of_disk(has_stopped: bool) -> Self {
+        Self { has_stopped, is_sure: true, loses_bytes: true }
+    }
 }
 
 /// A broker as the controller committed it.
@@ -209,11 +225,17 @@ impl Ghost {
         heard.filter_map(|(broker, progress)| Some((*broker, progress.broker_epoch?))).collect()
     }
 
-    /// Whether a broker of a partition is in U although it was registered since it stopped dirty.
+    /// Whether a broker of a partition is in U, or may be, although it was registered since it stopped dirty.
     #[must_use]
     pub fn is_registered_dirty(&self, of: &GhostPartition, broker: BrokerId) -> bool {
         let boot = self.registration(broker).map(|registration| registration.boot);
         of.dirty.get(&broker).is_some_and(|dirty| dirty.has_stopped && boot > Some(dirty.boot))
+    }
+
+    /// Whether a broker of a partition is surely in U although it was registered since it stopped dirty.
+    #[must_use]
+    pub fn is_surely_dirty(&self, of: &GhostPartition, broker: BrokerId) -> bool {
+        self.is_registered_dirty(of, broker) && of.dirty[&broker].is_sure
     }
 
     /// What was first written at this place, by whichever node.
@@ -334,15 +356,15 @@ impl Ghost {
                 self.logs.retain(|(owner, _), _| *owner != node);
                 self.quorum.on_wiped(node);
                 self.nodes.entry(node).or_default().has_rot = false;
-                self.mark_dirty(node, true, true);
+                self.mark_dirty(node, Dirt::of_disk(true));
             }
             Event::DiskFailed { log_dir } => {
                 self.nodes.entry(node).or_default().failed_dirs.push(log_dir);
-                self.mark_dirty(node, false, true);
+                self.mark_dirty(node, Dirt::of_disk(false));
             }
             Event::DiskRotted => {
                 self.nodes.entry(node).or_default().has_rot = true;
-                self.mark_dirty(node, false, true);
+                self.mark_dirty(node, Dirt::of_disk(false));
             }
             Event::Paused => self.nodes.entry(node).or_default().is_paused = true,
             Event::Resumed => {
@@ -385,22 +407,31 @@ impl Ghost {
             let of_node = self.logs.iter_mut().filter(|((owner, _), _)| *owner == node);
             of_node.for_each(|(_, log)| log.may_lack = true);
         }
+        let is_clean = state.is_clean;
+        state.is_clean = is_clean || (stop == Stop::Shutdown && !had_failure);
         self.quorum.on_stopped(node);
         if stop != Stop::Shutdown && !was_clean {
-            self.mark_dirty(node, true, stop == Stop::PowerLoss);
+            let how = Dirt {
+                has_stopped: true,
+                is_sure: !is_clean,
+                loses_bytes: stop == Stop::PowerLoss,
+            };
+            self.mark_dirty(node, how);
         }
     }
 
     /// A broker's replicas are in U from now on, and where bytes may be gone in D if they were eligible.
-    fn mark_dirty(&mut self, node: NodeId, has_stopped: bool, loses_bytes: bool) {
+    fn mark_dirty(&mut self, node: NodeId, how: Dirt) {
+        let Dirt { has_stopped, is_sure, loses_bytes } = how;
         let Some(broker) = self.broker_of(node) else { return };
         let boot = self.node(node).map_or(0, |state| state.boots);
         let registered = self.registration(broker).map(|known| known.broker_epoch);
         let facts = &self.facts;
         for (id, partition) in &mut self.partitions {
             let flushes = facts.get(&id.topic_id).is_some_and(|facts| facts.flushes_each);
-            let is_damaged = loses_bytes && !flushes;
-            partition.mark_dirty(broker, registered, Dirty { boot, has_stopped, is_damaged });
+            let is_damaged = loses_bytes && is_sure && !flushes;
+            let how = Dirty { boot, has_stopped, is_sure, is_damaged };
+            partition.mark_dirty(broker, registered, how);
         }
     }
 
@@ -411,6 +442,9 @@ impl Ghost {
     fn apply_to_logs(&mut self, node: NodeId, observation: &Observation) {
         if log::is_of_metadata(observation) {
             return; // kept with the quorum
+        }
+        if matches!(observation, Observation::LogRecovered { .. }) {
+            self.nodes.entry(node).or_default().is_clean = false;
         }
         if let Some((partition, batch)) = log::appended(observation) {
             self.written.entry((partition, batch.leader_epoch, batch.base_offset)).or_insert(batch);

@@ -128,6 +128,8 @@ pub struct Dirty {
     pub boot: u32,
     /// Whether the node stopped, so that the controller hears of it at the next start; rot and a failed disk it may not hear of.
     pub has_stopped: bool,
+    /// Whether it is sure that it is in U: a node that stops before it opens a log may still count as stopped in good order before.
+    pub is_sure: bool,
     /// Whether it is in D too: it was eligible and its bytes may be gone.
     pub is_damaged: bool,
 }
@@ -279,6 +281,7 @@ impl GhostPartition {
         let dirty = self.dirty.entry(broker).or_insert(how);
         dirty.boot = how.boot;
         dirty.has_stopped |= how.has_stopped;
+        dirty.is_sure |= how.is_sure;
         dirty.is_damaged |= how.is_damaged;
     }
 

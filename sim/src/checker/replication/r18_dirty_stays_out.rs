@@ -36,7 +36,7 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
 
 /// The members of ISR ∪ ELR that stopped dirty and were registered anew since.
 fn registered_dirty(ghost: &Ghost, of: &GhostPartition, state: &PartitionState) -> BrokerSet {
-    state.eligible().iter().filter(|broker| ghost.is_registered_dirty(of, *broker)).collect()
+    state.eligible().iter().filter(|broker| ghost.is_surely_dirty(of, *broker)).collect()
 }
 
 /// Whether the leader until now has heard from this incarnation that it holds everything it must; or had, when it asked for the ISR and

@@ -47,6 +47,18 @@ fn r18_sees_a_dirty_replica_that_stays_eligible() {
     let mut run = Run::settled();
     run.stop(3, Stop::Kill).start(3).opens(3, 2).registered(3, false).barrier();
     assert_eq!(run.fired(), ["R18"]);
+    // Who is killed before it has opened a log is as it was when it stopped in good order (swarm, seed 481).
+    let killed_after = |opens: bool| {
+        let mut run = Run::settled();
+        run.stop(3, Stop::Shutdown).start(3);
+        if opens {
+            run.opens(3, 2);
+        }
+        run.stop(3, Stop::PowerLoss).start(3).opens(3, 2).registered(3, false).barrier();
+        run.fired()
+    };
+    assert_eq!(killed_after(false), NONE);
+    assert_eq!(killed_after(true), ["R18"]);
     // A clean stop is no dirty one.
     let mut run = Run::settled();
     run.stop(3, Stop::Shutdown).start(3).opens(3, 2).registered(3, false).barrier();
