@@ -2,6 +2,7 @@
 
 use ottla::types::Observation;
 
+use crate::checker::ghost::GhostBatch;
 use crate::checker::{Event, Ghost, Occurrence, Violation, found};
 
 /// A leader begins without a committed or acknowledged record.
@@ -18,17 +19,20 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
         return;
     }
     let Some(log) = ghost.log(occurrence.node, partition) else { return };
+    // Who slept over the beginning of its term may find it over: what later terms wrote it need not have.
+    let is_over = of.leaders.keys().any(|later| *later > leader_epoch);
+    let is_due = |batch: &&GhostBatch| batch.leader_epoch <= leader_epoch;
     let missing = log
-        .first_missing(of.committed.values(), of.true_hw)
+        .first_missing(of.committed.values().filter(is_due), of.true_hw)
         .map(|batch| ("committed", batch))
         .or_else(|| {
-            let acked = of.acked.values().map(|acked| &acked.batch);
+            let acked = of.acked.values().map(|acked| &acked.batch).filter(is_due);
             let last = of.acked.values().next_back()?.batch.end_offset;
             log.first_missing(acked, last).map(|batch| ("acknowledged", batch))
         });
     let fact = match missing {
         Some((how, batch)) => format!("it lacks {}, which is {how}", batch.text()),
-        None if start_offset < of.true_hw => {
+        None if start_offset < of.true_hw && !is_over => {
             format!("its log ends at {start_offset}; the high watermark is {}", of.true_hw)
         }
         None => return,

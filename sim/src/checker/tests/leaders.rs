@@ -102,6 +102,23 @@ fn r9_sees_a_leader_that_lacks_a_committed_record() {
     assert!(run.fired().contains(&"R9"));
 }
 
+/// Storm, seed 3188: it was paused when it was elected, and wakes when the next leader has committed more.
+#[test]
+fn r9_asks_nothing_of_a_later_term_from_who_slept_over_its_own() {
+    let slept = |keeps: bool| {
+        let mut run = Run::settled();
+        run.change(version(1, 3, 1, &[2, 3])).change(version(2, 2, 2, &[1, 2]));
+        run.leads(2, 2, 2, &[1, 2]).follows(1, 2, 2).commit(2, 2, 2, 4, &[1, 2]);
+        if !keeps {
+            run.truncate(3, 2, 0);
+        }
+        run.leads(3, 1, if keeps { 2 } else { 0 }, &[2, 3]);
+        run.fired().contains(&"R9")
+    };
+    assert!(!slept(true));
+    assert!(slept(false), "what was committed before its term");
+}
+
 #[test]
 fn r20_sees_what_crosses_from_another_term() {
     let mut run = Run::settled();
