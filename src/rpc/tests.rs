@@ -11,7 +11,6 @@
 //! ```
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -26,7 +25,7 @@ use crate::protocol::frame::encode_response;
 use crate::protocol::messages::ApiVersionsResponse;
 use crate::protocol::messages::api_versions_response::ApiVersion;
 use crate::protocol::{ApiKey, VersionRange};
-use crate::types::{ErrorCode, Monotonic, Now};
+use crate::types::{ErrorCode, Monotonic, Now, test_goldens};
 
 struct Harness {
     client: NetworkClient,
@@ -172,18 +171,5 @@ impl Harness {
 
 #[test]
 fn goldens() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/rpc/testdata");
-    let mut paths: Vec<_> =
-        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    assert!(!paths.is_empty());
-    for path in paths {
-        let expected = std::fs::read_to_string(&path).unwrap();
-        let found = Harness::play(&expected);
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::write(&path, &found).unwrap();
-        } else {
-            assert_eq!(found, expected, "{} (UPDATE=1 rewrites it)", path.display());
-        }
-    }
+    test_goldens::check("src/rpc/testdata", Harness::play);
 }

@@ -22,3 +22,6 @@ pub use time::{Monotonic, Now, Timestamp};
 /// Whether machines check what always holds of them after each event: in tests, and in every simulated run, which is compiled
 /// without the debug assertions of others.
 pub const CHECKS_ITSELF: bool = cfg!(any(debug_assertions, madsim));
+
+#[cfg(test)]
+pub(crate) mod test_goldens;

@@ -22,7 +22,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -52,7 +51,7 @@ use crate::protocol::{ApiKey, OffsetSpec, Records};
 use crate::rpc::network_client::RpcError;
 use crate::types::{
     BrokerId, ErrorCode, LeaderEpoch, Monotonic, Now, Offset, PartitionIndex, Timestamp,
-    TopicPartition,
+    TopicPartition, test_goldens,
 };
 
 /// A request that waits, and the answer that is gathered for it.
@@ -415,18 +414,5 @@ fn batch(base: &str, count: &str, epoch: Option<&str>) -> Records {
 
 #[test]
 fn goldens() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/client/consumer/testdata");
-    let mut paths: Vec<_> =
-        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    assert!(!paths.is_empty());
-    for path in paths {
-        let expected = std::fs::read_to_string(&path).unwrap();
-        let found = Harness::play(&expected);
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::write(&path, &found).unwrap();
-        } else {
-            assert_eq!(found, expected, "{} (UPDATE=1 rewrites it)", path.display());
-        }
-    }
+    test_goldens::check("src/client/consumer/testdata", Harness::play);
 }

@@ -18,7 +18,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
 use rand::SeedableRng;
@@ -40,7 +39,7 @@ use crate::protocol::record_batch::RawBatch;
 use crate::rpc::network_client::RpcError;
 use crate::types::{
     BrokerId, ErrorCode, LeaderEpoch, Monotonic, Now, Offset, PartitionIndex, ProducerEpoch,
-    ProducerId, Timestamp,
+    ProducerId, Timestamp, test_goldens,
 };
 
 struct Harness {
@@ -335,18 +334,5 @@ pub(super) fn values(batch: &RawBatch) -> Vec<String> {
 
 #[test]
 fn goldens() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/client/producer/testdata");
-    let mut paths: Vec<_> =
-        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    assert!(!paths.is_empty());
-    for path in paths {
-        let expected = std::fs::read_to_string(&path).unwrap();
-        let found = Harness::play(&expected);
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::write(&path, &found).unwrap();
-        } else {
-            assert_eq!(found, expected, "{} (UPDATE=1 rewrites it)", path.display());
-        }
-    }
+    test_goldens::check("src/client/producer/testdata", Harness::play);
 }

@@ -20,13 +20,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
 use super::world::{Envelope, Message, World};
 use crate::protocol::messages::{FetchRequest, VoteRequest, fetch_request, vote_request};
 use crate::raft::*;
-use crate::types::{ErrorCode, PartitionIndex, Uuid};
+use crate::types::{ErrorCode, PartitionIndex, Uuid, test_goldens};
 
 /// What a request says, where it is worth a line.
 pub(super) fn show_request(to: BrokerId, request: &QuorumRequest) -> Option<String> {
@@ -312,18 +311,5 @@ fn play(commands: &str) -> String {
 
 #[test]
 fn goldens() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/raft/testdata");
-    let mut paths: Vec<_> =
-        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    assert!(!paths.is_empty());
-    for path in paths {
-        let expected = std::fs::read_to_string(&path).unwrap();
-        let found = play(&expected);
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::write(&path, &found).unwrap();
-        } else {
-            assert_eq!(found, expected, "{} (UPDATE=1 rewrites it)", path.display());
-        }
-    }
+    test_goldens::check("src/raft/testdata", play);
 }

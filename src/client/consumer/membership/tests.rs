@@ -22,7 +22,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +53,7 @@ use crate::rpc::network_client::RpcError;
 use crate::rpc::{Backoff, Endpoint};
 use crate::types::{
     BrokerId, ErrorCode, Monotonic, Now, Offset, PartitionIndex, Timestamp, TopicPartition,
+    test_goldens,
 };
 
 pub(super) fn config() -> MembershipConfig {
@@ -490,19 +490,5 @@ fn show_sync(request: &SyncGroupRequest) -> String {
 
 #[test]
 fn goldens() {
-    let folder =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("src/client/consumer/membership/testdata");
-    let mut paths: Vec<_> =
-        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    assert!(!paths.is_empty());
-    for path in paths {
-        let expected = std::fs::read_to_string(&path).unwrap();
-        let found = Harness::play(&expected);
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::write(&path, &found).unwrap();
-        } else {
-            assert_eq!(found, expected, "{} (UPDATE=1 rewrites it)", path.display());
-        }
-    }
+    test_goldens::check("src/client/consumer/membership/testdata", Harness::play);
 }

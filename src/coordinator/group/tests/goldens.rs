@@ -20,7 +20,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +36,7 @@ use crate::protocol::messages::Message as _;
 use crate::protocol::wire::Writer;
 use crate::types::{
     ErrorCode, GenerationId, LeaderEpoch, Now, Offset, PartitionIndex, Timestamp, Uuid,
+    test_goldens,
 };
 
 /// A command's words: those with a name, and those without.
@@ -765,17 +765,5 @@ fn play(text: &str) -> String {
 
 #[test]
 fn the_stories_are_as_they_were() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/coordinator/group/testdata");
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
-    files.sort();
-    assert!(!files.is_empty());
-    for path in files {
-        let expected = std::fs::read_to_string(&path).unwrap();
-        let found = play(&expected);
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::write(&path, found).unwrap();
-        } else {
-            assert_eq!(found, expected, "{} (UPDATE=1 rewrites it)", path.display());
-        }
-    }
+    test_goldens::check("src/coordinator/group/testdata", play);
 }
