@@ -77,6 +77,19 @@ impl Consumer {
         Ok(())
     }
 
+    /// The same, with somebody to be told of what is assigned and taken away.
+    ///
+    /// Errors: as [`Consumer::subscribe`].
+    pub fn subscribe_with<T: Into<Arc<str>>>(
+        &mut self,
+        topics: impl IntoIterator<Item = T>,
+        listener: impl RebalanceListener + 'static,
+    ) -> Result<(), ClientError> {
+        self.check_group("subscribe")?;
+        self.listener = Box::new(listener);
+        self.subscribe(topics)
+    }
+
     /// Reads all topics whose whole name matches `pattern` from now on, and no others, except internal ones. Topics that come or go are
     /// noticed when metadata is asked for anew, at the latest after `metadata.max.age.ms`; each time the group rebalances.
     ///
@@ -118,19 +131,6 @@ impl Consumer {
         self.subscribe_to(matching);
     }
 
-    /// The same, with somebody to be told of what is assigned and taken away.
-    ///
-    /// Errors: as [`Consumer::subscribe`].
-    pub fn subscribe_with<T: Into<Arc<str>>>(
-        &mut self,
-        topics: impl IntoIterator<Item = T>,
-        listener: impl RebalanceListener + 'static,
-    ) -> Result<(), ClientError> {
-        self.check_group("subscribe")?;
-        self.listener = Box::new(listener);
-        self.subscribe(topics)
-    }
-
     /// Reads nothing any more, and leaves the group (a static member stays in it until its session ends). What was read is committed with
     /// `enable.auto.commit`, and the listener is told.
     pub fn unsubscribe(&mut self) {
@@ -163,19 +163,9 @@ impl Consumer {
     pub async fn commit_offsets(&mut self, offsets: Offsets) -> Result<(), ClientError> {
         self.check_group("commit")?;
         let id = CommitId(self.next_id());
-        // The link ends it in time; this is for the case that it does not come to it.
-        let deadline = self.env.clock.now().monotonic + self.api_timeout.saturating_mul(2);
         self.commits_ended.clear();
         self.tell_group(Event::Commit { id, offsets });
-        loop {
-            self.advance();
-            if let Some(result) = self.commits_ended.remove(&id) {
-                return result;
-            }
-            if self.wait(deadline).await.ends()? {
-                return Err(self.too_late("commit of offsets"));
-            }
-        }
+        self.outcome("commit of offsets", |this| this.commits_ended.remove(&id)).await
     }
 
     /// Commits these offsets and does not wait: `done` is called within a later call of this consumer. Callbacks come in the order in
@@ -212,18 +202,9 @@ impl Consumer {
     ) -> Result<Offsets, ClientError> {
         self.check_group("ask what is committed")?;
         let id = ReadId(self.next_id());
-        let deadline = self.env.clock.now().monotonic + self.api_timeout.saturating_mul(2);
         self.reads_ended.clear();
         self.tell_group(Event::Read { id, partitions: partitions.iter().cloned().collect() });
-        loop {
-            self.advance();
-            if let Some(result) = self.reads_ended.remove(&id) {
-                return result;
-            }
-            if self.wait(deadline).await.ends()? {
-                return Err(self.too_late("committed offsets"));
-            }
-        }
+        self.outcome("committed offsets", |this| this.reads_ended.remove(&id)).await
     }
 
     /// Something with which others end this consumer's waiting.
@@ -267,6 +248,25 @@ impl Consumer {
     fn next_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
+    }
+
+    /// Waits until what was asked of the group has ended.
+    async fn outcome<R>(
+        &mut self,
+        what: &str,
+        mut ended: impl FnMut(&mut Self) -> Option<Result<R, ClientError>>,
+    ) -> Result<R, ClientError> {
+        // The link ends it in time; this is for the case that it does not come to it.
+        let deadline = self.env.clock.now().monotonic + self.api_timeout.saturating_mul(2);
+        loop {
+            self.advance();
+            if let Some(result) = ended(self) {
+                return result;
+            }
+            if self.wait(deadline).await.ends()? {
+                return Err(self.too_late(what));
+            }
+        }
     }
 
     fn too_late(&self, what: &str) -> ClientError {
