@@ -8,12 +8,17 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::{StorageError, failed_sync};
+use crate::runtime::clock::timeout_at;
 use crate::runtime::{BoxFuture, Env, task};
 use crate::types::{Observation, Offset, TopicPartition, Uuid};
+
+/// How long a process that is to end waits for a failed disk to take the mark.
+const MARK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a log tells its directory's checkpoints, without a lock.
 #[derive(Debug)]
@@ -126,7 +131,7 @@ impl fmt::Debug for LogDir {
 }
 
 impl LogDir {
-    /// A working directory, the `index`th of `log.dirs`. `failures` counts the directories that failed.
+    /// A working directory, the `index`th of `log.dirs`. `failures` counts the directories that failed and are marked so.
     #[must_use]
     pub fn new(
         env: Env,
@@ -198,13 +203,28 @@ impl LogDir {
             listener.on_offline();
         }
         self.spawn(self.mark());
-        self.failures.send_modify(|failures| *failures += 1);
     }
 
-    /// Tells the next process that the page cache may show what is not on the disk.
+    /// Tells the next process that the page cache may show what is not on the disk, and then counts the failure: the process may
+    /// end with that. A disk that does not answer holds it up for [`MARK_TIMEOUT`].
     fn mark(&self) -> BoxFuture<'static, ()> {
-        let (disk, path) = (self.env.disk.clone(), self.path.clone());
-        Box::pin(async move { failed_sync::mark(disk.as_ref(), &path).await })
+        let (env, path, failures) = (self.env.clone(), self.path.clone(), self.failures.clone());
+        Box::pin(async move {
+            let deadline = env.clock.now().monotonic + MARK_TIMEOUT;
+            let marking = failed_sync::mark(env.disk.as_ref(), &path);
+            if timeout_at(env.clock.as_ref(), deadline, marking).await.is_none() {
+                tracing::warn!(path = %path.display(), "the disk does not answer: a failed log directory is not marked");
+            }
+            failures.send_modify(|failures| *failures += 1);
+        })
+    }
+
+    /// Does at once what [`LogDir::spawn`] left for a worker that will never run.
+    pub(super) async fn finish_tasks(&self) {
+        let tasks = std::mem::take(&mut self.lock().tasks);
+        for task in tasks {
+            task.await;
+        }
     }
 
     /// Has `listener` told when the directory fails; at once, if it has failed already.

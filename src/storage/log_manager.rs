@@ -113,11 +113,13 @@ impl LogManager {
         let mut locks = Vec::new();
         let mut partitions = Vec::new();
         let mut last_error = None;
+        let mut clean_epochs = Vec::new();
         for (path, index) in options.log_dirs.iter().zip(0u32..) {
             let (lock, meta) = match enter(env, path, &options).await {
                 Ok(entered) => entered,
                 Err(error @ StorageError::Io { .. }) => {
                     last_error = Some(error);
+                    clean_epochs.push(None);
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -129,8 +131,12 @@ impl LogManager {
             let dir = Arc::new(dir);
             manager.dirs.push(dir.clone());
             match manager.open_dir(&dir, &options).await {
-                Ok(opened) => partitions.extend(opened),
+                Ok((opened, clean_epoch)) => {
+                    partitions.extend(opened);
+                    clean_epochs.push(clean_epoch);
+                }
                 Err(error @ StorageError::Io { .. }) => {
+                    clean_epochs.push(None);
                     dir.fail(&error);
                     last_error = Some(error);
                 }
@@ -138,27 +144,31 @@ impl LogManager {
             }
         }
         if manager.dirs.iter().all(|dir| dir.is_offline()) {
+            for dir in &manager.dirs {
+                dir.finish_tasks().await;
+            }
             let none = || StorageError::Offline { path: PathBuf::from("log.dirs") };
             return Err(last_error.unwrap_or_else(none));
         }
         manager._locks = locks;
+        let first = clean_epochs.first().copied().flatten();
+        manager.previous_broker_epoch =
+            first.filter(|_| clean_epochs.iter().all(|of| *of == first));
         Ok((manager, partitions))
     }
 
+    /// Opens the logs of a directory. Beside them, the broker epoch in which it was left in good order, if it was.
     async fn open_dir(
-        &mut self,
+        &self,
         dir: &Arc<LogDir>,
         options: &LogManagerOptions,
-    ) -> Result<Vec<OpenedPartition>, StorageError> {
+    ) -> Result<(Vec<OpenedPartition>, Option<i64>), StorageError> {
         let disk = self.env.disk.clone();
         let path = dir.path();
         let points = read_offsets_or_none(&self.env, &path.join(RECOVERY_POINTS)).await?;
         let starts = read_offsets_or_none(&self.env, &path.join(LOG_STARTS)).await?;
         let marks = read_offsets_or_none(&self.env, &path.join(HIGH_WATERMARKS)).await?;
         let clean = CleanShutdown::take(disk.as_ref(), path).await?;
-        if let Some(epoch) = clean.and_then(|clean| clean.broker_epoch) {
-            self.previous_broker_epoch = Some(epoch);
-        }
         let on = |error| StorageError::io("list a log directory", path, error);
         let mut opened: Vec<OpenedPartition> = Vec::new();
         let mut is_checkpoint_wrong = false;
@@ -197,7 +207,7 @@ impl LogManager {
         if sync_failed {
             failed_sync::unmark(disk.as_ref(), path).await?;
         }
-        Ok(opened)
+        Ok((opened, clean.and_then(|clean| clean.broker_epoch)))
     }
 
     /// Whose log a directory holds. `None`: it was being made when the node died, and nothing was ever in it; it is removed.
@@ -370,25 +380,18 @@ impl LogManager {
         &self.cluster_id
     }
 
-    /// The broker epoch in which the last stop was clean; `None` where it was not.
+    /// The broker epoch in which the last stop was clean; `None` where it was not, for one directory or for all: what the broker
+    /// vouches for with it is all that it holds. Kafka: `LogManager.readBrokerEpochFromCleanShutdownFiles`.
     #[must_use]
     pub fn previous_broker_epoch(&self) -> Option<i64> {
         self.previous_broker_epoch
     }
 
-    /// How many directories failed so far: for those who must tell the controller.
-    #[must_use]
-    pub fn failures(&self) -> watch::Receiver<u32> {
-        self.failures.clone()
-    }
-
-    /// Waits until the last directory has failed: the node must end with exit code 1. Cancel-safe.
+    /// Waits until the last directory has failed and all are marked so: the node must end with exit code 1. Cancel-safe.
     pub async fn all_failed(&self) {
         let mut failures = self.failures.clone();
-        while !self.dirs.iter().all(|dir| dir.is_offline()) {
-            if failures.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+        if failures.wait_for(|failures| *failures as usize == self.dirs.len()).await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 

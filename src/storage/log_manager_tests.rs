@@ -144,6 +144,37 @@ fn a_clean_stop_is_marked_last_and_taken_at_the_next_start() {
     assert_eq!(manager.previous_broker_epoch(), None, "it was taken");
 }
 
+/// Swarm, seed 73: one of two directories failed, the stop was in good order, and the broker counted as complete when it came back.
+#[test]
+fn a_stop_is_clean_only_if_it_was_for_every_directory() {
+    let disk = TestDisk::new();
+    format(&disk, &["/a", "/b"]);
+    let stop = |failed: Option<usize>| {
+        let (manager, _) = open(&disk, &["/a", "/b"]).unwrap();
+        if let Some(failed) = failed {
+            let error = StorageError::Offline { path: "/b".into() };
+            manager.dirs()[failed].fail(&error);
+        }
+        run(manager.close(Some(17))).unwrap();
+        drop(manager);
+        open(&disk, &["/a", "/b"]).unwrap().0.previous_broker_epoch()
+    };
+    assert_eq!(stop(None), Some(17));
+    assert_eq!(stop(Some(0)), None);
+    assert_eq!(stop(Some(1)), None);
+    run(stop_with_epochs(&disk, [3, 4]));
+    assert_eq!(open(&disk, &["/a", "/b"]).unwrap().0.previous_broker_epoch(), None);
+}
+
+/// Leaves the directories as stops of two incarnations would.
+async fn stop_with_epochs(disk: &TestDisk, epochs: [i64; 2]) {
+    let (env, _) = test_env(disk);
+    for (dir, epoch) in ["/a", "/b"].into_iter().zip(epochs) {
+        let stop = CleanShutdown { broker_epoch: Some(epoch) };
+        stop.write(env.disk.as_ref(), Path::new(dir)).await.unwrap();
+    }
+}
+
 #[test]
 fn a_damaged_checkpoint_costs_a_scan_and_no_data() {
     let disk = TestDisk::new();
@@ -172,8 +203,9 @@ fn a_log_that_was_never_finished_is_removed() {
     run(manager.create(&orders(0), topic_id(), options(&[]).limits)).unwrap();
 }
 
+/// Swarm, seed 157: the process was over before the mark was written, and the next one believed the page cache.
 #[test]
-fn the_last_failed_directory_ends_the_wait() {
+fn the_last_failed_directory_ends_the_wait_once_all_are_marked() {
     let disk = TestDisk::new();
     format(&disk, &["/a", "/b"]);
     let (manager, _) = open(&disk, &["/a", "/b"]).unwrap();
@@ -183,7 +215,28 @@ fn the_last_failed_directory_ends_the_wait() {
     manager.dirs()[0].fail(&error);
     assert!(ended.as_mut().poll(&mut cx).is_pending());
     manager.dirs()[1].fail(&error);
+    run(manager.dirs()[1].finish_tasks());
+    assert!(ended.as_mut().poll(&mut cx).is_pending());
+    run(manager.dirs()[0].finish_tasks());
     assert!(ended.as_mut().poll(&mut cx).is_ready());
+    for dir in ["/a", "/b"] {
+        assert!(disk.files_in(Path::new(dir)).contains_key(".failed-sync"));
+    }
+}
+
+#[test]
+fn a_directory_that_fails_while_it_is_opened_is_marked_before_the_process_ends() {
+    let disk = TestDisk::new();
+    format(&disk, &["/a"]);
+    let (manager, _) = open(&disk, &["/a"]).unwrap();
+    run(manager.create(&orders(0), topic_id(), options(&[]).limits)).unwrap();
+    drop(manager);
+    disk.kill();
+    let torn = Path::new("/a/orders-0/00000000000000000000.log");
+    disk.edit(torn, |bytes| bytes.extend(b"torn"));
+    disk.set_faults(Faults { sync_fails: true, ..Faults::default() });
+    assert!(open(&disk, &["/a"]).is_err());
+    assert!(disk.files_in(Path::new("/a")).contains_key(".failed-sync"));
 }
 
 #[test]
