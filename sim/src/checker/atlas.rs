@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use ottla::types::{BrokerId, BrokerSet, TopicIdPartition};
 
 use super::Ghost;
-use super::ghost::GhostPartition;
+use super::ghost::{GhostNode, GhostPartition};
 use crate::world::NodeId;
 
 /// A kind of fault, as far as the atlas tells them apart.
@@ -69,10 +69,8 @@ pub fn may(ghost: &Ghost, fault: Fault, node: NodeId) -> bool {
         return false; // static voters: it may vote a second time
     }
     let Some(broker) = ghost.broker_of(node) else { return true };
-    let was_clean = ghost
-        .node(node)
-        .is_some_and(|state| !state.is_running && state.last_stop == Some(super::Stop::Shutdown));
-    if was_clean && !matches!(fault, Fault::Wipe | Fault::Rot) {
+    let is_well_stopped = ghost.node(node).is_some_and(GhostNode::is_well_stopped);
+    if is_well_stopped && !matches!(fault, Fault::Wipe | Fault::Rot) {
         return true; // everything of it is durable
     }
     ghost.partitions().all(|(id, of)| tolerates(ghost, id, of, fault, broker))

@@ -4,15 +4,14 @@
 
 use super::disk_logs::{NodeDisk, PartitionFiles, SegmentFile};
 use super::segment_reader::{FileBatch, read_offset_index, read_time_index};
-use super::{Ghost, Stop, Violation};
+use super::{Ghost, Violation};
 use crate::world::SimTime;
 
 /// An entry that names no batch.
 pub(super) fn on_disk(ghost: &Ghost, disk: &NodeDisk<'_>, at: SimTime, out: &mut Vec<Violation>) {
     let node = disk.node;
     let Some(state) = ghost.node(node) else { return };
-    let stopped_well = state.last_stop == Some(Stop::Shutdown);
-    if state.has_rot || !(state.is_running || stopped_well) {
+    if state.has_rot || !(state.is_running || state.is_well_stopped()) {
         return;
     }
     for PartitionFiles { partition, segments, .. } in &disk.partitions {

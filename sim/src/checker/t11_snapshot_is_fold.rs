@@ -7,15 +7,14 @@ use std::collections::BTreeMap;
 
 use super::disk_logs::{NodeDisk, PartitionFiles};
 use super::segment_reader::{SnapshotEntry, read_snapshot};
-use super::{Ghost, Stop, Violation, told};
+use super::{Ghost, Violation, told};
 use crate::world::SimTime;
 
 /// A snapshot that says something else than the log.
 pub(super) fn on_disk(ghost: &Ghost, disk: &NodeDisk<'_>, at: SimTime, out: &mut Vec<Violation>) {
     let node = disk.node;
     let Some(state) = ghost.node(node) else { return };
-    let stopped_well = state.last_stop == Some(Stop::Shutdown);
-    if state.has_rot || !(state.is_running || stopped_well) {
+    if state.has_rot || !(state.is_running || state.is_well_stopped()) {
         return;
     }
     for files in &disk.partitions {

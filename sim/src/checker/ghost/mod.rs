@@ -52,6 +52,15 @@ pub struct GhostNode {
     pub applied: Option<Offset>,
 }
 
+impl GhostNode {
+    /// Whether it stands still since a stop in good order. Where a log directory had failed before, no stop is in good order: that
+    /// directory cannot be left so.
+    #[must_use]
+    pub fn is_well_stopped(&self) -> bool {
+        !self.is_running && self.last_stop == Some(Stop::Shutdown) && self.failed_dirs.is_empty()
+    }
+}
+
 /// How a node's copies came to be in U.
 struct Dirt {
     has_stopped: bool,
@@ -229,7 +238,8 @@ impl Ghost {
     #[must_use]
     pub fn is_registered_dirty(&self, of: &GhostPartition, broker: BrokerId) -> bool {
         let boot = self.registration(broker).map(|registration| registration.boot);
-        of.dirty.get(&broker).is_some_and(|dirty| dirty.has_stopped && boot > Some(dirty.boot))
+        let ended = of.dirty.get(&broker).and_then(|dirty| dirty.ended_boot);
+        ended.is_some() && boot > ended
     }
 
     /// Whether a broker of a partition is surely in U although it was registered since it stopped dirty.
@@ -390,34 +400,38 @@ impl Ghost {
         state.told.clear();
         state.told_brokers.clear();
         state.applied = None;
-        let of_node = self.logs.iter_mut().filter(|((owner, _), _)| *owner == node);
-        of_node.for_each(|(_, log)| log.is_open = false);
+        self.logs_of(node).for_each(|log| log.is_open = false);
         self.replicas.retain(|(owner, _), _| *owner != node);
         self.quorum.on_started(node);
     }
 
     fn on_stopped(&mut self, node: NodeId, stop: Stop) {
         let state = self.nodes.entry(node).or_default();
-        let was_clean = !state.is_running && state.last_stop == Some(Stop::Shutdown);
-        let had_failure = !state.failed_dirs.is_empty();
+        let was_well_stopped = state.is_well_stopped();
         state.is_running = false;
         state.is_paused = false;
         state.last_stop = Some(stop);
-        if had_failure || stop == Stop::PowerLoss {
-            let of_node = self.logs.iter_mut().filter(|((owner, _), _)| *owner == node);
-            of_node.for_each(|(_, log)| log.may_lack = true);
+        let is_well_stopped = state.is_well_stopped();
+        let may_lack = !state.failed_dirs.is_empty() || stop == Stop::PowerLoss;
+        let was_clean = state.is_clean;
+        state.is_clean = was_clean || is_well_stopped;
+        if may_lack {
+            self.logs_of(node).for_each(|log| log.may_lack = true);
         }
-        let is_clean = state.is_clean;
-        state.is_clean = is_clean || (stop == Stop::Shutdown && !had_failure);
         self.quorum.on_stopped(node);
-        if stop != Stop::Shutdown && !was_clean {
+        if !is_well_stopped && !was_well_stopped {
             let how = Dirt {
                 has_stopped: true,
-                is_sure: !is_clean,
+                is_sure: !was_clean,
                 loses_bytes: stop == Stop::PowerLoss,
             };
             self.mark_dirty(node, how);
         }
+    }
+
+    fn logs_of(&mut self, node: NodeId) -> impl Iterator<Item = &mut GhostLog> {
+        let of_node = self.logs.iter_mut().filter(move |((owner, _), _)| *owner == node);
+        of_node.map(|(_, log)| log)
     }
 
     /// A broker's replicas are in U from now on, and where bytes may be gone in D if they were eligible.
@@ -430,7 +444,8 @@ impl Ghost {
         for (id, partition) in &mut self.partitions {
             let flushes = facts.get(&id.topic_id).is_some_and(|facts| facts.flushes_each);
             let is_damaged = loses_bytes && is_sure && !flushes;
-            let how = Dirty { boot, has_stopped, is_sure, is_damaged };
+            let ended_boot = has_stopped.then_some(boot);
+            let how = Dirty { boot, ended_boot, is_sure, is_damaged };
             partition.mark_dirty(broker, registered, how);
         }
     }

@@ -124,10 +124,11 @@ pub struct Cut {
 /// How a replica came to be in U.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dirty {
-    /// Which start of its node it was.
+    /// Which start of its node it was last.
     pub boot: u32,
-    /// Whether the node stopped, so that the controller hears of it at the next start; rot and a failed disk it may not hear of.
-    pub has_stopped: bool,
+    /// Which start of its node has ended so: the controller hears of it at the next registration. Of rot and a failed disk it may not
+    /// hear.
+    pub ended_boot: Option<u32>,
     /// Whether it is sure that it is in U: a node that stops before it opens a log may still count as stopped in good order before.
     pub is_sure: bool,
     /// Whether it is in D too: it was eligible and its bytes may be gone.
@@ -156,6 +157,8 @@ pub struct GhostPartition {
     pub true_hw: Offset,
     /// What stands below it, by first offset. Write-once, but for declared cuts.
     pub committed: BTreeMap<Offset, GhostBatch>,
+    /// The term in which that was committed: not before the term in which it was written. By first offset.
+    pub committed_in: BTreeMap<Offset, LeaderEpoch>,
     /// What producers were told with `acks=all`, by first offset; less what was declared lost.
     pub acked: BTreeMap<Offset, Acked>,
     /// U: who stopped dirty and was not taken into the ISR again since.
@@ -226,13 +229,21 @@ impl GhostPartition {
         })
     }
 
+    /// Whether a leader of this term must hold a batch: it was committed in this term or before, or, where it was acknowledged and
+    /// never committed, written then.
+    #[must_use]
+    pub fn is_due(&self, batch: &GhostBatch, term: LeaderEpoch) -> bool {
+        let decided_in = self.committed_in.get(&batch.base_offset).copied();
+        decided_in.unwrap_or(batch.leader_epoch) <= term
+    }
+
     /// D: replicas that were eligible, or about to be, and whose bytes may be gone.
     pub fn damaged(&self) -> impl Iterator<Item = BrokerId> {
         self.dirty.iter().filter(|(_, dirty)| dirty.is_damaged).map(|(broker, _)| *broker)
     }
 
     /// Learns a version. Who is in its ISR and was registered since it stopped dirty (`boot_of` tells which start is registered)
-    /// is in U no longer.
+    /// is in U no longer, unless a disk of its failed in the run that is registered.
     pub(super) fn learn(
         &mut self,
         epoch: PartitionEpoch,
@@ -255,10 +266,18 @@ impl GhostPartition {
             self.declared.insert(state.leader_epoch, is_damaged);
         }
         let is_newest = self.partition_epoch().is_none_or(|newest| newest < epoch);
+        let is_next = self.state_before(epoch).is_some();
         self.states.insert(epoch, state);
         if is_newest {
             self.dirty.retain(|broker, dirty| {
-                let is_back = state.isr.contains(*broker) && boot_of(*broker) > Some(dirty.boot);
+                // It may have been in the ISR in a version that nobody told of.
+                let was_in_sync =
+                    state.isr.contains(*broker) || !is_next && state.elr.contains(*broker);
+                let registered = boot_of(*broker);
+                if was_in_sync && registered > dirty.ended_boot {
+                    dirty.ended_boot = None;
+                }
+                let is_back = was_in_sync && registered > Some(dirty.boot);
                 state.replicas.contains(*broker) && !is_back
             });
         }
@@ -280,7 +299,7 @@ impl GhostPartition {
         let how = Dirty { is_damaged: how.is_damaged && is_eligible, ..how };
         let dirty = self.dirty.entry(broker).or_insert(how);
         dirty.boot = how.boot;
-        dirty.has_stopped |= how.has_stopped;
+        dirty.ended_boot = how.ended_boot.or(dirty.ended_boot);
         dirty.is_sure |= how.is_sure;
         dirty.is_damaged |= how.is_damaged;
     }
@@ -292,6 +311,8 @@ impl GhostPartition {
         }
         for batch in passed {
             self.committed.entry(batch.base_offset).or_insert(*batch);
+            let decided_in = epoch.unwrap_or(batch.leader_epoch);
+            self.committed_in.entry(batch.base_offset).or_insert(decided_in);
         }
         self.true_hw = self.true_hw.max(to);
     }
@@ -318,6 +339,7 @@ impl GhostPartition {
             self.acked.values().partition(|acked| kept(&acked.batch));
         self.acked = stay.into_iter().map(|acked| (acked.batch.base_offset, acked)).collect();
         self.committed.retain(|_, batch| kept(batch));
+        self.committed_in.retain(|base, _| self.committed.contains_key(base));
         self.true_hw = self.true_hw.min(end);
         let was_damaged = self.was_damaged(leader_epoch);
         self.cuts.push(Cut { at, leader_epoch, from, lost, was_damaged });

@@ -18,11 +18,14 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
     if of.partition_epoch().is_some_and(|newest| newest >= partition_epoch) {
         return;
     }
+    // An image may hold two changes at once: of who was let in and fell out again nobody sees the version between.
+    let is_next = of.state_before(partition_epoch).is_some();
     for broker in registered_dirty(ghost, of, &state).iter() {
         let is_declared_leader = state.leader == Some(broker) && state.is_recovering;
         // Who let it in is the leader until this change: by the same one a reassignment may make it leader.
         if is_declared_leader
-            || state.isr.contains(broker) && caught_up(ghost, partition, of.state(), broker)
+            || (state.isr.contains(broker) || !is_next && state.elr.contains(broker))
+                && caught_up(ghost, partition, of.state(), broker)
         {
             continue;
         }

@@ -51,9 +51,9 @@ fn wrote(
     let Some(of) = ghost.partition(partition).filter(|of| !of.is_unsettled(term)) else { return };
     let overlapping = of.committed.range(..batch.end_offset).next_back().map(|(_, known)| known);
     let overlapping = overlapping.filter(|known| known.end_offset > batch.base_offset);
-    // A leader that was deposed and does not know it yet may still write in its old term: that is never committed.
-    let contradicts =
-        |known: &&GhostBatch| batch.leader_epoch >= known.leader_epoch && !known.is_same(batch);
+    // A leader that was deposed and does not know it yet may still write in its old term, and its followers copy that: it is never
+    // committed. The term may be later than that of the record, which a still later leader committed.
+    let contradicts = |known: &&GhostBatch| of.is_due(known, term) && !known.is_same(batch);
     if let Some(known) = overlapping.filter(contradicts) {
         report(ghost, occurrence, partition, batch, Some(known), out);
     }

@@ -43,6 +43,30 @@ fn r18_sees_a_dirty_replica_that_stays_eligible() {
     };
     assert_eq!(agreed_late(true), NONE);
     assert_eq!(agreed_late(false), ["R18"]);
+    // Let in and out again by one image: the version between is told by nobody (swarm, seed 493).
+    let out_again = |number: i32| {
+        let mut run = Run::settled();
+        run.stop(3, Stop::PowerLoss).start(3).opens(3, 0).registered(3, false);
+        run.change(version(1, 1, 0, &[1, 2])).takes_over(1, 0, 1, &[1, 2]).barrier();
+        run.follows(3, 1, 0).copy(3, 0, 0, 0, 2).fetch(1, 3, 0, 2).propose(1, 0, &[1, 2, 3]);
+        let mut version = version(number, 1, 0, &[1]);
+        version.elr = &[3];
+        run.change(version).barrier();
+        run.fired()
+    };
+    assert_eq!(out_again(3), NONE);
+    assert_eq!(out_again(2), ["R18"], "nobody let it in");
+    // A log directory that failed makes a stop in good order a dirty one (swarm, seed 73).
+    let stopped_well = |failed: bool| {
+        let mut run = Run::settled();
+        if failed {
+            run.tell(3, Event::DiskFailed { log_dir: 0 });
+        }
+        run.stop(3, Stop::Shutdown).start(3).opens(3, 2).registered(3, false).barrier();
+        run.fired()
+    };
+    assert_eq!(stopped_well(false), NONE);
+    assert_eq!(stopped_well(true), ["R18"]);
     // The version does not change at all.
     let mut run = Run::settled();
     run.stop(3, Stop::Kill).start(3).opens(3, 2).registered(3, false).barrier();
@@ -92,6 +116,21 @@ fn r27_sees_an_election_of_one_who_was_not_eligible() {
     let mut run = Run::settled();
     run.change(nobody_left()).change(reopened(1));
     assert_eq!(run.fired(), NONE);
+    // Broker 2 is struck from the eligible in the change that elects: it was killed, and the disk of the next process fails before that
+    // one is registered (swarm, seed 73).
+    let struck = |is_killed: bool| {
+        let mut left = nobody_left();
+        left.elr = &[2];
+        let mut run = Run::settled();
+        run.change(left);
+        if is_killed {
+            run.stop(2, Stop::Kill).start(2).opens(2, 2);
+        }
+        run.tell(2, Event::DiskFailed { log_dir: 0 }).registered(2, false).change(reopened(1));
+        run.fired()
+    };
+    assert_eq!(struck(true), NONE);
+    assert_eq!(struck(false), ["R27"]);
     let mut run = Run::settled();
     let facts = TopicFacts { allows_unclean: true, ..TopicFacts::default() };
     run.checkers.describe_topic(partition().topic_id, facts);

@@ -60,6 +60,23 @@ fn r4_sees_another_record_where_one_is_committed() {
     run.change(version(1, 2, 1, &[2, 3])).leads(2, 1, 2, &[2, 3]).follows(3, 2, 1);
     run.commit(2, 1, 2, 4, &[2, 3]).append(1, 0, 2, 3);
     assert_eq!(run.fired(), NONE);
+    // Of its new leader it may not take it, although its term is an older one.
+    run.follows(1, 2, 1).copy(1, 1, 0, 2, 3);
+    assert!(run.fired().contains(&"R4"));
+}
+
+/// Storm, seed 3294: the leader of term 1 is cut off; what it writes stands where term 2 committed a record of term 0.
+#[test]
+fn r4_asks_in_which_term_a_record_was_committed() {
+    let mut run = Run::settled();
+    run.append(1, 0, 2, 3).copy(3, 0, 0, 2, 3);
+    run.change(version(1, 2, 1, &[1, 2, 3])).leads(2, 1, 2, &[1, 2, 3]);
+    run.change(version(2, 3, 2, &[1, 3])).leads(3, 2, 3, &[1, 3]).follows(1, 3, 2);
+    run.fetch(3, 1, 2, 3).watermark(3, 2, 2, 3, &[1, 3], &[1, 3]);
+    run.append(2, 1, 2, 3);
+    assert_eq!(run.fired(), NONE);
+    run.follows(2, 3, 2).copy(2, 2, 1, 2, 3);
+    assert!(run.fired().contains(&"R4"), "in term 2 it is committed");
 }
 
 #[test]
@@ -117,6 +134,13 @@ fn r9_asks_nothing_of_a_later_term_from_who_slept_over_its_own() {
     };
     assert!(!slept(true));
     assert!(slept(false), "what was committed before its term");
+    // What a later term committed may be older than its own.
+    let mut run = Run::settled();
+    run.append(1, 0, 2, 3).copy(2, 0, 0, 2, 3);
+    run.change(version(1, 3, 1, &[1, 2, 3])).change(version(2, 2, 2, &[1, 2]));
+    run.leads(2, 2, 3, &[1, 2]).follows(1, 2, 2).fetch(2, 1, 2, 3);
+    run.watermark(2, 2, 2, 3, &[1, 2], &[1, 2]).leads(3, 1, 2, &[1, 2, 3]);
+    assert_eq!(run.fired(), NONE);
 }
 
 #[test]
