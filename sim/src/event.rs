@@ -254,10 +254,19 @@ impl Recorder {
         wait
     }
 
-    /// What was recorded so far, and nothing is kept.
+    /// What was recorded so far, and nothing is kept. A topic whose name was told later than its first events has it in all of them.
     #[must_use]
     pub fn take(&self) -> Vec<Event> {
-        std::mem::take(&mut self.lock().events)
+        let mut inner = self.lock();
+        let names: BTreeMap<String, Arc<str>> =
+            inner.topics.iter().map(|(id, name)| (id.to_string(), name.clone())).collect();
+        let mut events = std::mem::take(&mut inner.events);
+        for partition in events.iter_mut().filter_map(|event| event.partition.as_mut()) {
+            if let Some(name) = names.get(&*partition.topic) {
+                partition.topic = name.clone();
+            }
+        }
+        events
     }
 
     /// Notes what a node's shape said of itself, where it is an event at all.
@@ -580,7 +589,10 @@ mod tests {
         let id = TopicId::from_bytes([7; 16]);
         let partition = TopicIdPartition { topic_id: id, partition: PartitionIndex::new(3) };
         assert_eq!(recorder.partition(partition).to_string(), format!("{id}-3"));
+        recorder.record(polled(1, 1).partition(recorder.partition(partition)));
         recorder.name_topic(id, "orders");
         assert_eq!(recorder.partition(partition).to_string(), "orders-3");
+        let early = recorder.take().remove(0).partition.map(|of| of.to_string());
+        assert_eq!(early.as_deref(), Some("orders-3"), "it was recorded before it was named");
     }
 }
