@@ -195,6 +195,16 @@ impl Oracle {
         self.notice();
     }
 
+    /// Learns what a node that has stopped has on its disk and did not live to tell: before it is started again.
+    pub fn learn(&self, world: &World, node: NodeId) {
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        if inner.brokers.contains_key(&node) {
+            let disks = WorldDisks { world, brokers: &inner.brokers };
+            inner.checkers.learn_places(&disks, node);
+        }
+    }
+
     /// Looks at all disks together: once everything is healed and has settled.
     pub fn end(&self, world: &World) {
         let mut guard = self.lock();

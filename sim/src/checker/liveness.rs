@@ -79,9 +79,14 @@ fn not_in_sync(ghost: &Ghost, id: TopicIdPartition, of: &GhostPartition) -> Opti
         return Some(format!("the high watermark {watermark} has not reached the end {}", log.end));
     }
     live.iter().find_map(|member| {
-        let end = ghost.log_of(member, id).map_or(Offset::ZERO, |copy| copy.end);
-        (end != log.end)
-            .then(|| format!("broker {member} ends at {end}, its leader at {}", log.end))
+        let copy = ghost.log_of(member, id);
+        let end = copy.map_or(Offset::ZERO, |copy| copy.end);
+        if end != log.end {
+            return Some(format!("broker {member} ends at {end}, its leader at {}", log.end));
+        }
+        // What it has not told since it opened its log is not known.
+        let known = copy.and_then(|copy| copy.high_watermark).filter(|known| *known < watermark)?;
+        Some(format!("broker {member} knows the high watermark {known}, its leader {watermark}"))
     })
 }
 

@@ -49,6 +49,9 @@ impl Oracle {
     pub fn barrier(&self, _: &World) {}
 
     /// Disks change while they are read: nobody looks.
+    pub fn learn(&self, _: &World, _: NodeId) {}
+
+    /// Disks change while they are read: nobody looks.
     pub fn end(&self, _: &World) {}
 
     /// A real run fails no disk.

@@ -234,7 +234,7 @@ fn restart(stage: &Stage, who: &Who, step: usize) -> Option<Fired> {
     let node = stage.node(who).filter(|node| !stage.cluster.is_running(*node))?;
     let at = stage.time();
     stage.record(who.clone(), "fault.ended", "start".into());
-    stage.cluster.start(node);
+    stage.start(node);
     let target = super::timeline::target_of(who);
     let fixed = serde_json::json!({ "at": at.exact(), "do": "start", "target": target });
     Some(Fired { step, at, fixed, at_stake: None })

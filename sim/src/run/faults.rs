@@ -178,7 +178,7 @@ impl Doing<'_> {
         self.each_must_run(false)?;
         self.tell("fault.started", "");
         for node in self.nodes(0) {
-            self.stage.cluster.start(node);
+            self.stage.start(node);
         }
         Ok(None)
     }
@@ -225,7 +225,7 @@ impl Doing<'_> {
                 );
             } else if self.stage.is_healed() && !self.stage.cluster.is_running(node) {
                 // Everything was healed while it was still stopping: it is to come back as the dead ones did.
-                self.stage.cluster.start(node);
+                self.stage.start(node);
             }
         }
         self.stage.check_disks();

@@ -348,7 +348,7 @@ impl Stage {
         let member = next.ok_or("every broker is there")?;
         state.present.insert(member);
         drop(state);
-        self.cluster.start(self.member(member).node);
+        self.start(self.member(member).node);
         Ok(member.who())
     }
 
@@ -396,7 +396,7 @@ impl Stage {
             let node = self.member(member).node;
             here::settle(self.world(), &self.plan, node);
             let process = self.world().machine(node).process();
-            let process = process.unwrap_or_else(|| self.cluster.start(node));
+            let process = process.unwrap_or_else(|| self.start(node));
             supervisors.push(spawn(supervise(Arc::clone(self), member, process)));
             if self.plan.chaos.is_some() && self.ears.oracle.has_failed_dirs(node) {
                 supervisors.push(spawn(replace_disk(Arc::clone(self), member)));
@@ -406,12 +406,18 @@ impl Stage {
         supervisors
     }
 
+    /// Starts a node of the cluster, once what it left on its disk is known: a write may have reached it after the process was gone.
+    pub(super) fn start(&self, node: NodeId) -> Arc<Process> {
+        self.ears.oracle.learn(self.world(), node);
+        self.cluster.start(node)
+    }
+
     /// The process of a node. Where none runs one is started, which is told with the reason.
     pub(super) fn running_or_started(&self, member: Member, why: &str) -> Arc<Process> {
         let node = self.member(member).node;
         self.world().machine(node).process().unwrap_or_else(|| {
             self.record(member.who(), "fault.ended", format!("start: {why}"));
-            self.cluster.start(node)
+            self.start(node)
         })
     }
 

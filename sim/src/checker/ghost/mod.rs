@@ -142,6 +142,12 @@ impl Ghost {
         self.logs.get(&(node, partition))
     }
 
+    /// Whether any node has told which metadata it has applied.
+    #[must_use]
+    pub fn tells_metadata(&self) -> bool {
+        self.nodes.values().any(|node| node.applied.is_some())
+    }
+
     /// All copies of a partition.
     pub fn logs(&self, partition: TopicIdPartition) -> impl Iterator<Item = (NodeId, &GhostLog)> {
         let of = self.logs.iter().filter(move |((_, of), _)| *of == partition);

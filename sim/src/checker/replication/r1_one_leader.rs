@@ -1,4 +1,4 @@
-//! R1: a partition has one leader in each term, and it is the one that the controller elected.
+//! R1: a partition has one leader in each term, it is the one that the controller elected, and it begins its term once.
 
 use ottla::types::{LeaderEpoch, Observation, TopicIdPartition};
 
@@ -13,6 +13,7 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
         Observation::BecameLeader { partition, leader_epoch, .. } => {
             one_in_term(ghost, occurrence, partition, leader_epoch, out);
             was_elected(ghost, occurrence, partition, leader_epoch, out);
+            begins_once(ghost, occurrence, partition, leader_epoch, out);
         }
         Observation::ProduceAppended { partition, leader_epoch, .. }
         | Observation::ProduceAcked { partition, leader_epoch, .. } => {
@@ -58,6 +59,22 @@ fn was_elected(
     if elected != broker {
         let what = format!("broker {broker} leads in leader epoch {epoch} without being elected");
         let fact = format!("the controller elected broker {elected}");
+        out.push(found("R1", ghost, occurrence, Some(partition), what, vec![fact]));
+    }
+}
+
+/// Who begins anew forgets how far its followers are, and which ISR it asked for.
+fn begins_once(
+    ghost: &Ghost,
+    occurrence: &Occurrence,
+    partition: TopicIdPartition,
+    epoch: LeaderEpoch,
+    out: &mut Vec<Violation>,
+) {
+    let leading = ghost.leading(occurrence.node, partition);
+    if let Some(leading) = leading.filter(|leading| leading.epoch == epoch) {
+        let what = format!("a leader begins leader epoch {epoch} a second time");
+        let fact = format!("it began it at offset {} before", leading.start_offset);
         out.push(found("R1", ghost, occurrence, Some(partition), what, vec![fact]));
     }
 }

@@ -146,4 +146,21 @@ fn r29_sees_an_incarnation_that_comes_back() {
     };
     run.say(1, old);
     assert!(run.fired().contains(&"R29"));
+    // It may lead once it has applied the record that registers it, at offset 32.
+    let unfenced_with = |end: Option<i64>| {
+        let mut run = Run::settled();
+        run.say(1, applied(40)).stop(3, crate::checker::Stop::Kill).start(3).registered(3, true);
+        if let Some(end) = end {
+            run.say(3, applied(end));
+        }
+        run.registered(3, false);
+        run.fired()
+    };
+    assert_eq!(unfenced_with(Some(33)), NONE);
+    assert_eq!(unfenced_with(Some(32)), ["R29"]);
+    assert_eq!(unfenced_with(None), ["R29"]);
+}
+
+fn applied(end: i64) -> Observation {
+    Observation::MetadataApplied { end_offset: Offset::new(end), epoch: LeaderEpoch::new(1) }
 }

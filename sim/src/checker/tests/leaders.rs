@@ -17,6 +17,16 @@ fn r1_sees_two_leaders_of_a_term_and_one_that_nobody_elected() {
     assert_eq!(run.fired(), NONE);
     run.change(version(2, 3, 1, &[2, 3]));
     assert_eq!(run.fired(), ["R1"]);
+    // A new version of the metadata is no new term, and a new process begins anew.
+    let mut run = Run::settled();
+    run.change(version(1, 1, 0, &[1, 2, 3])).takes_over(1, 0, 1, &[1, 2, 3]);
+    assert_eq!(run.fired(), NONE);
+    let mut run = Run::settled();
+    run.leads(1, 0, 2, &[1, 2, 3]);
+    assert_eq!(run.fired(), ["R1"]);
+    let mut run = Run::settled();
+    run.stop(1, Stop::Kill).start(1).opens(1, 2).leads(1, 0, 2, &[1, 2, 3]);
+    assert!(!run.fired().contains(&"R1"));
 }
 
 #[test]

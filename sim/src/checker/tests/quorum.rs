@@ -218,6 +218,11 @@ fn what_must_come_about_is_missed() {
     run.change(version(1, 1, 0, &[1, 2]));
     assert_eq!(run.missing(), ["L2"], "broker 3 is not in sync");
     let mut run = Run::settled();
+    run.follower_watermark(3, 0, 2);
+    assert_eq!(run.missing(), NONE);
+    run.follower_watermark(2, 0, 1);
+    assert_eq!(run.missing(), ["L2"], "broker 2 was not told of the last record");
+    let mut run = Run::settled();
     run.registered(3, true);
     assert_eq!(run.missing(), ["L3"]);
     let mut run = Run::settled();

@@ -4,7 +4,7 @@
 pub const INVARIANTS: &[(&str, &str)] = &[
     (
         "R1",
-        "A partition has one leader in each leader epoch, and it is the one that the controller elected.",
+        "A partition has one leader in each leader epoch, it is the one that the controller elected, and it begins once.",
     ),
     (
         "R2",
@@ -93,7 +93,10 @@ pub const INVARIANTS: &[(&str, &str)] = &[
         "R28",
         "With flush.messages=1 everything below the high watermark is durable on min.insync.replicas replicas.",
     ),
-    ("R29", "The registration of a broker never goes back to an earlier incarnation."),
+    (
+        "R29",
+        "The registration of a broker never goes back to an earlier incarnation, and it is unfenced only with metadata that registers it.",
+    ),
     (
         "P1",
         "Nobody waits for what has happened: a producer whose batch is below the high watermark was answered.",
@@ -140,7 +143,7 @@ pub const INVARIANTS: &[(&str, &str)] = &[
     ),
     (
         "L2",
-        "After healing every replica is in sync and has what its leader has, and the high watermark is the end.",
+        "After healing every replica is in sync and has what its leader has, and the high watermark is the end and known to each.",
     ),
     ("L3", "After healing every running broker may lead."),
     ("L4", "A leader that asked for another ISR is answered."),
