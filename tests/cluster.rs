@@ -9,12 +9,17 @@
 #[allow(dead_code, reason = "other tests use the rest of it")]
 mod support;
 
+#[path = "cluster/consumers.rs"]
+mod consumers;
 #[path = "cluster/groups.rs"]
 mod groups;
 #[path = "cluster/isolate.rs"]
 mod isolate;
 #[path = "cluster/members.rs"]
 mod members;
+#[allow(dead_code, reason = "other tests use the rest of it")]
+#[path = "support/members.rs"]
+mod members_support;
 #[path = "cluster/quorum.rs"]
 mod quorum;
 #[path = "cluster/setup.rs"]

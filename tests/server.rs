@@ -23,5 +23,11 @@ mod delete_records;
 mod groups;
 #[path = "server/hostile.rs"]
 mod hostile;
+#[path = "server/members.rs"]
+mod members;
+#[path = "support/members.rs"]
+mod members_support;
+#[path = "server/rebalances.rs"]
+mod rebalances;
 #[path = "server/start.rs"]
 mod start;

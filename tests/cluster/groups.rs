@@ -12,7 +12,7 @@ use crate::support::Client;
 const GROUP: &str = "g";
 
 /// The group's coordinator, as `client` is told.
-fn coordinator(client: &mut Client) -> Option<i32> {
+pub(crate) fn coordinator(client: &mut Client) -> Option<i32> {
     let request = FindCoordinatorRequest { key: GROUP.to_owned(), ..Default::default() };
     client.ask(1, &request).node_id.map(|node| node.value())
 }
