@@ -14,6 +14,7 @@ use ottla::types::{
 };
 use tokio::sync::oneshot;
 
+use crate::group_event;
 use crate::scenario::duration::Span;
 use crate::scenario::plan::When;
 use crate::scenario::target::{PartitionName, Target};
@@ -486,6 +487,9 @@ impl Recorder {
             }
             Observation::MetadataSnapshotLoaded { end_offset, .. } => {
                 event("metadata.snapshot-loaded").note(format!("up to {end_offset}"))
+            }
+            Observation::Group { term, what } => {
+                return [group_event::event_of(self, at, who, *term, what), None];
             }
             // What every node repeats of the same fact, or what only checks want to know.
             Observation::HighWatermarkAdvanced { is_leader: false, .. }

@@ -10,6 +10,7 @@ pub mod chronicle;
 pub mod event;
 pub mod expect;
 pub mod explore;
+mod group_event;
 pub mod history;
 pub mod report;
 pub mod run;

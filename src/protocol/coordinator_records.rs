@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::messages::Message;
 use super::wire::{DecodeError, DecodeProblem, EncodeError, Reader, Writer};
+use crate::types::PartitionIndex;
 
 pub use generated::*;
 
@@ -140,6 +141,20 @@ pub fn subscribed_topics(metadata: &Bytes) -> Option<Vec<String>> {
         return None;
     }
     ConsumerProtocolSubscription::decode(0, &mut input).ok().map(|read| read.topics)
+}
+
+/// The partitions, by topic, of an assignment that a consumer's leader made; `None` where the bytes are none of Kafka's.
+///
+/// Only what version 0 has is read, which every later version begins with.
+#[must_use]
+pub fn assigned_partitions(assignment: &Bytes) -> Option<Vec<(String, Vec<PartitionIndex>)>> {
+    let mut input = Reader::new(assignment.clone());
+    if input.int16().ok()? < 0 {
+        return None;
+    }
+    let read = ConsumerProtocolAssignment::decode(0, &mut input).ok()?;
+    let topics = read.assigned_partitions.into_iter();
+    Some(topics.map(|of| (of.topic, of.partitions)).collect())
 }
 
 #[allow(

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use ottla::runtime::{Observer, real_wall_clock};
-use ottla::types::{Observation, TopicId, TopicIdPartition, Uuid};
+use ottla::types::{
+    CoordinatorTerm, GroupObservation, Observation, TopicId, TopicIdPartition, Uuid,
+};
 use tracing::{debug, error, info, trace, warn};
 
 /// Looks up a topic's name.
@@ -154,6 +156,7 @@ impl Observer for LogObserver {
             | O::SegmentCorrupt { .. }
             | O::ProducerExpired { .. }
             | O::LeaderElected { .. } => self.observe_logs(observation),
+            O::Group { term, what } => self.observe_group(term, what),
         }
     }
 }
@@ -282,6 +285,56 @@ impl LogObserver {
                 warn!(target: "replication", partition = self.name(partition), %leader_epoch, %error, "the controller refused another ISR");
             }
             _ => {}
+        }
+    }
+}
+
+impl LogObserver {
+    fn observe_group(&self, term: CoordinatorTerm, what: GroupObservation) {
+        use GroupObservation as G;
+        let CoordinatorTerm { partition: coordinator, leader_epoch } = term;
+        match what {
+            G::Loaded { end_offset, .. } => {
+                debug!(target: "groups", %coordinator, %leader_epoch, offset = %end_offset, "the coordinator answers");
+            }
+            G::Unloaded => {
+                debug!(target: "groups", %coordinator, %leader_epoch, "the coordinator answers no longer");
+            }
+            G::GroupLoaded { group, generation, members, .. } => {
+                debug!(target: "groups", %group, %generation, members, "group read from the log");
+            }
+            G::PhaseChanged { group, phase, generation } => {
+                info!(target: "groups", %group, %generation, state = phase.name(), "group in another state");
+            }
+            G::MemberCame { group, member, .. } => {
+                info!(target: "groups", %group, %member, "member came")
+            }
+            G::MemberGone { group, member, end } => {
+                info!(target: "groups", %group, %member, ?end, "member gone")
+            }
+            G::GenerationBegan { group, generation, members, .. } => {
+                info!(target: "groups", %group, %generation, members, "generation began");
+            }
+            G::CommitRefused { group, committer, error } => {
+                let member = committer.member.map(|member| member.to_string()).unwrap_or_default();
+                debug!(target: "groups", %group, member, %error, "commit refused");
+            }
+            G::OffsetForgotten { group, partition, end } => {
+                debug!(target: "groups", %group, partition = self.name(partition), ?end, "offset forgotten");
+            }
+            G::GroupForgotten { group } => debug!(target: "groups", %group, "group forgotten"),
+            G::OffsetCommitted { group, partition, offset, .. } => {
+                trace!(target: "groups", %group, partition = self.name(partition), %offset, "offset committed");
+            }
+            G::OffsetLoaded { .. }
+            | G::JoinAnswered { .. }
+            | G::SubscriptionsRead { .. }
+            | G::Subscribed { .. }
+            | G::AssignmentGiven { .. }
+            | G::PartitionGiven { .. }
+            | G::AssignmentTold { .. }
+            | G::CommitTold { .. }
+            | G::OffsetFetched { .. } => {}
         }
     }
 }

@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BrokerEpoch, BrokerId, BrokerSet, ErrorCode, LeaderEpoch, Offset, PartitionEpoch,
-    ProducerEpoch, ProducerId, Sequence, TopicId, TopicIdPartition,
+    BrokerEpoch, BrokerId, BrokerSet, CoordinatorTerm, ErrorCode, GroupObservation, LeaderEpoch,
+    Offset, PartitionEpoch, ProducerEpoch, ProducerId, Sequence, TopicId, TopicIdPartition,
 };
 
 /// When a produce request is answered.
@@ -274,4 +274,6 @@ pub enum Observation {
     ProducerIdAllocated { producer: ProducerId, epoch: ProducerEpoch },
     /// A connection was closed because what came over it was not a request we can frame or read.
     ConnectionRefused { error: ErrorCode },
+    /// A group coordinator did something.
+    Group { term: CoordinatorTerm, what: GroupObservation },
 }

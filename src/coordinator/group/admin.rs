@@ -11,7 +11,6 @@ use bytes::Bytes;
 use super::classic_group::{ClassicGroup, Member, State};
 use super::consumer_group::ConsumerGroup;
 use super::consumer_heartbeat::Draft;
-use super::offsets::group_tombstone;
 use super::request::{
     DescribedConsumer, DescribedConsumerGroup, DescribedGroup, DescribedMember, GroupFilter,
     GroupId, GroupType, ListedGroup, MemberId,
@@ -138,7 +137,7 @@ impl GroupCoordinator {
         }
         self.forget_all_offsets(id, out);
         if self.durable.groups.contains_key(id) {
-            out.records.push(group_tombstone(id));
+            Self::forget_group(id, out);
         }
         self.drop_soft(id);
         Ok(())

@@ -417,6 +417,11 @@ impl ClassicGroup {
         self.subscribed.is_some()
     }
 
+    /// The topics that its members read; `None` where that cannot be known.
+    pub(super) fn subscribed_topics(&self) -> Option<&BTreeSet<String>> {
+        self.subscribed.as_ref()
+    }
+
     /// Takes over what the members say now.
     pub(super) fn refresh_subscriptions(&mut self) {
         self.subscribed = self.read_subscriptions();

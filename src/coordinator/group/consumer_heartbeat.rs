@@ -11,7 +11,6 @@ use super::assignor::{Assignment, Assignor, Subscriber};
 use super::consumer_group::{
     ConsumerGroup, Current, MemberState, rebalance_timeout, target_to_record,
 };
-use super::offsets::group_tombstone;
 use super::reconcile::Step;
 use super::request::{
     ConsumerGroupHeartbeat, GroupId, HeartbeatAnswer, HeartbeatEpoch, MemberId, TopicTable,
@@ -279,7 +278,7 @@ impl GroupCoordinator {
         }
         self.drop_soft(id);
         if self.durable.groups.contains_key(id) {
-            out.records.push(group_tombstone(id));
+            Self::forget_group(id, out);
         }
         Ok(ConsumerGroup::default())
     }

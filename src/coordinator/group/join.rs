@@ -10,7 +10,7 @@ use rand::Rng as _;
 use super::classic_group::{Member, State};
 use super::request::{InstanceId, JoinGroup, Joined, MemberId, Reply, Token};
 use super::turn::Turn;
-use crate::types::ErrorCode;
+use crate::types::{ErrorCode, GroupObservation, MemberEnd, ShortName};
 
 /// How long a new member's JoinGroup may be parked before it must ask again: until it is answered nobody can tell whether the
 /// member still exists (Kafka: `GroupCoordinatorConfig.CLASSIC_GROUP_NEW_MEMBER_JOIN_TIMEOUT_MS`).
@@ -62,7 +62,7 @@ impl Turn<'_> {
 
     fn turn_away(&mut self, request: &JoinGroup, token: Token) {
         if let Some(member) = &request.member {
-            self.remove_member(member);
+            self.remove_member(member, MemberEnd::TurnedAway);
         }
         self.refuse_join(token, ErrorCode::GroupMaxSizeReached, None);
         self.complete_join_if_all_have();
@@ -102,8 +102,16 @@ impl Turn<'_> {
             initial.new_member_added = true;
         }
         self.group.add(Arc::clone(&id), Member::new(request, token), &request.protocol_type);
+        self.say_came(&id, request.instance.as_ref());
         self.set_session(&id, NEW_MEMBER_JOIN_TIMEOUT);
         self.rebalance();
+    }
+
+    /// Somebody is a member from now on.
+    fn say_came(&mut self, id: &str, instance: Option<&InstanceId>) {
+        let (group, member) = (ShortName::of(&self.id), ShortName::of(id));
+        let instance = instance.map(|name| ShortName::of(name));
+        self.out.say(GroupObservation::MemberCame { group, member, instance });
     }
 
     /// A member joins again: for the next generation, to bring about one, or because it missed the answer.
@@ -121,7 +129,7 @@ impl Turn<'_> {
         };
         if wants_the_same {
             let answer = self.group.joined(id);
-            return self.out.reply(token, Reply::JoinGroup(Ok(answer)));
+            return self.answer_join(token, answer);
         }
         self.park_join(id, request, token);
         self.rebalance();
@@ -146,6 +154,8 @@ impl Turn<'_> {
         let leader = self.group.leader.clone();
         let former = self.group.replace(old, new);
         self.cancel_session(old);
+        self.say_gone(old, MemberEnd::Replaced);
+        self.say_came(new, request.instance.as_ref());
         if let Some(parked) = former.joining {
             self.refuse_join(parked, ErrorCode::FencedInstanceId, Some(Arc::clone(old)));
         }
@@ -172,6 +182,7 @@ impl Turn<'_> {
     /// Where the new process leads it must not assign again. One that cannot be told so is told that the former one leads.
     fn keep_generation(&mut self, id: &MemberId, former: Option<MemberId>, may_skip: bool) {
         self.group.refresh_subscriptions();
+        self.out.say_subscriptions(&self.id, self.group, self.topics);
         let member = self.group.members.get_mut(id).expect("it was just put there");
         let token = member.joining.take().expect("its JoinGroup was just parked");
         let answer = self.group.joined(id);
@@ -181,6 +192,6 @@ impl Turn<'_> {
             Joined { leader: former, members: Vec::new(), ..answer }
         };
         self.write_group();
-        self.out.reply(token, Reply::JoinGroup(Ok(answer)));
+        self.answer_join(token, answer);
     }
 }

@@ -13,7 +13,7 @@ use super::request::{
     Heartbeat, InstanceId, LeaveGroup, LeavingMember, MemberId, Reply, SyncGroup, Token,
 };
 use super::turn::Turn;
-use crate::types::{ErrorCode, GenerationId};
+use crate::types::{ErrorCode, GenerationId, MemberEnd};
 
 impl Turn<'_> {
     /// Whether who asks is a member of this generation.
@@ -46,7 +46,8 @@ impl Turn<'_> {
             State::Stable => {
                 self.has_synced(&request.member);
                 let member = self.group.members.get(&request.member).expect("it was checked");
-                let answer = self.synced(member.assignment.clone());
+                let assignment = member.assignment.clone();
+                let answer = self.synced(&request.member, token, assignment);
                 self.out.reply(token, Reply::SyncGroup(Ok(answer)));
             }
         }
@@ -85,7 +86,8 @@ impl Turn<'_> {
         for (id, member) in &mut self.group.members {
             member.assignment = assignments.get(id).copied().cloned().unwrap_or_default();
         }
-        self.group.transition(State::Stable, self.now.wall);
+        self.out.say_assignments(&self.id, self.group, self.topics);
+        self.enter(State::Stable);
         self.write_group();
         self.answer_syncs(None);
     }
@@ -122,13 +124,13 @@ impl Turn<'_> {
         let Some(id) = &leaving.member else {
             let instance = leaving.instance.as_ref().ok_or(ErrorCode::UnknownMemberId)?;
             let known = self.group.static_member(instance).cloned();
-            self.remove_member(&known.ok_or(ErrorCode::UnknownMemberId)?);
+            self.remove_member(&known.ok_or(ErrorCode::UnknownMemberId)?, MemberEnd::Left);
             return Ok(());
         };
         if !self.group.pending_join.contains(id) {
             self.group.check_member(id, leaving.instance.as_ref())?;
         }
-        self.remove_member(id);
+        self.remove_member(id, MemberEnd::Left);
         Ok(())
     }
 
@@ -141,7 +143,7 @@ impl Turn<'_> {
             unreachable!("the session timer of one that left is cancelled");
         };
         if !member.is_excused() {
-            self.remove_member(id);
+            self.remove_member(id, MemberEnd::Silent);
             self.rebalance();
         }
     }

@@ -30,6 +30,7 @@ mod membership;
 mod offsets;
 mod reconcile;
 pub mod request;
+mod said;
 mod timers;
 mod turn;
 
@@ -49,7 +50,7 @@ use timers::{Timer, Timers};
 use turn::Turn;
 
 use crate::protocol::coordinator_records::CoordinatorRecord;
-use crate::types::{CHECKS_ITSELF, ErrorCode, Monotonic, Now, PartitionIndex};
+use crate::types::{CHECKS_ITSELF, ErrorCode, GroupObservation, Monotonic, Now, PartitionIndex};
 
 /// How soon a member is taken out whose removal the log refused (Kafka: `CoordinatorRuntime`, the retries of its timers).
 const REMOVAL_RETRY_BACKOFF: Duration = Duration::from_millis(500);
@@ -77,6 +78,10 @@ pub struct Outcome {
     pub records: Vec<CoordinatorRecord>,
     /// The replies, in order: to the request that was decided, to ones that were parked before, or to none yet.
     pub replies: Vec<(Token, Reply)>,
+    /// What was decided, in order: to be said once the records are appended. Where they are refused, only what is not of the log.
+    pub said: Vec<GroupObservation>,
+    /// What is to be said when the reply to a token is sent as it is here.
+    pub told: Vec<(Token, GroupObservation)>,
 }
 
 impl Outcome {
@@ -178,11 +183,18 @@ impl GroupCoordinator {
                 out.reply(token, Reply::LeaveGroup(result));
             }
             Request::CommitOffsets(request) => {
-                let result = self.commit_offsets(now, &request, &mut out);
+                let result = self.commit_offsets(now, &request, token, &mut out);
+                if let Err(error) = &result {
+                    out.say(said::refused(&request, *error));
+                }
                 out.reply(token, Reply::CommitOffsets(result));
             }
             Request::FetchOffsets(request) => {
-                out.reply(token, Reply::FetchOffsets(self.fetch_offsets(&request)));
+                let result = self.fetch_offsets(&request);
+                if let Ok(fetched) = &result {
+                    self.tell_fetched(token, &request.group, fetched, &mut out);
+                }
+                out.reply(token, Reply::FetchOffsets(result));
             }
             Request::DeleteOffsets(request) => {
                 let result = self.delete_offsets(now, &request, &mut out);
@@ -210,6 +222,7 @@ impl GroupCoordinator {
                 let result = self.consumer_heartbeat(now, &request, &mut out);
                 if result.is_err() {
                     out.records.clear();
+                    out.said.clear();
                 }
                 out.reply(token, Reply::ConsumerGroupHeartbeat(result));
             }
@@ -374,8 +387,8 @@ impl GroupCoordinator {
             self.classic.insert(Arc::clone(id), group);
         }
         let group = self.classic.get_mut(id)?;
-        let Self { config, rng, timers, .. } = self;
-        let mut turn = Turn { config, rng, timers, now, id: Arc::clone(id), group, out };
+        let Self { config, rng, timers, topics, .. } = self;
+        let mut turn = Turn { config, rng, timers, topics, now, id: Arc::clone(id), group, out };
         if is_new {
             turn.restart_all_sessions();
         }

@@ -10,30 +10,30 @@ use super::consumer_group::ConsumerGroup;
 use super::consumer_heartbeat::Draft;
 use super::request::{
     CommitOffsets, CommittedOffset, DeleteOffsets, FetchOffsets, FetchedTopic, GroupId,
-    OffsetToCommit, Topic, TopicResults,
+    OffsetToCommit, Token, Topic, TopicResults,
 };
+use super::said::committer;
 use super::timers::Timer;
 use super::{GroupCoordinator, Outcome};
 use crate::protocol::coordinator_records::{
     CoordinatorRecord, GroupMetadataKey, OffsetCommitKey, OffsetCommitValue,
 };
-use crate::types::{ErrorCode, GenerationId, Now, PartitionIndex, Timestamp, TopicId, Uuid};
+use crate::types::{
+    ErrorCode, GenerationId, GroupObservation, Now, OffsetEnd, PartitionIndex, ShortName,
+    Timestamp, TopicId, TopicIdPartition, Uuid,
+};
 
 /// After how many records one look for expired offsets pauses, so that nobody waits long behind it. A group is not split.
 const EXPIRY_RECORDS_MAX: usize = 1_000;
 
 /// That nothing is committed of a partition any more.
-pub(super) fn offset_tombstone(
-    group: &str,
-    topic: &str,
-    partition: PartitionIndex,
-) -> CoordinatorRecord {
+fn offset_tombstone(group: &str, topic: &str, partition: PartitionIndex) -> CoordinatorRecord {
     let key = OffsetCommitKey { group: group.to_owned(), topic: topic.to_owned(), partition };
     CoordinatorRecord::OffsetCommit(key, None)
 }
 
 /// That there is no such group any more.
-pub(super) fn group_tombstone(group: &str) -> CoordinatorRecord {
+fn group_tombstone(group: &str) -> CoordinatorRecord {
     CoordinatorRecord::GroupMetadata(GroupMetadataKey { group: group.to_owned() }, None)
 }
 
@@ -52,6 +52,7 @@ impl GroupCoordinator {
         &mut self,
         now: Now,
         request: &CommitOffsets,
+        token: Token,
         out: &mut Outcome,
     ) -> Result<Vec<TopicResults>, ErrorCode> {
         self.check_commit(now, request, out)?;
@@ -59,6 +60,9 @@ impl GroupCoordinator {
         for (topic, partitions) in &request.topics {
             let partitions = partitions.iter().map(|commit| {
                 let error = self.commit_offset(now, request, topic, commit, out).err();
+                if error.is_none() {
+                    self.say_committed(token, request, topic, commit, out);
+                }
                 (commit.partition, error.unwrap_or(ErrorCode::None))
             });
             results.push(TopicResults { topic: topic.clone(), partitions: partitions.collect() });
@@ -169,6 +173,66 @@ impl GroupCoordinator {
         Ok(())
     }
 
+    fn say_committed(
+        &self,
+        token: Token,
+        request: &CommitOffsets,
+        topic: &Topic,
+        commit: &OffsetToCommit,
+        out: &mut Outcome,
+    ) {
+        let known = self.partition_of(topic, commit.partition);
+        let (Some(partition), Some(offset)) = (known, commit.offset) else { return };
+        let (group, protocol) = (ShortName::of(&request.group), self.protocol_of(&request.group));
+        let committer = committer(request);
+        let committed =
+            GroupObservation::OffsetCommitted { group, protocol, partition, offset, committer };
+        out.say(committed);
+        out.tell(token, GroupObservation::CommitTold { group, partition, offset });
+    }
+
+    /// What a fetch is answered is said when it is.
+    pub(super) fn tell_fetched(
+        &self,
+        token: Token,
+        group: &str,
+        fetched: &[FetchedTopic],
+        out: &mut Outcome,
+    ) {
+        let group = ShortName::of(group);
+        for FetchedTopic { topic, partitions } in fetched {
+            for (index, committed) in partitions {
+                let Some(partition) = self.partition_of(topic, *index) else { continue };
+                let offset = committed.as_ref().map(|committed| committed.offset);
+                out.tell(token, GroupObservation::OffsetFetched { group, partition, offset });
+            }
+        }
+    }
+
+    /// An offset goes: into the log with it.
+    fn forget_offset(
+        &self,
+        group: &str,
+        (topic, partition): (&Arc<str>, PartitionIndex),
+        end: OffsetEnd,
+        out: &mut Outcome,
+    ) {
+        out.records.push(offset_tombstone(group, topic, partition));
+        let committed = self.durable.offset(group, topic, partition);
+        let id = committed.and_then(|committed| committed.topic_id);
+        let topic = Topic { name: Arc::clone(topic), id };
+        if let Some(partition) = self.partition_of(&topic, partition) {
+            let group = ShortName::of(group);
+            out.say(GroupObservation::OffsetForgotten { group, partition, end });
+        }
+    }
+
+    /// A group of the classic protocol goes: into the log with it.
+    pub(super) fn forget_group(id: &str, out: &mut Outcome) {
+        out.records.push(group_tombstone(id));
+        out.say(GroupObservation::GroupForgotten { group: ShortName::of(id) });
+    }
+
     /// Answers a fetch. A partition of which nothing is committed, or only of a topic that had the same name, is `None`.
     pub(super) fn fetch_offsets(
         &self,
@@ -241,7 +305,8 @@ impl GroupCoordinator {
                     if is_subscribed { ErrorCode::GroupSubscribedToTopic } else { ErrorCode::None };
                 let is_known = self.durable.offset(&request.group, name, *partition).is_some();
                 if !is_subscribed && is_known {
-                    out.records.push(offset_tombstone(&request.group, name, *partition));
+                    let (group, end) = (&request.group, OffsetEnd::Deleted);
+                    self.forget_offset(group, (name, *partition), end, out);
                 }
                 answers.push((*partition, error));
             }
@@ -255,7 +320,7 @@ impl GroupCoordinator {
     pub(super) fn forget_all_offsets(&self, group: &str, out: &mut Outcome) {
         for (topic, partitions) in self.durable.offsets.get(group).into_iter().flatten() {
             for partition in partitions.keys() {
-                out.records.push(offset_tombstone(group, topic, *partition));
+                self.forget_offset(group, (topic, *partition), OffsetEnd::GroupDeleted, out);
             }
         }
     }
@@ -271,6 +336,9 @@ impl GroupCoordinator {
                 for (partition, offset) in offsets.get(name).into_iter().flatten() {
                     if !is_of_another(offset, Some(*id)) {
                         out.records.push(offset_tombstone(group, name, *partition));
+                        let partition = TopicIdPartition { topic_id: *id, partition: *partition };
+                        let (group, end) = (ShortName::of(group), OffsetEnd::TopicDeleted);
+                        out.say(GroupObservation::OffsetForgotten { group, partition, end });
                     }
                 }
             }
@@ -318,7 +386,7 @@ impl GroupCoordinator {
         let is_read = |topic: &str| group.is_subscribed_to(topic);
         let keeps_any = self.expire_topics(now, id, base, is_read, out);
         if is_free && !keeps_any && self.durable.groups.contains_key(id) {
-            out.records.push(group_tombstone(id));
+            Self::forget_group(id, out);
         }
     }
 
@@ -336,7 +404,7 @@ impl GroupCoordinator {
             let base = base.filter(|_| !is_read(topic));
             for (partition, offset) in partitions {
                 if base.is_some_and(|base| self.is_expired(now, base, offset)) {
-                    out.records.push(offset_tombstone(id, topic, *partition));
+                    self.forget_offset(id, (topic, *partition), OffsetEnd::Expired, out);
                 } else {
                     keeps_any = true;
                 }

@@ -11,16 +11,17 @@ use rand::rngs::StdRng;
 use super::Outcome;
 use super::classic_group::{ClassicGroup, InitialDelay, State};
 use super::config::GroupConfig;
-use super::request::{GroupId, MemberId, Reply, Synced, Token};
+use super::request::{GroupId, Joined, MemberId, Reply, Synced, Token, TopicTable};
 use super::timers::{Timer, Timers};
 use crate::protocol::coordinator_records::{CoordinatorRecord, GroupMetadataKey};
-use crate::types::{ErrorCode, Now};
+use crate::types::{ErrorCode, GroupObservation, MemberEnd, Now, ShortName, fnv_1a};
 
 /// A group of the classic protocol, and what its turn may touch.
 pub(super) struct Turn<'a> {
     pub(super) config: &'a GroupConfig,
     pub(super) rng: &'a mut StdRng,
     pub(super) timers: &'a mut Timers,
+    pub(super) topics: &'a TopicTable,
     pub(super) now: Now,
     pub(super) id: GroupId,
     pub(super) group: &'a mut ClassicGroup,
@@ -74,6 +75,18 @@ impl Turn<'_> {
         }
     }
 
+    /// The group is in another state.
+    pub(super) fn enter(&mut self, state: State) {
+        self.group.transition(state, self.now.wall);
+        self.out.say_phase(&self.id, self.group);
+    }
+
+    /// A member is in the group no longer.
+    pub(super) fn say_gone(&mut self, member: &str, end: MemberEnd) {
+        let (group, member) = (ShortName::of(&self.id), ShortName::of(member));
+        self.out.say(GroupObservation::MemberGone { group, member, end });
+    }
+
     /// Calls all members to join. Those that wait for their assignment are told.
     pub(super) fn prepare_rebalance(&mut self) {
         self.end_generation(ErrorCode::RebalanceInProgress);
@@ -82,11 +95,11 @@ impl Turn<'_> {
             let delay = self.config.initial_rebalance_delay;
             let remaining = timeout.saturating_sub(delay);
             let initial = InitialDelay { remaining, new_member_added: false };
-            self.group.transition(State::PreparingRebalance(Some(initial)), self.now.wall);
+            self.enter(State::PreparingRebalance(Some(initial)));
             self.set_join_timer(delay);
             return;
         }
-        self.group.transition(State::PreparingRebalance(None), self.now.wall);
+        self.enter(State::PreparingRebalance(None));
         if self.group.all_have_joined() {
             self.complete_join();
         } else {
@@ -116,7 +129,7 @@ impl Turn<'_> {
         for (member, token, assignment) in waiting {
             let answer = match error {
                 Some(error) => Err(error),
-                None => Ok(self.synced(assignment)),
+                None => Ok(self.synced(&member, token, assignment)),
             };
             self.out.reply(token, Reply::SyncGroup(answer));
             // Its silence was excused while it waited.
@@ -124,7 +137,12 @@ impl Turn<'_> {
         }
     }
 
-    pub(super) fn synced(&self, assignment: Bytes) -> Synced {
+    /// What a member is told that it has, by the reply to `token`.
+    pub(super) fn synced(&mut self, member: &str, token: Token, assignment: Bytes) -> Synced {
+        let (group, member) = (ShortName::of(&self.id), ShortName::of(member));
+        let (generation, hash) = (self.group.generation, fnv_1a(&assignment));
+        let told = GroupObservation::AssignmentTold { group, member, generation, hash };
+        self.out.tell(token, told);
         Synced {
             protocol_type: self.group.protocol_type.clone(),
             protocol: self.group.protocol.clone(),
@@ -172,6 +190,7 @@ impl Turn<'_> {
         for id in missing {
             self.group.remove(&id);
             self.cancel_session(&id);
+            self.say_gone(&id, MemberEnd::Late);
         }
         if !self.group.members.is_empty() && !self.group.elect_joined_leader() {
             // Only static members, none of which has joined: sessions end this.
@@ -179,6 +198,7 @@ impl Turn<'_> {
             return self.set_join_timer(timeout);
         }
         self.group.begin_generation(self.now.wall);
+        self.out.say_generation(&self.id, self.group, self.topics);
         if self.group.is_empty() {
             return self.write_group();
         }
@@ -189,12 +209,20 @@ impl Turn<'_> {
             member.is_new = false;
             if let Some(token) = member.joining.take() {
                 let answer = self.group.joined(id);
-                self.out.reply(token, Reply::JoinGroup(Ok(answer)));
+                self.answer_join(token, answer);
             }
             self.restart_session(id);
         }
         let timeout = self.group.rebalance_timeout();
         self.timers.set(Timer::Sync(Arc::clone(&self.id)), self.now.monotonic + timeout);
+    }
+
+    /// Tells a member that it is in this generation.
+    pub(super) fn answer_join(&mut self, token: Token, answer: Joined) {
+        let (group, member) = (ShortName::of(&self.id), ShortName::of(&answer.member));
+        let generation = answer.generation;
+        self.out.tell(token, GroupObservation::JoinAnswered { group, member, generation });
+        self.out.reply(token, Reply::JoinGroup(Ok(answer)));
     }
 
     /// The members had their time to sync: those that did not are gone.
@@ -204,6 +232,7 @@ impl Turn<'_> {
         for id in late {
             self.group.remove(&id);
             self.cancel_session(&id);
+            self.say_gone(&id, MemberEnd::Late);
         }
         self.prepare_rebalance();
     }
@@ -217,10 +246,11 @@ impl Turn<'_> {
     }
 
     /// A member is taken out, whatever it waits for. The caller looks to what that means for the others.
-    pub(super) fn remove_member(&mut self, id: &MemberId) {
+    pub(super) fn remove_member(&mut self, id: &MemberId, end: MemberEnd) {
         self.cancel_session(id);
         let was_pending_sync = self.group.pending_sync.contains(id);
         let Some(member) = self.group.remove(id) else { return };
+        self.say_gone(id, end);
         if let Some(token) = member.joining {
             // It may be told its id for the first time: it is to come anew, without one.
             self.refuse_join(token, ErrorCode::UnknownMemberId, None);

@@ -29,7 +29,9 @@ use crate::replica::driver::PartitionHandle;
 use crate::runtime::clock::wait_until;
 use crate::runtime::{BoxFuture, Env, watch};
 use crate::server::config::GroupsConfig;
-use crate::types::{ErrorCode, LeaderEpoch, Monotonic, Now, TopicId};
+use crate::types::{
+    CoordinatorTerm, ErrorCode, GroupObservation, LeaderEpoch, Monotonic, Now, Observation, TopicId,
+};
 
 /// After so long a log that could not be read is read again, if this broker still leads.
 const LOAD_RETRY_SPAN: Duration = Duration::from_secs(1);
@@ -161,6 +163,8 @@ struct Serving {
     coordinator: GroupCoordinator,
     held: Held,
     askers: BTreeMap<Token, oneshot::Sender<Reply>>,
+    /// What is to be said when a reply is sent as it was decided.
+    told: BTreeMap<Token, Vec<GroupObservation>>,
     tokens: u64,
 }
 
@@ -180,11 +184,16 @@ impl Serving {
             coordinator,
             held: Held::default(),
             askers: BTreeMap::new(),
+            told: BTreeMap::new(),
             tokens: 0,
         };
         let tail = until_committed(term.handle.clone(), term.leader_epoch, end_offset);
         serving.held.hold(Some(Box::pin(tail)), now.monotonic, Vec::new());
         serving.coordinator.on_topics(topics.clone());
+        for what in serving.coordinator.loaded() {
+            serving.say(what);
+        }
+        serving.say(GroupObservation::Loaded { partition: term.handle.id(), end_offset });
         serving.perform(now, outcome);
         serving
     }
@@ -198,7 +207,7 @@ impl Serving {
     fn on_time(&mut self, now: Now) {
         for (token, reply) in self.held.take_overdue(now.monotonic) {
             crate::mark!("a group's request is not committed in time");
-            self.answer(token, reply.failed(ErrorCode::RequestTimedOut));
+            self.refuse(token, reply.failed(ErrorCode::RequestTimedOut));
         }
         if self.coordinator.deadline().is_some_and(|deadline| deadline <= now.monotonic) {
             let outcome = self.coordinator.tick(now);
@@ -228,8 +237,12 @@ impl Serving {
     fn perform(&mut self, now: Now, outcome: Outcome) {
         let deadline = now.monotonic + self.commit_timeout;
         let mut next = Some(outcome);
-        while let Some(Outcome { records, replies }) = next.take() {
+        while let Some(Outcome { records, replies, said, told }) = next.take() {
+            for (token, what) in told {
+                self.told.entry(token).or_default().push(what);
+            }
             if records.is_empty() {
+                said.into_iter().for_each(|what| self.say(what));
                 self.held.hold(None, deadline, replies);
                 continue;
             }
@@ -239,12 +252,17 @@ impl Serving {
             });
             match written.and_then(|batch| append(&self.handle, batch)) {
                 Ok(committed) => {
+                    said.into_iter().for_each(|what| self.say(what));
                     for record in &records {
                         self.coordinator.replay(record);
                     }
                     self.held.hold(Some(committed), deadline, replies);
                 }
-                Err(error) => next = Some(self.on_refused(now, &records, replies, error)),
+                Err(error) => {
+                    let soft = said.into_iter().filter(|what| !what.is_of_log());
+                    soft.for_each(|what| self.say(what));
+                    next = Some(self.on_refused(now, &records, replies, error));
+                }
             }
         }
     }
@@ -260,7 +278,7 @@ impl Serving {
         let (partition, count) = (self.handle.partition(), records.len());
         tracing::debug!(%partition, %error, records = count, "records of groups are not appended");
         for (token, reply) in replies {
-            self.answer(token, reply.failed(error));
+            self.refuse(token, reply.failed(error));
         }
         self.coordinator.on_append_failed(now, records)
     }
@@ -273,15 +291,14 @@ impl Serving {
         let result = committed
             .unwrap_or_else(|| self.handle.check_leader(Some(self.leader_epoch)).map(|_| ()));
         for (token, reply) in replies {
-            let reply = match result {
-                Ok(()) => reply,
+            match result {
+                Ok(()) => self.answer(token, reply),
                 // An epoch that is not ours any more.
                 Err(ErrorCode::FencedLeaderEpoch | ErrorCode::UnknownLeaderEpoch) => {
-                    reply.failed(ErrorCode::NotLeaderOrFollower)
+                    self.refuse(token, reply.failed(ErrorCode::NotLeaderOrFollower));
                 }
-                Err(error) => reply.failed(error),
-            };
-            self.answer(token, reply);
+                Err(error) => self.refuse(token, reply.failed(error)),
+            }
         }
         is_lost.then_some(Ended::LogCutBack)
     }
@@ -289,8 +306,9 @@ impl Serving {
     /// Refuses all that waits.
     fn resign(mut self) {
         for (token, reply) in self.held.take_all() {
-            self.answer(token, reply.failed(ErrorCode::NotLeaderOrFollower));
+            self.refuse(token, reply.failed(ErrorCode::NotLeaderOrFollower));
         }
+        self.say(GroupObservation::Unloaded);
         let Self { coordinator, mut askers, .. } = self;
         for (token, reply) in coordinator.resign() {
             if let Some(asker) = askers.remove(&token) {
@@ -300,7 +318,26 @@ impl Serving {
         assert!(askers.is_empty(), "each request is answered once");
     }
 
+    /// Sends a reply as it was decided.
     fn answer(&mut self, token: Token, reply: Reply) {
+        let told = self.told.remove(&token).into_iter().flatten();
+        told.for_each(|what| self.say(what));
+        self.send(token, reply);
+    }
+
+    /// Sends a refusal instead of what was decided.
+    fn refuse(&mut self, token: Token, refusal: Reply) {
+        self.told.remove(&token);
+        self.send(token, refusal);
+    }
+
+    fn say(&self, what: GroupObservation) {
+        let (partition, leader_epoch) = (self.handle.id().partition, self.leader_epoch);
+        let term = CoordinatorTerm { partition, leader_epoch };
+        self.env.observe(Observation::Group { term, what });
+    }
+
+    fn send(&mut self, token: Token, reply: Reply) {
         let asker = self.askers.remove(&token).expect("each request is answered once");
         // Who asked may be gone.
         let _ = asker.send(reply);

@@ -172,6 +172,40 @@ pub const EVENTS: &[EventWord] = &[
     event("storm.drawn", Story::Each, "What a seed has drawn for its storm."),
     event("storm.passed", Story::Summed, "A storm passed a fault over: a guard forbade it."),
     event("step.idle", Story::Each, "A step had its moment and could not do what it says."),
+    event(
+        "group.loaded",
+        Story::Summed,
+        "A broker has read a partition of __consumer_offsets and coordinates its groups.",
+    ),
+    event(
+        "group.unloaded",
+        Story::Summed,
+        "A broker coordinates the groups of a partition no longer.",
+    ),
+    event("group.rebalance-started", Story::Each, "A coordinator calls a group's members to join."),
+    event("group.generation", Story::Each, "The next generation of a group begins."),
+    event("group.stable", Story::Each, "The members of a group are told what they have."),
+    event("group.empty", Story::Each, "A group has no members any more."),
+    event("group.deleted", Story::Each, "A group is in the log of its coordinator no longer."),
+    event("member.came", Story::Each, "A coordinator let a member into its group."),
+    event(
+        "member.gone",
+        Story::Each,
+        "A member left its group, or was replaced by its static member's next process, or was turned away.",
+    ),
+    event(
+        "member.expired",
+        Story::Each,
+        "A coordinator took a member out of its group that was silent, or too late for a generation.",
+    ),
+    event("offset.committed", Story::Never, "A coordinator accepted an offset: it is in its log."),
+    event("offset.rejected", Story::Summed, "A coordinator refused who wanted to commit offsets."),
+    event("offset.expired", Story::Each, "The time of a committed offset was over."),
+    event(
+        "offset.deleted",
+        Story::Each,
+        "A committed offset was deleted, by itself, with its group or with its topic.",
+    ),
 ];
 
 /// Events that only a finished history shows: nothing can be triggered by them.

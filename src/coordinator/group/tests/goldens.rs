@@ -451,7 +451,7 @@ impl Story {
             let Some(at) = self.coordinator.deadline().filter(|at| *at <= end) else { break };
             self.set_time(at.max(self.now.monotonic));
             let outcome = self.coordinator.tick(self.now);
-            if outcome != Outcome::default() {
+            if !(outcome.records.is_empty() && outcome.replies.is_empty()) {
                 let text = format!("at {}:", self.now.wall);
                 self.line(&text);
             }
