@@ -680,14 +680,19 @@ impl Cluster {
         }
     }
 
-    /// Whether another one may lead that surely has everything.
+    /// Whether another one may lead that surely has everything; also once the controller has agreed to what it was asked for, by a
+    /// leader that may be gone by then.
     fn has_candidate_beside(&self, node: usize) -> bool {
         let now = self.controller.now();
-        now.isr.union(&now.elr).any(|member| {
+        let may_lead = |member: &BrokerId| {
             let other = &self.nodes[index(*member)];
             let registered = now.broker_epochs.get(member);
             *member != id(node) && other.is_alive && registered == Some(&other.broker_epoch)
-        })
+        };
+        let open = self.controller.alters.iter().map(|(_, asked)| asked);
+        let mut open = open.filter(|asked| asked.partition_epoch == now.partition_epoch);
+        now.isr.union(&now.elr).any(may_lead)
+            && open.all(|asked| asked.isr.iter().any(|(member, _)| may_lead(member)))
     }
 
     /// Never the last one that surely has everything: more than that nobody promises.
