@@ -16,9 +16,10 @@ pub mod producer;
 
 pub use admin::{
     Admin, AdminConfig, ClusterDescription, ConfigChange, ConfigEntry, ConfigOperation,
-    ConfigResource, ElectionType, EpochEnd, FeatureUpdate, ListedOffset, NewPartitions, NewTopic,
-    NodeDescription, PartitionDescription, PartitionReassignment, QuorumDescription, QuorumReplica,
-    ServedApi, TopicDescription, UpgradeType,
+    ConfigResource, ElectionType, EpochEnd, FeatureUpdate, GroupDescription, GroupListing,
+    GroupMember, GroupState, GroupType, ListedOffset, NewPartitions, NewTopic, NodeDescription,
+    PartitionDescription, PartitionReassignment, QuorumDescription, QuorumReplica, ServedApi,
+    TopicDescription, UpgradeType,
 };
 pub use config::ConfigError;
 pub use consumer::{

@@ -1,6 +1,6 @@
 //! The cluster as a whole: its brokers, its quorum, who leads, who holds what.
 
-use super::{Admin, Attempt, lacks, succeeded};
+use super::{Admin, Attempt, by_topic, lacks, succeeded};
 use crate::client::admin::{
     ClusterDescription, ElectionType, FeatureUpdate, NodeDescription, PartitionReassignment,
     QuorumDescription, QuorumReplica, ServedApi, UpgradeType,
@@ -268,16 +268,4 @@ impl Admin {
         let failed = response.results.into_iter().find(|result| !result.error_code.is_none());
         failed.map_or(Ok(()), |result| succeeded(result.error_code, result.error_message))
     }
-}
-
-/// Values by the topic of their partition, topics in the order in which they first stand.
-fn by_topic<'a, T>(all: impl Iterator<Item = (&'a TopicPartition, T)>) -> Vec<(String, Vec<T>)> {
-    let mut topics: Vec<(String, Vec<T>)> = Vec::new();
-    for (partition, value) in all {
-        match topics.iter_mut().find(|(topic, _)| **topic == *partition.topic) {
-            Some((_, values)) => values.push(value),
-            None => topics.push((partition.topic.to_string(), vec![value])),
-        }
-    }
-    topics
 }

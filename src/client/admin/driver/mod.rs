@@ -1,6 +1,7 @@
-//! The admin client: how it asks. What it asks stands in the files below: `topics.rs`, `cluster.rs`.
+//! The admin client: how it asks. What it asks stands in the files below: `topics.rs`, `cluster.rs`, `groups.rs`.
 
 mod cluster;
+mod groups;
 mod topics;
 
 use std::fmt;
@@ -398,4 +399,16 @@ fn succeeded(error: ErrorCode, message: Option<String>) -> Result<(), ClientErro
 fn lacks(what: &str) -> ClientError {
     let message = Some(format!("the answer does not speak of {what}"));
     ClientError::Answer { error: ErrorCode::UnknownServerError, message }
+}
+
+/// Values by the topic of their partition, topics in the order in which they first stand.
+fn by_topic<'a, T>(all: impl Iterator<Item = (&'a TopicPartition, T)>) -> Vec<(String, Vec<T>)> {
+    let mut topics: Vec<(String, Vec<T>)> = Vec::new();
+    for (partition, value) in all {
+        match topics.iter_mut().find(|(topic, _)| **topic == *partition.topic) {
+            Some((_, values)) => values.push(value),
+            None => topics.push((partition.topic.to_string(), vec![value])),
+        }
+    }
+    topics
 }
