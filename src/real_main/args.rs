@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::group::args::GroupCommand;
+
 /// A Kafka-compatible broker whose complete logic also runs under a deterministic simulation.
 #[derive(Debug, Parser)]
 #[command(name = "ottla", version, propagate_version = true, max_term_width = 100)]
@@ -74,8 +76,11 @@ pub(crate) enum Command {
     Cluster(ClusterCommand),
     /// Write lines of standard input (or a file) to a topic.
     Produce(ProduceArgs),
-    /// Read records from topics.
+    /// Read records from topics, alone or as a member of a group.
     Consume(ConsumeArgs),
+    /// List, describe, reset and delete groups of consumers.
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// Measure a running broker.
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -337,16 +342,21 @@ pub(crate) struct ConsumeArgs {
     /// The topics.
     #[arg(required = true)]
     pub(crate) topics: Vec<String>,
-    /// Where to begin: start, end, an offset, -N for the last N, or @MILLIS for a time.
+    /// Read as a member of this group: it shares the partitions with the others, goes on where the group is, and commits what it has
+    /// printed. Ctrl-C leaves the group.
+    #[arg(short, long)]
+    pub(crate) group: Option<String>,
+    /// Where to begin: start, end, an offset, -N for the last N, or @MILLIS for a time. In a group: start or end, where the group has
+    /// committed nothing.
     #[arg(short = 'o', long, default_value = "end", allow_hyphen_values = true)]
     pub(crate) offset: String,
     /// Only this partition.
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "group")]
     pub(crate) partition: Option<i32>,
     /// Stop after this many records.
     #[arg(short = 'n', long)]
     pub(crate) count: Option<u64>,
-    /// Stop at the end of every partition.
+    /// Stop at the end of every partition; in a group, of every one that this member has.
     #[arg(short = 'e', long)]
     pub(crate) exit_at_end: bool,
     /// What to print of each record: %t topic, %p partition, %o offset, %T timestamp, %k key, %v value, %h headers, \n, \t.

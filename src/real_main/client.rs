@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ottla::client::{Admin, AdminConfig, ClientError, ConfigError, TopicDescription};
+use ottla::protocol::OffsetSpec;
 use ottla::runtime::{Env, clock, real_env};
-use ottla::types::{ErrorCode, Observation};
+use ottla::types::{ErrorCode, Observation, Offset, TopicPartition};
 
 use super::args::Global;
 use super::failure::{Exit, Failure};
@@ -30,17 +31,30 @@ pub(crate) fn block_on<F>(command: impl FnOnce(Env) -> F) -> Result<(), Failure>
 where
     F: Future<Output = Result<(), Failure>>,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::new(Exit::Failed, "cannot start").why(error))?;
-    let env = world()?;
-    runtime.block_on(async {
+    block_on_to_end(|env| async {
         let command = command(env);
         tokio::select! {
             biased;
             result = command => result,
-            _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+            _ = tokio::signal::ctrl_c() => Err(interrupted()),
         }
     })
+}
+
+/// The same for a command that sees to Ctrl-C itself.
+pub(crate) fn block_on_to_end<F>(command: impl FnOnce(Env) -> F) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), Failure>>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(Exit::Failed, "cannot start").why(error))?;
+    let env = world()?;
+    runtime.block_on(command(env))
+}
+
+/// Ctrl-C was pressed.
+pub(crate) fn interrupted() -> Failure {
+    Failure::new(Exit::Interrupted, "interrupted")
 }
 
 /// The properties of a client: the file's, over them `own`, over them `-X`.
@@ -137,6 +151,29 @@ pub(crate) async fn describe(
         };
         return names.iter().zip(answers).map(described).collect();
     }
+}
+
+/// Offsets of partitions; absent where there is none, as where no record is as young as was asked for.
+pub(crate) async fn offsets(
+    global: &Global,
+    env: &Env,
+    admin: &Admin,
+    partitions: &[TopicPartition],
+    spec: OffsetSpec,
+) -> Result<BTreeMap<TopicPartition, Offset>, Failure> {
+    let questions: Vec<_> = partitions.iter().map(|partition| (partition.clone(), spec)).collect();
+    let answers =
+        within(global, env, "cannot read offsets", admin.list_offsets(&questions)).await?;
+    let mut found = BTreeMap::new();
+    for (partition, answer) in partitions.iter().zip(answers) {
+        let listed = answer.map_err(|error| {
+            from_client(global, &format!("cannot read offsets of {partition}"), &error)
+        })?;
+        if let Some(offset) = listed.offset {
+            found.insert(partition.clone(), offset);
+        }
+    }
+    Ok(found)
 }
 
 /// A client's error as a command's.

@@ -9,6 +9,7 @@ mod cluster;
 mod consume;
 mod dev;
 mod failure;
+mod group;
 mod node;
 mod observer;
 mod produce;
@@ -33,6 +34,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Cluster(command) => cluster::run(&cli.global, command),
         Command::Produce(args) => produce::run(&cli.global, args),
         Command::Consume(args) => consume::run(&cli.global, args),
+        Command::Group(command) => group::run(&cli.global, command),
         Command::Bench(command) => bench::run(&cli.global, command),
         Command::Version { verbose } => {
             version::run(cli.global.format, verbose);

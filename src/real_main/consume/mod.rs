@@ -1,19 +1,20 @@
-//! `ottla consume`: records become lines.
+//! `ottla consume`: records become lines. Alone with partitions of its own here; as a member of a group in `member.rs`.
+
+mod member;
+mod print;
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::time::Duration;
 
-use ottla::client::{Admin, Consumer, ConsumerConfig, ConsumerRecord};
+use ottla::client::{Admin, Consumer, ConsumerConfig};
 use ottla::protocol::OffsetSpec;
 use ottla::runtime::Env;
 use ottla::types::{Offset, Timestamp, TopicPartition};
-use serde_json::json;
 
-use super::args::{ConsumeArgs, Format, Global};
-use super::client::{admin, block_on, describe, from_client, properties, within, wrong_property};
+use self::print::Printer;
+use super::args::{ConsumeArgs, Global};
+use super::client::{admin, block_on, describe, from_client, offsets, properties, wrong_property};
 use super::failure::{Exit, Failure};
-use super::output_failure;
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,9 @@ pub(crate) fn run(global: &Global, args: ConsumeArgs) -> Result<(), Failure> {
         )
     })?;
     let reset = if begin == Begin::End { "latest" } else { "earliest" };
+    if let Some(group) = member::group_of(global, &args)? {
+        return member::run(global, &args, &group, begin, reset);
+    }
     let config =
         ConsumerConfig::from_properties(&properties(global, &[("auto.offset.reset", reset)])?)
             .map_err(|error| wrong_property(&error))?;
@@ -62,14 +66,20 @@ pub(crate) fn run(global: &Global, args: ConsumeArgs) -> Result<(), Failure> {
                 .seek(partition, *position)
                 .map_err(|error| from_client(global, "cannot seek", &error))?;
         }
-        let mut reading = Reading { args: &args, format: global.format, ends, positions, count: 0 };
+        let printer = Printer { format: global.format, template: &args.template };
+        let mut reading = Reading { args: &args, printer, ends, positions, count: 0 };
         reading.run(global, &mut consumer).await?;
         consumer.close().await;
-        if !global.quiet {
-            eprintln!("Processed a total of {} messages", reading.count);
-        }
+        say_total(global, reading.count);
         Ok(())
     })
+}
+
+/// The last line (Kafka: `ConsoleConsumer.reportRecordCount`).
+fn say_total(global: &Global, count: u64) {
+    if !global.quiet {
+        eprintln!("Processed a total of {count} messages");
+    }
 }
 
 async fn partitions_of(
@@ -98,28 +108,6 @@ async fn partitions_of(
 }
 
 type Positions = BTreeMap<TopicPartition, Offset>;
-
-async fn offsets(
-    global: &Global,
-    env: &Env,
-    admin: &Admin,
-    partitions: &[TopicPartition],
-    spec: OffsetSpec,
-) -> Result<Positions, Failure> {
-    let questions: Vec<_> = partitions.iter().map(|partition| (partition.clone(), spec)).collect();
-    let answers =
-        within(global, env, "cannot read offsets", admin.list_offsets(&questions)).await?;
-    let mut found = Positions::new();
-    for (partition, answer) in partitions.iter().zip(answers) {
-        let listed = answer.map_err(|error| {
-            from_client(global, &format!("cannot read offsets of {partition}"), &error)
-        })?;
-        if let Some(offset) = listed.offset {
-            found.insert(partition.clone(), offset);
-        }
-    }
-    Ok(found)
-}
 
 async fn begin_positions(
     global: &Global,
@@ -162,7 +150,7 @@ async fn begin_positions(
 
 struct Reading<'a> {
     args: &'a ConsumeArgs,
-    format: Format,
+    printer: Printer<'a>,
     ends: Positions,
     positions: Positions,
     count: u64,
@@ -173,18 +161,17 @@ impl Reading<'_> {
         while !self.is_done() {
             let records = consumer.poll(Duration::from_millis(500)).await;
             let records = records.map_err(|error| from_client(global, "cannot read", &error))?;
-            let mut out = Vec::new();
-            for record in records {
+            let mut wanted = 0;
+            for record in &records {
                 if self.is_done() {
                     break;
                 }
                 self.positions.insert(record.topic_partition(), record.offset + 1);
                 self.count += 1;
-                self.print(&record, &mut out);
+                wanted += 1;
             }
-            let mut stdout = std::io::stdout();
-            if let Err(error) = stdout.write_all(&out).and_then(|()| stdout.flush()) {
-                return output_failure(&error).map_or(Ok(()), Err);
+            if !self.printer.print(&records[..wanted])? {
+                break;
             }
         }
         Ok(())
@@ -196,65 +183,6 @@ impl Reading<'_> {
             self.positions.get(partition).is_some_and(|position| position >= end)
         };
         counted || (self.args.exit_at_end && self.ends.iter().all(at_end))
-    }
-
-    fn print(&self, record: &ConsumerRecord, out: &mut Vec<u8>) {
-        match self.format {
-            Format::Text => expand(&self.args.template, record, out),
-            Format::Json | Format::Jsonl => {
-                let text = |bytes: &Option<bytes::Bytes>| {
-                    bytes.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned())
-                };
-                let headers: Vec<_> = record
-                    .headers
-                    .iter()
-                    .map(|(name, value)| json!({ "key": name, "value": text(value) }))
-                    .collect();
-                let line = json!({
-                    "topic": &*record.topic, "partition": record.partition.value(), "offset": record.offset.value(),
-                    "timestamp": record.timestamp.millis(), "key": text(&record.key), "value": text(&record.value), "headers": headers,
-                });
-                out.extend_from_slice(line.to_string().as_bytes());
-                out.push(b'\n');
-            }
-        }
-    }
-}
-
-fn expand(template: &str, record: &ConsumerRecord, out: &mut Vec<u8>) {
-    let mut letters = template.chars();
-    while let Some(letter) = letters.next() {
-        match (letter, if matches!(letter, '%' | '\\') { letters.next() } else { None }) {
-            ('%', Some('t')) => out.extend_from_slice(record.topic.as_bytes()),
-            ('%', Some('p')) => out.extend_from_slice(record.partition.to_string().as_bytes()),
-            ('%', Some('o')) => out.extend_from_slice(record.offset.to_string().as_bytes()),
-            ('%', Some('T')) => out.extend_from_slice(record.timestamp.to_string().as_bytes()),
-            ('%', Some('k')) => out.extend_from_slice(record.key.as_deref().unwrap_or(b"NULL")),
-            ('%', Some('v' | 's')) => {
-                out.extend_from_slice(record.value.as_deref().unwrap_or(b"NULL"))
-            }
-            ('%', Some('h')) => expand_headers(record, out),
-            ('%', Some('%')) => out.push(b'%'),
-            ('\\', Some('n')) => out.push(b'\n'),
-            ('\\', Some('t')) => out.push(b'\t'),
-            ('\\', Some('\\')) => out.push(b'\\'),
-            (first, second) => {
-                for letter in [Some(first), second].into_iter().flatten() {
-                    out.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
-                }
-            }
-        }
-    }
-}
-
-fn expand_headers(record: &ConsumerRecord, out: &mut Vec<u8>) {
-    for (index, (name, value)) in record.headers.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(name.as_bytes());
-        out.push(b'=');
-        out.extend_from_slice(value.as_deref().unwrap_or(b"NULL"));
     }
 }
 
