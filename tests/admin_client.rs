@@ -743,3 +743,8 @@ fn a_topic_id_of_a_new_topic_is_told() {
     let answer = run(async { brokers.admin().create_topics(&[NewTopic::new("a")]).await.unwrap() });
     assert_eq!(answer[0], Ok(Uuid::from_bytes([7; 16])));
 }
+
+// ---- groups ----
+
+#[path = "admin_client/groups.rs"]
+mod groups;

@@ -19,6 +19,8 @@ mod copies;
 mod data;
 #[path = "server/delete_records.rs"]
 mod delete_records;
+#[path = "server/group_commands.rs"]
+mod group_commands;
 #[path = "server/groups.rs"]
 mod groups;
 #[path = "server/hostile.rs"]

@@ -180,6 +180,13 @@ pub(crate) async fn offsets(
 pub(crate) fn from_client(global: &Global, what: &str, error: &ClientError) -> Failure {
     let failure = |exit| Failure::new(exit, what).place(global.bootstrap_server.clone()).why(error);
     match error {
+        ClientError::TimedOut { last_error: Some(last), .. }
+            if last.starts_with(ErrorCode::CoordinatorNotAvailable.name()) =>
+        {
+            failure(Exit::TimedOut).next(
+                "`ottla topic describe __consumer_offsets` shows who is to coordinate; a single broker needs offsets.topic.replication.factor=1",
+            )
+        }
         ClientError::TimedOut { last_error: Some(_), .. } | ClientError::Disconnected(_) => {
             failure(Exit::Unreachable)
                 .next("is a broker running there? `ottla dev` starts one; -b names another address")

@@ -16,14 +16,14 @@ use crate::real_main::topic::print_all;
 /// Deletes each of the groups. One that cannot be does not keep the others.
 pub(super) async fn groups(tool: &Tool<'_>, asked: &Groups) -> Result<(), Failure> {
     let mut deleted = Vec::new();
-    let mut first_failure: Option<Failure> = None;
+    let mut last_failure: Option<Failure> = None;
     for group in tool.groups(asked).await? {
         match tool.admin.delete_group(&group).await {
             Ok(()) => deleted.push(group),
             Err(error) => {
                 let what = format!("cannot delete group {group}");
                 let failure = tool.failed(&group, &what, &error);
-                if let Some(earlier) = first_failure.replace(failure) {
+                if let Some(earlier) = last_failure.replace(failure) {
                     eprintln!("{earlier}");
                 }
             }
@@ -42,7 +42,7 @@ pub(super) async fn groups(tool: &Tool<'_>, asked: &Groups) -> Result<(), Failur
             print_all(&format!("{}\n", json!({ "schema": "group.delete/1", "deleted": deleted })))?;
         }
     }
-    first_failure.map_or(Ok(()), Err)
+    last_failure.map_or(Ok(()), Err)
 }
 
 /// Makes a group forget what it has committed.

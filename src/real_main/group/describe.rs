@@ -37,7 +37,7 @@ pub(super) async fn run(
     what: What,
     verbose: bool,
 ) -> Result<(), Failure> {
-    let mut first_failure = None;
+    let mut last_failure = None;
     let mut is_first = true;
     for group in tool.groups(asked).await? {
         match one(tool, &group, what, verbose).await {
@@ -47,13 +47,13 @@ pub(super) async fn run(
                 print_all(&format!("{}{text}", if is_apart { "\n" } else { "" }))?;
             }
             Err(failure) => {
-                if let Some(earlier) = first_failure.replace(failure) {
+                if let Some(earlier) = last_failure.replace(failure) {
                     eprintln!("{earlier}");
                 }
             }
         }
     }
-    first_failure.map_or(Ok(()), Err)
+    last_failure.map_or(Ok(()), Err)
 }
 
 async fn one(tool: &Tool<'_>, group: &str, what: What, verbose: bool) -> Result<String, Failure> {

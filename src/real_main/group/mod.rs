@@ -84,16 +84,6 @@ impl Tool<'_> {
         let failure = from_client(self.global, what, error);
         let code = match error {
             ClientError::Answer { error, .. } => *error,
-            ClientError::TimedOut { last_error: Some(last), .. }
-                if last.starts_with(ErrorCode::CoordinatorNotAvailable.name()) =>
-            {
-                return Failure::new(Exit::TimedOut, what)
-                    .place(self.global.bootstrap_server.clone())
-                    .why(error)
-                    .next(
-                        "`ottla topic describe __consumer_offsets` shows who is to coordinate; a single broker needs offsets.topic.replication.factor=1",
-                    );
-            }
             ClientError::TimedOut { .. }
             | ClientError::RecordTooLarge { .. }
             | ClientError::InvalidPartition { .. }

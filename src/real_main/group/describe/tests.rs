@@ -134,10 +134,10 @@ fn members_are_listed_with_what_they_read_where_it_is_asked_for() {
     check(
         &members_text(&described, true),
         expect![[r#"
-        GROUP           CONSUMER-ID     HOST            CLIENT-ID       #PARTITIONS     CURRENT-EPOCH   CURRENT-ASSIGNMENT    TARGET-EPOCH    TARGET-ASSIGNMENT
-        billing         m-1             /127.0.0.1      app             2               -               orders:0;payments:3  -               -
-        billing         m-2             /127.0.0.1      app             0               -               -                    -               -
-    "#]],
+            GROUP           CONSUMER-ID     HOST            CLIENT-ID       #PARTITIONS     CURRENT-EPOCH   CURRENT-ASSIGNMENT   TARGET-EPOCH    TARGET-ASSIGNMENT
+            billing         m-1             /127.0.0.1      app             2               -               orders:0;payments:3  -               -
+            billing         m-2             /127.0.0.1      app             0               -               -                    -               -
+        "#]],
     );
     assert_eq!(members_text(&group(Vec::new()), true), "");
     let value = members_json(&described);
@@ -151,12 +151,17 @@ fn a_migrating_group_shows_epochs_static_names_and_who_has_moved() {
     check(
         &members_text(&migrating(), true),
         expect![[r#"
-    "#]],
+            GROUP           CONSUMER-ID     GROUP-INSTANCE-ID HOST            CLIENT-ID       #PARTITIONS     CURRENT-EPOCH   CURRENT-ASSIGNMENT   TARGET-EPOCH    TARGET-ASSIGNMENT    UPGRADED
+            billing         m-1             left              /127.0.0.1      app             2               6               orders:0,1           7               billing:7;orders:0,1 true
+            billing         m-2                               /127.0.0.1      app             0               -               -                    7               -                    false
+        "#]],
     );
     check(
         &state_text(&migrating(), true),
         expect![[r#"
-    "#]],
+            GROUP           COORDINATOR (ID)          ASSIGNMENT-STRATEGY  STATE                GROUP-EPOCH     TARGET-ASSIGNMENT-EPOCH   #MEMBERS
+            billing         localhost:9094  (2)       -                    NotReady             8               7                         2
+        "#]],
     );
     let value = state_json(&migrating());
     assert_eq!(value["state"], "NotReady");
