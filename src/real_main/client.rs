@@ -5,7 +5,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ottla::client::{Admin, AdminConfig, ClientError, ConfigError, TopicDescription};
+use ottla::client::{
+    Admin, AdminConfig, ClientError, ConfigError, ConsumerConfig, TopicDescription,
+};
 use ottla::protocol::OffsetSpec;
 use ottla::runtime::{Env, clock, real_env};
 use ottla::types::{ErrorCode, Observation, Offset, TopicPartition};
@@ -92,6 +94,11 @@ pub(crate) fn wrong_property(error: &ConfigError) -> Failure {
 /// The admin client of a command.
 pub(crate) fn admin(global: &Global, env: Env) -> Result<Admin, Failure> {
     admin_within(global, env, Duration::from_secs(global.timeout))
+}
+
+/// The admin client of a command that has properties for a consumer.
+pub(crate) fn admin_beside(global: &Global, env: Env, consumer: &ConsumerConfig) -> Admin {
+    Admin::new(AdminConfig::beside(consumer, Duration::from_secs(global.timeout)), env)
 }
 
 /// An admin client whose calls give up earlier than `--timeout` says.

@@ -142,7 +142,7 @@ fn classic(protocol_type: &str) -> DescribedGroup {
 
 #[test]
 fn a_coordinator_that_moved_is_followed_and_a_classic_group_described() {
-    let brokers = Brokers::start(2).coordinated_by(&[None, Some(0), Some(1)]).on(
+    let brokers = Brokers::start(2).coordinated_by(&[None, Some(0), Some(0), Some(1)]).on(
         |broker, request: DescribeGroupsRequest| {
             assert_eq!(request.groups, ["g"]);
             let not_here = ErrorCode::NotCoordinator;

@@ -173,8 +173,8 @@ fn a_group_goes_on_where_it_is_and_commits_no_more_than_was_printed() {
     let ends = [["0", "10", "10", "0"], ["1", "4", "4", "0"]];
     assert_eq!(place.described("billing"), rows(&ends));
     // Named by a property it is the same group.
-    let more = place.ok(&["consume", "orders", "-X", "group.id=billing", "-e", "-q"]);
-    assert_eq!(more, "");
+    let named = ["-X", "group.id=billing", "-X", "max.poll.records=2"];
+    assert_eq!(place.ok(&[&["consume", "orders", "-e", "-q"], &named[..]].concat()), "");
 
     assert_eq!(place.ok(&["group", "list"]), "billing\n");
     let list = place.ok(&["group", "list", "--state", "--type"]);
@@ -188,6 +188,9 @@ fn a_group_goes_on_where_it_is_and_commits_no_more_than_was_printed() {
     assert!(done.err.contains("Consumer group 'billing' has no active members."), "{done:?}");
     assert_eq!(place.ok(&["group", "members", "billing"]), "");
     assert_eq!(place.state("billing", "coordinator")["id"], 1);
+    // Alone it takes a consumer's properties too.
+    let alone = ["consume", "orders", "-o", "start", "-n", "3", "-X", "max.poll.records=2"];
+    assert_eq!(place.ok(&alone).lines().count(), 3);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::client::config::{CommonConfig, ConfigError, Names, Reader, common_names, property_map};
+use crate::client::consumer::ConsumerConfig;
 use crate::protocol::VersionRange;
 use crate::types::{
     BrokerId, LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId, TopicPartition, Uuid,
@@ -55,6 +56,13 @@ impl AdminConfig {
             common: CommonConfig::read(&reader, "ottla-admin")?,
             api_timeout: reader.millis("default.api.timeout.ms", 60_000)?,
         })
+    }
+
+    /// Of an admin client that goes with a consumer: it finds the cluster the same way, and takes none of the consumer's own properties.
+    /// `api_timeout` is how long each call may take (`default.api.timeout.ms`).
+    #[must_use]
+    pub fn beside(consumer: &ConsumerConfig, api_timeout: Duration) -> Self {
+        Self { common: consumer.common.clone(), api_timeout }
     }
 }
 

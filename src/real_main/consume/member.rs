@@ -14,7 +14,8 @@ use super::print::Printer;
 use super::{Begin, partitions_of, say_total};
 use crate::real_main::args::{ConsumeArgs, Global};
 use crate::real_main::client::{
-    admin, block_on_to_end, from_client, interrupted, offsets, properties, within, wrong_property,
+    admin_beside, block_on_to_end, from_client, interrupted, offsets, properties, within,
+    wrong_property,
 };
 use crate::real_main::failure::{Exit, Failure};
 
@@ -89,7 +90,7 @@ async fn begin_to_read(
     group: &str,
     config: ConsumerConfig,
 ) -> Result<(Consumer, BTreeMap<TopicPartition, Offset>), Failure> {
-    let admin = admin(global, env.clone())?;
+    let admin = admin_beside(global, env.clone(), &config);
     let partitions = partitions_of(global, env, &admin, args).await?;
     let what = format!("cannot join group {group}");
     within(global, env, &what, admin.list_group_offsets(group)).await?;

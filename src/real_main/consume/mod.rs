@@ -13,7 +13,9 @@ use ottla::types::{Offset, Timestamp, TopicPartition};
 
 use self::print::Printer;
 use super::args::{ConsumeArgs, Global};
-use super::client::{admin, block_on, describe, from_client, offsets, properties, wrong_property};
+use super::client::{
+    admin_beside, block_on, describe, from_client, offsets, properties, wrong_property,
+};
 use super::failure::{Exit, Failure};
 
 /// Where to begin.
@@ -55,7 +57,7 @@ pub(crate) fn run(global: &Global, args: ConsumeArgs) -> Result<(), Failure> {
         ConsumerConfig::from_properties(&properties(global, &[("auto.offset.reset", reset)])?)
             .map_err(|error| wrong_property(&error))?;
     block_on(|env| async move {
-        let admin = admin(global, env.clone())?;
+        let admin = admin_beside(global, env.clone(), &config);
         let partitions = partitions_of(global, &env, &admin, &args).await?;
         let ends = offsets(global, &env, &admin, &partitions, OffsetSpec::Latest).await?;
         let mut consumer = Consumer::new(config, env.clone());
