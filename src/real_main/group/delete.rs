@@ -66,12 +66,11 @@ pub(super) async fn offsets(
     let what = format!("{count} of {} offsets of group {group} were not deleted", results.len());
     let failure = Failure::new(Exit::Refused, what).place(tool.global.bootstrap_server.clone());
     let subscribed = ErrorCode::GroupSubscribedToTopic;
-    Err(match first {
-        ClientError::Answer { error, .. } if *error == subscribed => failure
-            .why(format!("{error}: members of the group read the topic"))
-            .next(stop_members(group)),
-        other => failure.why(other),
-    })
+    if matches!(first, ClientError::Answer { error, .. } if *error == subscribed) {
+        let why = format!("{subscribed}: members of the group read the topic");
+        return Err(failure.why(why).next(stop_members(group)));
+    }
+    Err(failure.why(first))
 }
 
 type Deleted = (TopicPartition, Result<(), ClientError>);
