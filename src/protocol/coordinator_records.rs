@@ -51,6 +51,14 @@ macro_rules! coordinator_records {
                 }
             }
 
+            /// Whether it says that its key has no value any more.
+            #[must_use]
+            pub const fn is_tombstone(&self) -> bool {
+                match self {
+                    $(Self::$variant(_, value) => value.is_none(),)*
+                }
+            }
+
             /// Reads a record. `None` for a kind that we do not keep: share groups, streams groups, what is to come. Takes bytes
             /// of unknown origin.
             ///

@@ -19,6 +19,40 @@ use crate::protocol::wire::EncodeError;
 use crate::replica::driver::{FetchWatch, PartitionHandle, ReadRequest, ReadUpTo};
 use crate::types::{Acks, ErrorCode, LeaderEpoch, Offset, Timestamp};
 
+/// How large a batch of tombstones may become, in bytes: half of what a topic takes by default (`max.message.bytes`).
+const TOMBSTONES_BYTES_MAX: usize = 512 << 10;
+
+/// What a tombstone takes in a batch beside its key, in bytes: 5 lengths and differences, at most 5 bytes each, and its attributes.
+const TOMBSTONE_OVERHEAD: usize = 26;
+
+/// Which of `records` go into one batch, all or none. Tombstones that come alone mean each for itself that something is gone: where they
+/// are many, they go in several batches, in order. There may be more of them than one batch takes (a group with 10,000 offsets).
+///
+/// Kafka: `CoordinatorResult.isAtomic`.
+///
+/// # Errors
+/// As [`batch_of`].
+pub(super) fn pieces(
+    records: &[CoordinatorRecord],
+) -> Result<Vec<&[CoordinatorRecord]>, EncodeError> {
+    if !records.iter().all(CoordinatorRecord::is_tombstone) {
+        return Ok(vec![records]);
+    }
+    let mut pieces = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (index, record) in records.iter().enumerate() {
+        let size = record.key_bytes()?.len() + TOMBSTONE_OVERHEAD;
+        if index > start && bytes + size > TOMBSTONES_BYTES_MAX {
+            crate::mark!("a group's tombstones take several batches");
+            pieces.push(&records[start..index]);
+            (start, bytes) = (index, 0);
+        }
+        bytes += size;
+    }
+    pieces.push(&records[start..]);
+    Ok(pieces)
+}
+
 /// One batch of `records`, all at the time `now`. There is at least one.
 ///
 /// # Errors

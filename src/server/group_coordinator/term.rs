@@ -19,12 +19,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Asked;
-use super::held::{Held, Released};
-use super::log::{Loaded, append, batch_of, load, until_committed};
+use super::held::{Committed, Held, Released};
+use super::log::{Loaded, append, batch_of, load, pieces, until_committed};
 use crate::coordinator::group::request::TopicTable;
 use crate::coordinator::group::{GroupCoordinator, Outcome, Reply, Token};
 use crate::protocol::compression::Compression;
 use crate::protocol::coordinator_records::CoordinatorRecord;
+use crate::protocol::wire::EncodeError;
 use crate::replica::driver::PartitionHandle;
 use crate::runtime::clock::wait_until;
 use crate::runtime::{BoxFuture, Env, watch};
@@ -246,25 +247,50 @@ impl Serving {
                 self.held.hold(None, deadline, replies);
                 continue;
             }
-            let written = batch_of(&records, now.wall, self.compression).map_err(|error| {
-                tracing::debug!(partition = %self.handle.partition(), %error, "a group cannot be written");
-                ErrorCode::UnknownServerError
-            });
-            match written.and_then(|batch| append(&self.handle, batch)) {
+            match self.append(now, deadline, &records) {
                 Ok(committed) => {
                     said.into_iter().for_each(|what| self.say(what));
-                    for record in &records {
-                        self.coordinator.replay(record);
-                    }
+                    // They wait for the last of what was appended.
                     self.held.hold(Some(committed), deadline, replies);
                 }
-                Err(error) => {
+                Err((missing, error)) => {
                     let soft = said.into_iter().filter(|what| !what.is_of_log());
                     soft.for_each(|what| self.say(what));
-                    next = Some(self.on_refused(now, &records, replies, error));
+                    next = Some(self.on_refused(now, missing, replies, error));
                 }
             }
         }
+    }
+
+    /// Appends and replays. What is returned ends when the last batch is committed.
+    ///
+    /// # Errors
+    /// The log did not take the rest.
+    fn append<'a>(
+        &mut self,
+        now: Now,
+        deadline: Monotonic,
+        records: &'a [CoordinatorRecord],
+    ) -> Result<Committed, (&'a [CoordinatorRecord], ErrorCode)> {
+        let unwritable = |error: EncodeError| {
+            tracing::debug!(partition = %self.handle.partition(), %error, "a group cannot be written");
+            ErrorCode::UnknownServerError
+        };
+        let pieces = pieces(records).map_err(|error| (records, unwritable(error)))?;
+        let (mut missing, mut last) = (records, None);
+        for piece in pieces {
+            let written = batch_of(piece, now.wall, self.compression).map_err(unwritable);
+            let appended = written.and_then(|batch| append(&self.handle, batch));
+            let committed = appended.map_err(|error| (missing, error))?;
+            for record in piece {
+                self.coordinator.replay(record);
+            }
+            missing = &missing[piece.len()..];
+            if let Some(before) = last.replace(committed) {
+                self.held.hold(Some(before), deadline, Vec::new());
+            }
+        }
+        Ok(last.expect("there are records"))
     }
 
     fn on_refused(

@@ -509,3 +509,44 @@ fn a_service_without_terms_coordinates_nothing() {
     assert_eq!(reply, Reply::FetchOffsets(Err(ErrorCode::NotCoordinator)));
     assert_eq!(run(service.list(&GroupFilter::default())), Ok(vec![]));
 }
+
+/// A group that has more offsets than one batch has room for tombstones.
+fn with_many_offsets(term: &mut Running, group: &str) {
+    for thousand in 0..6 {
+        let one = |index| OffsetToCommit {
+            partition: PartitionIndex::new(thousand * 1_000 + index),
+            offset: Some(Offset::new(5)),
+            leader_epoch: None,
+            metadata: "".into(),
+        };
+        let Request::CommitOffsets(mut request) = commit(group, 0) else { unreachable!() };
+        request.topics[0].1 = (0..1_000).map(one).collect();
+        check_committed(&mut term.ask(Request::CommitOffsets(request)));
+    }
+}
+
+#[test]
+fn a_group_with_many_offsets_is_deleted_and_expires() {
+    let group = "g".repeat(200);
+    let mut broker = Broker::alone();
+    let mut term = broker.begin();
+    with_many_offsets(&mut term, &group);
+    let before = broker.handle.log_end_offset();
+    let mut deleted = term.ask(Request::DeleteGroups(vec![group.as_str().into()]));
+    let Ok(Reply::DeleteGroups(results)) = deleted.try_recv() else { panic!("it is deleted") };
+    assert_eq!(results[0].1, ErrorCode::None);
+    assert_eq!(broker.handle.log_end_offset() - before, 6_000);
+    assert_eq!(term.committed(&group), None);
+    with_many_offsets(&mut term, &group);
+    let before = broker.handle.log_end_offset();
+    let config = GroupConfig::default();
+    broker.pass(config.offsets_retention + config.offsets_retention_check_interval);
+    term.poll();
+    assert_eq!(broker.handle.log_end_offset() - before, 6_000);
+    assert_eq!(term.committed(&group), None);
+    term.end();
+    broker.lead(&[1], &[1]);
+    let mut next = broker.begin();
+    next.poll();
+    assert_eq!(next.committed(&group), None);
+}
