@@ -23,6 +23,8 @@ mod delete_records;
 mod group_commands;
 #[path = "server/groups.rs"]
 mod groups;
+#[path = "server/hooks.rs"]
+mod hooks;
 #[path = "server/hostile.rs"]
 mod hostile;
 #[path = "server/members.rs"]
@@ -33,3 +35,6 @@ mod members_support;
 mod rebalances;
 #[path = "server/start.rs"]
 mod start;
+#[allow(dead_code, reason = "its main function runs where it is a program")]
+#[path = "../examples/tour.rs"]
+mod tour_example;

@@ -8,6 +8,8 @@ mod assignors;
 mod batch;
 #[cfg(not(madsim))]
 mod codec;
+#[cfg(not(madsim))]
+mod groups;
 
 fn main() {
     #[cfg(not(madsim))]

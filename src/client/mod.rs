@@ -4,7 +4,9 @@
 //! timer, the caller's futures). What all three share: the property tables ([`config`]), what they know of the cluster
 //! (`cluster_view.rs`), and the connections (`crate::rpc`).
 //!
-//! Deliberately absent so far: groups of the consumer protocol (KIP-848), transactions, interceptors, fetch sessions.
+//! `docs/clients.md` leads through the ways of using them.
+//!
+//! Deliberately absent so far: groups of the consumer protocol (KIP-848), transactions, fetch sessions.
 
 pub mod admin;
 mod cluster_view;
@@ -12,6 +14,7 @@ pub mod config;
 pub mod consumer;
 mod driver;
 mod error;
+mod interceptor;
 pub mod producer;
 
 pub use admin::{
@@ -23,10 +26,19 @@ pub use admin::{
 };
 pub use config::ConfigError;
 pub use consumer::{
-    CloseOptions, Consumer, ConsumerConfig, ConsumerRecord, OffsetAndMetadata, Offsets,
-    RebalanceListener, Wakeup,
+    CloseOptions, Consumer, ConsumerConfig, ConsumerRecord, OffsetAndMetadata, OffsetAndTimestamp,
+    Offsets, RebalanceListener, Wakeup,
 };
 pub use error::{ClientError, SendCause, SendError, SendFate};
-pub use producer::{
-    Delivery, Producer, ProducerConfig, ProducerRecord, RecordIdentity, RecordMetadata, Serializer,
+pub use interceptor::{
+    Acknowledgement, ConsumerInterceptor, InterceptorError, ProducerInterceptor,
 };
+pub use producer::{
+    Delivery, Producer, ProducerConfig, ProducerHooks, ProducerRecord, RecordIdentity,
+    RecordMetadata, Serializer,
+};
+
+/// The code of the page that leads through the library.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/clients.md")]
+mod guide {}

@@ -281,6 +281,14 @@ fn closing_takes_no_longer_than_it_may() {
         // Also where nobody is there to be asked.
         let mut lonely = Member::subscribed("127.0.0.1:1", &[]);
         assert_eq!(lonely.consumer.poll(Duration::from_millis(100)).await, Ok(Vec::new()));
+        let mut unheard = Member::new("127.0.0.1:1", &[]);
+        let told = Arc::new(Mutex::new(None));
+        let tells = told.clone();
+        let done = move |result| *tells.lock().unwrap() = Some(result);
+        unheard.consumer.commit_async(at(0, 1), done).unwrap();
+        let options = CloseOptions { timeout: Duration::from_millis(100), leave: None };
+        unheard.consumer.close_with(options).await;
+        assert_eq!(*told.lock().unwrap(), Some(Err(ClientError::Closed)));
         let before = Instant::now();
         lonely.consumer.close().await;
         assert!(before.elapsed() < Duration::from_secs(25), "{:?}", before.elapsed());

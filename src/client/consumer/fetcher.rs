@@ -24,6 +24,7 @@
 //! `SubscriptionState`.
 
 mod answers;
+mod lookups;
 mod requests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -31,6 +32,8 @@ use std::sync::Arc;
 
 use rand::rngs::StdRng;
 
+pub(super) use self::lookups::Found;
+use self::lookups::Lookup;
 use super::completed_fetch::CompletedFetch;
 use super::offsets::{OffsetAndMetadata, Offsets};
 use super::{ConsumerConfig, ConsumerRecord, OffsetReset};
@@ -181,6 +184,10 @@ pub(super) struct Fetcher {
     is_subscribed: bool,
     /// Topics that the group wants to be known beside those that are assigned.
     watched: BTreeSet<Arc<str>>,
+    /// What the owner asks for at the moment.
+    lookup: Option<Lookup>,
+    /// Requests of the owner's questions, also of those that it gave up, and who was asked.
+    lookups: BTreeMap<RequestToken, BrokerId>,
 }
 
 impl Fetcher {
@@ -197,6 +204,8 @@ impl Fetcher {
             looked_at: Monotonic::ZERO,
             is_subscribed: false,
             watched: BTreeSet::new(),
+            lookup: None,
+            lookups: BTreeMap::new(),
             config,
         }
     }
@@ -216,7 +225,8 @@ impl Fetcher {
 
     fn want_topics(&mut self) {
         let assigned = self.partitions.keys().map(|partition| &partition.topic);
-        self.view.want_only(assigned.chain(&self.watched));
+        let asked_for = self.lookup.iter().flat_map(Lookup::topics);
+        self.view.want_only(assigned.chain(&self.watched).chain(asked_for));
     }
 
     fn new_state(&self) -> PartitionState {
@@ -469,13 +479,18 @@ impl Fetcher {
                 self.follow_leaders();
             }
             Event::MetadataAnswered(Err(error)) => self.view.on_failure(now, error.to_string()),
-            Event::OffsetsAnswered(token, answer) => self.on_offsets(now, token, answer),
+            Event::OffsetsAnswered(token, answer) => {
+                if !self.on_lookup(now, token, &answer) {
+                    self.on_offsets(now, token, answer);
+                }
+            }
             Event::EpochEndsAnswered(token, answer) => self.on_epoch_ends(now, token, answer),
             Event::FetchAnswered(token, answer) => self.on_fetch(now, token, answer),
             Event::Tick => {}
         }
         self.looked_at = now.monotonic;
         self.ask(now, out);
+        self.ask_lookup(now, out);
         if let Some(query) = self.view.poll(now) {
             out.push(Effect::Metadata(query));
         }
@@ -484,7 +499,8 @@ impl Fetcher {
     /// When [`Event::Tick`] is due at the latest.
     pub(super) fn deadline(&self) -> Option<Monotonic> {
         let partitions = self.partitions.values().map(|state| state.not_before);
-        partitions.chain(self.view.deadline()).filter(|at| *at > self.looked_at).min()
+        let lookup = self.lookup.as_ref().map(Lookup::deadline);
+        partitions.chain(lookup).chain(self.view.deadline()).filter(|at| *at > self.looked_at).min()
     }
 
     /// What waits for its back-off is asked about at once where a newer leader is known.

@@ -16,5 +16,5 @@ mod tests;
 pub use config::{ConsumerConfig, OffsetReset};
 pub use driver::{CloseOptions, CommitCallback, Consumer, Wakeup};
 pub use listener::RebalanceListener;
-pub use offsets::{OffsetAndMetadata, Offsets};
+pub use offsets::{OffsetAndMetadata, OffsetAndTimestamp, Offsets};
 pub use record::ConsumerRecord;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::types::{LeaderEpoch, Offset, TopicPartition};
+use crate::types::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 
 /// How far a group has read in a partition (Kafka: `OffsetAndMetadata`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,3 +25,14 @@ impl OffsetAndMetadata {
 
 /// Offsets by partition.
 pub type Offsets = BTreeMap<TopicPartition, OffsetAndMetadata>;
+
+/// A record that was looked for by its time (Kafka: `OffsetAndTimestamp`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffsetAndTimestamp {
+    /// Its offset.
+    pub offset: Offset,
+    /// Its time; `None` of an end of a log.
+    pub timestamp: Option<Timestamp>,
+    /// Its leader epoch, where the broker says it.
+    pub leader_epoch: Option<LeaderEpoch>,
+}

@@ -13,7 +13,9 @@
 //! nothing R P                the same without records
 //! rotten R P BASE            the same with a batch whose checksum is wrong
 //! answer R | cut R           end of request R
-//! offset R P OFFSET [E]      in the answer to a question for offsets
+//! offset R P OFFSET [E]      in the answer to a question for offsets; `-` for none; `unlisted R P NAME`
+//! times P=MS … | times       the owner asks for offsets by time (`first`, `last`: ends of the log); takes what was found
+//! enough                     the owner does not wait any more
 //! epoch R P E OFFSET         in the answer to a question for the end of an epoch; `-` for none; `refused R P NAME`
 //! unserved R                 the node does not know the API
 //! leader P BROKER EPOCH      what metadata says from now on
@@ -237,7 +239,7 @@ impl Harness {
     fn command(&mut self, words: &[&str], text: &mut String) {
         if let [
             "records" | "nothing" | "rotten" | "error" | "replica" | "diverging" | "answer" | "cut"
-            | "offset" | "epoch" | "refused" | "unserved",
+            | "offset" | "unlisted" | "epoch" | "refused" | "unserved",
             request,
             ..,
         ] = words
@@ -246,7 +248,7 @@ impl Harness {
             let fits = match (words[0], open) {
                 (_, None) => false,
                 ("answer" | "cut", Some(_)) => true,
-                ("offset", Some(open)) => matches!(open, Open::Offsets(..)),
+                ("offset" | "unlisted", Some(open)) => matches!(open, Open::Offsets(..)),
                 ("epoch" | "refused" | "unserved", Some(open)) => {
                     matches!(open, Open::EpochEnds(..))
                 }
@@ -342,11 +344,51 @@ impl Harness {
                 };
                 answers.push(ListOffsetsPartitionResponse {
                     partition_index: index(word),
-                    offset: Some(Offset::new(offset.parse().unwrap())),
+                    offset: offset.parse().ok().map(Offset::new),
                     leader_epoch: epoch.first().map(|e| LeaderEpoch::new(e.parse().unwrap())),
                     ..ListOffsetsPartitionResponse::default()
                 });
             }
+            ["unlisted", request, word, name] => {
+                let Some(Open::Offsets(_, answers)) = self.open.get_mut(&request.parse().unwrap())
+                else {
+                    panic!("r{request} asks for no offsets");
+                };
+                answers.push(ListOffsetsPartitionResponse {
+                    partition_index: index(word),
+                    error_code: error_code(name),
+                    ..ListOffsetsPartitionResponse::default()
+                });
+            }
+            ["times"] => match self.fetcher.take_lookup() {
+                Ok(None) => writeln!(text, "  not yet").unwrap(),
+                Ok(Some(found)) => {
+                    for (partition, found) in found {
+                        match found {
+                            Some(found) => writeln!(text, "  {partition}@{}", found.offset),
+                            None => writeln!(text, "  {partition}@-"),
+                        }
+                        .unwrap();
+                    }
+                }
+                Err(error) => writeln!(text, "  error: {error}").unwrap(),
+            },
+            ["times", words @ ..] => {
+                let wanted = words.iter().map(|word| {
+                    let (at, time) = word.split_once('=').unwrap();
+                    let spec = match time {
+                        "first" => OffsetSpec::Earliest,
+                        "last" => OffsetSpec::Latest,
+                        millis => {
+                            OffsetSpec::Timestamp(Timestamp::from_millis(millis.parse().unwrap()))
+                        }
+                    };
+                    (partition(at), spec)
+                });
+                self.fetcher.begin_lookup(wanted.collect());
+                self.event(Event::Tick, text);
+            }
+            ["enough"] => writeln!(text, "  last: {:?}", self.fetcher.end_lookup()).unwrap(),
             ["answer", request] => {
                 let event = self.end(request, None);
                 self.event(event, text);

@@ -13,9 +13,10 @@ use tokio::select;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::sender::{Append, Appending, Effect, Event, Sender};
-use super::{ProducerConfig, ProducerRecord, RecordMetadata};
+use super::{ProducerConfig, ProducerHooks, ProducerRecord, RecordMetadata};
 use crate::client::driver::Nodes;
 use crate::client::error::{ClientError, SendCause, SendError, SendFate};
+use crate::client::interceptor::Acknowledgement;
 use crate::protocol::messages::{InitProducerIdRequest, MetadataRequest, ProduceRequest};
 use crate::rpc::driver::CallOptions;
 use crate::runtime::clock::{timeout_at, wait_until};
@@ -26,7 +27,25 @@ use crate::types::{Monotonic, TopicPartition};
 const RESPONSE_BYTES_MAX: usize = 100 << 20;
 
 type Outcome = Result<RecordMetadata, SendError>;
-type Machine = Sender<oneshot::Sender<Outcome>>;
+type Machine = Sender<Sent>;
+
+/// Who is to hear of a record's outcome.
+enum Sent {
+    /// A [`Delivery`].
+    Awaited(oneshot::Sender<Outcome>),
+    /// A callback.
+    Called(Box<dyn FnOnce(Outcome) + Send>),
+}
+
+impl Sent {
+    fn tell(self, outcome: Outcome) {
+        match self {
+            // Nobody needs to wait for an outcome.
+            Self::Awaited(sender) => drop(sender.send(outcome)),
+            Self::Called(done) => done(outcome),
+        }
+    }
+}
 
 /// Sends records to a cluster. Cheap to share: clone it. Its task ends after [`Producer::close`]; where the last clone is
 /// dropped without it, once all that was taken is decided.
@@ -70,6 +89,7 @@ impl Drop for Handle {
 struct Shared {
     env: Env,
     client_id: String,
+    hooks: ProducerHooks,
     block_max: Duration,
     machine: Mutex<Machine>,
     /// Free bytes of `buffer.memory`; those who wait are served in order.
@@ -95,6 +115,12 @@ impl Producer {
     /// A producer; starts its task at once, connects when there is something to send.
     #[must_use]
     pub fn new(config: ProducerConfig, env: Env) -> Self {
+        Self::with_hooks(config, env, ProducerHooks::default())
+    }
+
+    /// The same, with interceptors or a partitioner of the application's own.
+    #[must_use]
+    pub fn with_hooks(config: ProducerConfig, env: Env, hooks: ProducerHooks) -> Self {
         let (events, inbox) = mpsc::unbounded_channel();
         let client_id = config.common.client_id.clone();
         let nodes = Nodes::new(&config.common, RESPONSE_BYTES_MAX, &env);
@@ -112,6 +138,7 @@ impl Producer {
             flushes: Mutex::new(Flushes::default()),
             ended: Semaphore::new(0),
             client_id,
+            hooks,
             env,
         });
         let timer = shared.env.clock.timer();
@@ -122,48 +149,28 @@ impl Producer {
 
     /// Takes a record over. Waits, at most `max.block.ms`, only until the topic is known and there is buffer space.
     ///
+    /// What is returned may be awaited, now or after others were sent, or dropped: fire and forget.
+    ///
     /// Errors: [`ClientError::TimedOut`], [`ClientError::RecordTooLarge`], [`ClientError::InvalidPartition`],
     /// [`ClientError::Answer`] (invalid topic, not authorized), [`ClientError::Closed`]. In each case nothing was sent.
     pub async fn send(&self, record: ProducerRecord) -> Result<Delivery, ClientError> {
-        let shared = &self.handle.shared;
-        let topic = record.topic.clone();
-        let (handle, receiver) = oneshot::channel();
-        let mut appending = Appending::new(record, handle);
-        let mut permit: Option<OwnedSemaphorePermit> = None;
-        let deadline = shared.env.clock.now().monotonic + shared.block_max;
-        loop {
-            // Listening begins before looking, or a change between the two would be missed.
-            let mut changed = pin!(shared.metadata_changed.notified());
-            changed.as_mut().enable();
-            let now = shared.env.clock.now();
-            let appended = shared.machine().append(now, &mut appending);
-            match appended {
-                Append::Done { partition, is_tick_due } => {
-                    if appending.memory.is_none()
-                        && let Some(permit) = permit.take()
-                    {
-                        permit.forget();
-                    }
-                    if is_tick_due {
-                        shared.wake.notify_one();
-                    }
-                    return Ok(Delivery { receiver, partition });
-                }
-                Append::NeedsMetadata => {
-                    shared.wake.notify_one();
-                    let waited = timeout_at(shared.env.clock.as_ref(), deadline, changed).await;
-                    if waited.is_none() {
-                        return Err(shared.no_metadata(&topic));
-                    }
-                }
-                Append::NeedsMemory(bytes) => {
-                    drop(permit.take());
-                    permit = Some(shared.acquire(bytes, deadline).await?);
-                    appending.memory = Some(bytes);
-                }
-                Append::Refused(error) => return Err(error),
-            }
-        }
+        let (sender, receiver) = oneshot::channel();
+        let partition = self.handle.shared.send(record, Sent::Awaited(sender)).await?;
+        Ok(Delivery { receiver, partition })
+    }
+
+    /// Takes a record over like [`Producer::send`]; `done` is called when its delivery is decided. Returns where it goes.
+    ///
+    /// Callbacks of one partition are called in the order of the sends, in the producer's task: they must be quick, or others wait. `done`
+    /// may not be called where the runtime ends before the producer is closed.
+    ///
+    /// Errors: as [`Producer::send`]; `done` is not called then.
+    pub async fn send_with(
+        &self,
+        record: ProducerRecord,
+        done: impl FnOnce(Result<RecordMetadata, SendError>) + Send + 'static,
+    ) -> Result<TopicPartition, ClientError> {
+        self.handle.shared.send(record, Sent::Called(Box::new(done))).await
     }
 
     /// Sends all that was taken over without lingering and waits until each delivery is decided.
@@ -193,6 +200,69 @@ impl Producer {
 }
 
 impl Shared {
+    async fn send(
+        &self,
+        record: ProducerRecord,
+        sent: Sent,
+    ) -> Result<TopicPartition, ClientError> {
+        let record = self.hooks.interceptors.on_send(record);
+        let topic = Arc::clone(&record.topic);
+        let appended = self.append(Appending::new(record, sent)).await;
+        if let Err(error) = &appended {
+            let refused = Acknowledgement::Refused { topic: &topic, error };
+            self.hooks.interceptors.on_acknowledgement(refused);
+        }
+        appended
+    }
+
+    async fn append(&self, mut appending: Appending<Sent>) -> Result<TopicPartition, ClientError> {
+        let mut permit: Option<OwnedSemaphorePermit> = None;
+        let deadline = self.env.clock.now().monotonic + self.block_max;
+        loop {
+            // Listening begins before looking, or a change between the two would be missed.
+            let mut changed = pin!(self.metadata_changed.notified());
+            changed.as_mut().enable();
+            let appended = self.offer(&mut appending);
+            match appended {
+                Append::Done { partition, is_tick_due } => {
+                    if appending.memory.is_none()
+                        && let Some(permit) = permit.take()
+                    {
+                        permit.forget();
+                    }
+                    if is_tick_due {
+                        self.wake.notify_one();
+                    }
+                    return Ok(partition);
+                }
+                Append::NeedsMetadata => {
+                    self.wake.notify_one();
+                    let waited = timeout_at(self.env.clock.as_ref(), deadline, changed).await;
+                    if waited.is_none() {
+                        return Err(self.no_metadata(appending.topic()));
+                    }
+                }
+                Append::NeedsMemory(bytes) => {
+                    drop(permit.take());
+                    permit = Some(self.acquire(bytes, deadline).await?);
+                    appending.memory = Some(bytes);
+                }
+                Append::Refused(error) => return Err(error),
+            }
+        }
+    }
+
+    fn offer(&self, appending: &mut Appending<Sent>) -> Append {
+        if let Some(choose) = &self.hooks.choose_partition {
+            let partitions = self.machine().partitions_of(appending.topic());
+            // Not under the lock: it is the application's.
+            if let Some(partitions) = partitions {
+                appending.choose(|record| choose(record, partitions));
+            }
+        }
+        self.machine().append(self.env.clock.now(), appending)
+    }
+
     fn machine(&self) -> MutexGuard<'_, Machine> {
         lock(&self.machine)
     }
@@ -299,7 +369,7 @@ impl Driver {
         shared.ended.close();
     }
 
-    fn perform(&mut self, effect: Effect<oneshot::Sender<Outcome>>) {
+    fn perform(&mut self, effect: Effect<Sent>) {
         let events = self.shared.events.clone();
         let timeout = self.request_timeout;
         match effect {
@@ -333,8 +403,12 @@ impl Driver {
                 }
             }
             Effect::Deliver { handle, result } => {
-                // Nobody needs to wait for an outcome.
-                let _ = handle.send(result);
+                let outcome = match &result {
+                    Ok(metadata) => Acknowledgement::Stored(metadata),
+                    Err(error) => Acknowledgement::Failed(error),
+                };
+                self.shared.hooks.interceptors.on_acknowledgement(outcome);
+                handle.tell(result);
             }
             Effect::ReleaseMemory(bytes) => self.shared.memory.add_permits(bytes),
             Effect::MetadataChanged => self.shared.metadata_changed.notify_waiters(),

@@ -7,6 +7,7 @@ mod accumulator;
 mod batch;
 mod config;
 mod driver;
+mod hooks;
 mod partitioner;
 mod record;
 mod sender;
@@ -20,4 +21,5 @@ mod model_cluster;
 
 pub use config::{PartitionerKind, ProducerConfig};
 pub use driver::{Delivery, Producer};
+pub use hooks::{ChoosePartition, ProducerHooks};
 pub use record::{ProducerRecord, RecordIdentity, RecordMetadata, Serializer};

@@ -49,6 +49,17 @@ impl<D> Appending<D> {
         let headers = headers.into_iter().map(|(key, value)| RecordHeader { key, value }).collect();
         Self { record, headers, chosen: None, delivery: Some(delivery), memory: None }
     }
+
+    pub(super) fn topic(&self) -> &str {
+        &self.record.topic
+    }
+
+    /// Asks the application for the partition, if it is not known yet. Once.
+    pub(super) fn choose(&mut self, choose: impl FnOnce(&ProducerRecord) -> PartitionIndex) {
+        if self.record.partition.is_none() {
+            self.record.partition = Some(choose(&self.record));
+        }
+    }
 }
 
 /// What became of a record that was offered.
@@ -189,6 +200,12 @@ impl<D> Sender<D> {
     #[cfg(test)]
     pub(super) fn is_idempotent(&self) -> bool {
         self.config.idempotence
+    }
+
+    /// How many partitions the topic has, where that is known.
+    pub(super) fn partitions_of(&self, topic: &str) -> Option<u32> {
+        let known = self.view.topic(topic)?.partitions.len();
+        u32::try_from(known).ok().filter(|count| *count > 0)
     }
 
     /// Offers a record.

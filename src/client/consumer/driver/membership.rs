@@ -213,7 +213,8 @@ impl Consumer {
         Wakeup(Arc::clone(&self.wakeup))
     }
 
-    /// Commits (with `enable.auto.commit`), leaves the group, closes the connections. Takes at most 30 s.
+    /// Commits (with `enable.auto.commit`), leaves the group, closes the connections. Takes at most 30 s. Commits that have not ended by then
+    /// may be stored, or not: their callbacks are told [`ClientError::Closed`].
     ///
     /// Dropping the consumer closes the connections only: its group waits for `session.timeout.ms`.
     pub async fn close(self) {
@@ -233,6 +234,10 @@ impl Consumer {
             }
         }
         self.nodes.clear();
+        // Nobody will hear how these end.
+        for done in std::mem::take(&mut self.callbacks).into_values() {
+            done(Err(ClientError::Closed));
+        }
     }
 
     // ---- the link to the group ----
@@ -336,6 +341,7 @@ impl Consumer {
                 self.machine.watch(topics);
                 self.tell_group(Event::Topics(self.machine.known_topics()));
             }
+            Effect::Committed(offsets) => self.interceptors.on_commit(&offsets),
             Effect::CommitEnded(id, result) => match self.callbacks.remove(&id) {
                 Some(done) => done(result),
                 None => _ = self.commits_ended.insert(id, result),

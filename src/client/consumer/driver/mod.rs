@@ -2,6 +2,7 @@
 //! a member of a group has a task, for what must go on between calls (`group.rs`).
 
 mod group;
+mod lookups;
 mod membership;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,6 +23,7 @@ use super::offsets::Offsets;
 use super::{ConsumerConfig, ConsumerRecord};
 use crate::client::driver::Nodes;
 use crate::client::error::ClientError;
+use crate::client::interceptor::{ConsumerInterceptor, ConsumerInterceptors};
 use crate::protocol::OffsetSpec;
 use crate::protocol::messages::{
     FetchRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
@@ -93,6 +95,7 @@ pub struct Consumer {
     /// `None` without `group.id`.
     group: Option<Group>,
     listener: Box<dyn RebalanceListener>,
+    interceptors: ConsumerInterceptors,
     /// What is subscribed to, where it is all topics that match.
     pattern: Option<Regex>,
     /// What the group's link found wrong, for the next poll.
@@ -135,6 +138,7 @@ impl Consumer {
             env,
             group,
             listener: Box::new(NoListener),
+            interceptors: ConsumerInterceptors::default(),
             pattern: None,
             failures: VecDeque::new(),
             callbacks: BTreeMap::new(),
@@ -145,6 +149,13 @@ impl Consumer {
             wakeup: Arc::new(Notify::new()),
         }
         .with_brokers_known()
+    }
+
+    /// With one more interceptor, behind those that are there.
+    #[must_use]
+    pub fn with_interceptor(mut self, interceptor: impl ConsumerInterceptor + 'static) -> Self {
+        self.interceptors.0.push(Box::new(interceptor));
+        self
     }
 
     /// Reads these partitions from now on, and no others. Those that stay keep their position; new ones start where the group is, if
@@ -247,7 +258,7 @@ impl Consumer {
             if !records.is_empty() {
                 // What is now empty is fetched while the caller works.
                 self.advance();
-                return Ok(records);
+                return Ok(self.interceptors.on_consume(records));
             }
             // Bytes without a record to hand out may have made room for another fetch.
             self.advance();

@@ -24,20 +24,15 @@ impl Fetcher {
         partitions: Vec<(Asked, OffsetSpec)>,
         out: &mut Vec<Effect>,
     ) {
-        let mut topics: Vec<ListOffsetsTopic> = Vec::new();
-        for (asked, end) in &partitions {
+        let questions = partitions.iter().map(|(asked, end)| {
             let question = ListOffsetsPartition {
                 partition_index: asked.partition.partition,
                 current_leader_epoch: asked.leader.epoch,
                 timestamp: *end,
             };
-            let name = &*asked.partition.topic;
-            match topics.iter_mut().find(|topic| topic.name == name) {
-                Some(topic) => topic.partitions.push(question),
-                None => topics
-                    .push(ListOffsetsTopic { name: name.to_owned(), partitions: vec![question] }),
-            }
-        }
+            (&*asked.partition.topic, question)
+        });
+        let topics = by_topic(questions);
         let request = ListOffsetsRequest {
             replica_id: None,
             isolation_level: self.config.isolation_level,
@@ -127,8 +122,7 @@ impl Fetcher {
 
     /// Notes that these partitions are asked about.
     fn begin(&mut self, node: BrokerId, partitions: Vec<Asked>) -> RequestToken {
-        let token = RequestToken(self.next_token);
-        self.next_token += 1;
+        let token = self.next_token();
         for asked in &partitions {
             let state = self.partitions.get_mut(&asked.partition).expect("it was just looked at");
             state.asked = Some(token);
@@ -137,8 +131,30 @@ impl Fetcher {
         self.in_flight.insert(token, InFlight { node, partitions });
         token
     }
+
+    pub(super) fn next_token(&mut self) -> RequestToken {
+        let token = RequestToken(self.next_token);
+        self.next_token += 1;
+        token
+    }
 }
 
-fn millis_on_the_wire(span: Duration) -> i32 {
+/// Questions by topic, in the order in which their topics come.
+pub(super) fn by_topic<'a>(
+    questions: impl Iterator<Item = (&'a str, ListOffsetsPartition)>,
+) -> Vec<ListOffsetsTopic> {
+    let mut topics: Vec<ListOffsetsTopic> = Vec::new();
+    for (name, question) in questions {
+        match topics.iter_mut().find(|topic| topic.name == name) {
+            Some(topic) => topic.partitions.push(question),
+            None => {
+                topics.push(ListOffsetsTopic { name: name.to_owned(), partitions: vec![question] });
+            }
+        }
+    }
+    topics
+}
+
+pub(super) fn millis_on_the_wire(span: Duration) -> i32 {
     i32::try_from(span.as_millis()).unwrap_or(i32::MAX)
 }

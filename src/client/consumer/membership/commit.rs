@@ -229,7 +229,12 @@ impl Membership {
             }
         };
         match outcome {
-            Outcome::Done => self.end_commit(number, Ok(()), out),
+            Outcome::Done => {
+                if let Some(commit) = self.commits.get(&number) {
+                    out.push(Effect::Committed(commit.offsets.clone()));
+                }
+                self.end_commit(number, Ok(()), out);
+            }
             Outcome::Refused(error) => self.end_commit(number, Err(error), out),
             Outcome::Again(error) => self.try_again(now, number, error, out),
         }

@@ -264,6 +264,8 @@ impl World {
                 client.watched = watched;
                 self.tell_topics(who);
             }
+            // Whether it is so, the coordinator's own state says.
+            Effect::Committed(_) => {}
             Effect::CommitEnded(_, result) => {
                 client.refused.extend(result.err().map(|error| error.to_string()));
             }

@@ -170,6 +170,8 @@ pub(super) enum Effect {
     Consumed,
     /// Keep these topics known, and say what is known of them.
     Watch(BTreeSet<Arc<str>>),
+    /// These are committed, whoever wanted that. Comes before [`Effect::CommitEnded`].
+    Committed(Offsets),
     /// A commit of the owner ended.
     CommitEnded(CommitId, Result<(), ClientError>),
     /// The owner's question ended.

@@ -206,6 +206,9 @@ impl Harness {
                 self.watched = watched;
                 self.tell_topics(text);
             }
+            Effect::Committed(offsets) => {
+                writeln!(text, "  stored{}", show_offsets(&offsets)).unwrap();
+            }
             Effect::CommitEnded(id, result) => match result {
                 Ok(()) => writeln!(text, "  commit {} done", id.0).unwrap(),
                 Err(error) => writeln!(text, "  commit {}: {error}", id.0).unwrap(),
