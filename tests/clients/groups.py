@@ -5,7 +5,8 @@ Usage: python3 tests/clients/groups.py [PATH_OF_OTTLA] [--nodes 1] [--client NAM
 
 For each client, and for a group of three different ones: three members, each a process, read a topic of six partitions that is written
 meanwhile. One is killed, one is added; with --nodes 3 the node that coordinates the group is killed too, and started again. Then every record
-was processed at least once, the committed offsets read back are the ends of the partitions, the group is described, and deleted once it is empty.
+was processed at least once, the committed offsets read back are the ends of the partitions, the group is described, by an administrator's client and by
+`ottla group`, and deleted once it is empty.
 """
 
 import argparse
@@ -194,6 +195,7 @@ class Round:
             raise RuntimeError(f"{len(missing)} records were processed by nobody, the first: {missing[:3]}")
         self.wait_committed()
         self.wait_described("STABLE", len(running))
+        self.check_tool(sorted(len(one.assigned) for one in running))
         for member in running:
             problem = member.stop()
             if problem:
@@ -214,6 +216,29 @@ class Round:
             return (described.state.name, len(described.members)) == (state, members)
 
         wait_for(f"the group is {state} with {members} members", is_there, self.members)
+
+    def tool(self, *words):
+        """What `ottla group` prints for machines."""
+        command = [self.cluster.nodes[0].binary, "group", *words, "-b", self.cluster.bootstrap, "--format", "json"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(words)}: exit code {done.returncode}: {done.stderr}")
+        return json.loads(done.stdout)
+
+    def check_tool(self, shares):
+        """`ottla group` shows each partition read to its end, by as many members as there are, each with its share."""
+        rows = self.tool("describe", self.group)["partitions"]
+        shown = [(row["topic"], row["partition"], row["lag"]) for row in sorted(rows, key=lambda row: row["partition"])]
+        if shown != [(self.topic, partition, 0) for partition in range(PARTITIONS)]:
+            raise RuntimeError(f"ottla group describe shows {shown}")
+        by_member = [row["consumer_id"] for row in rows]
+        members = self.tool("members", self.group)["members"]
+        for found in (sorted(by_member.count(one) for one in set(by_member)), sorted(len(one["assignment"]) for one in members)):
+            if found != shares:
+                raise RuntimeError(f"ottla group shows members that read {found} partitions, not {shares}")
+        listed = [one["group"] for one in self.tool("list", "--state", "stable")["groups"]]
+        if self.group not in listed:
+            raise RuntimeError(f"ottla group list shows {listed}")
 
     def wait_committed(self):
         """Each partition's committed offset is its end: with what is read back by an administrator, not by the members."""
