@@ -253,6 +253,7 @@ fn commits(bencher: Bencher<'_, '_>, partitions: i32) {
                 generation: Some(GenerationId::new(1)),
                 member: Some(members[turn % MEMBERS].clone()),
                 instance: None,
+                knows_member_epochs: true,
                 retention: None,
                 topics: vec![(topic, (0..partitions).map(commit).collect())],
             });

@@ -138,10 +138,10 @@ mod tests {
         let records = bootstrap_records(&[]).unwrap();
         let Record::FeatureLevel(first) = &records[0] else { panic!("{records:?}") };
         assert_eq!((first.name.as_str(), first.level), (METADATA_VERSION, 27));
-        assert_eq!(records.len(), 2);
+        assert_eq!(records.len(), 3);
         assert!(bootstrap_records(&[("metadata.version".to_owned(), 1)]).is_err());
         assert!(bootstrap_records(&[("nonsense".to_owned(), 1)]).is_err());
         let without = bootstrap_records(&[("eligible.leader.replicas.version".to_owned(), 0)]);
-        assert_eq!(without.unwrap().len(), 1);
+        assert_eq!(without.unwrap().len(), 2);
     }
 }

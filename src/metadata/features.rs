@@ -24,6 +24,8 @@ pub const METADATA_VERSION_DEFAULT: i16 = 27;
 pub const KRAFT_VERSION: &str = "kraft.version";
 /// Whether replicas that left the ISR below `min.insync.replicas` stay eligible to lead (KIP-966).
 pub const ELIGIBLE_LEADER_REPLICAS_VERSION: &str = "eligible.leader.replicas.version";
+/// Which protocols of groups are spoken: from level 1 on the one of KIP-848 too (Kafka: `GroupVersion`).
+pub const GROUP_VERSION: &str = "group.version";
 
 /// Every feature this code knows, sorted by name.
 pub const FEATURES: &[Feature] = &[
@@ -33,6 +35,7 @@ pub const FEATURES: &[Feature] = &[
         level_max: 1,
         level_default: 1,
     },
+    Feature { name: GROUP_VERSION, level_min: 0, level_max: 1, level_default: 1 },
     Feature { name: KRAFT_VERSION, level_min: 0, level_max: 1, level_default: 1 },
     Feature {
         name: METADATA_VERSION,

@@ -13,8 +13,8 @@ pub mod records;
 pub use codec::RecordError;
 pub use delta::{MetadataDelta, PartitionDelta};
 pub use features::{
-    ELIGIBLE_LEADER_REPLICAS_VERSION, FEATURES, Feature, KRAFT_VERSION, METADATA_VERSION,
-    METADATA_VERSION_DEFAULT,
+    ELIGIBLE_LEADER_REPLICAS_VERSION, FEATURES, Feature, GROUP_VERSION, KRAFT_VERSION,
+    METADATA_VERSION, METADATA_VERSION_DEFAULT,
 };
 pub use image::{
     BrokerRegistration, ConfigResource, ImageLoader, InvalidRecord, MetadataImage, PartitionImage,

@@ -12,7 +12,7 @@ use super::lifecycle::LifecycleHandle;
 use super::replica_manager::ReplicaManager;
 use crate::controller::request::{ApiError, ProducerIdBlock};
 use crate::coordinator::group::OFFSETS_TOPIC;
-use crate::metadata::MetadataImage;
+use crate::metadata::{GROUP_VERSION, MetadataImage};
 use crate::protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use crate::protocol::messages::create_topics_response::CreatableTopicResult;
 use crate::protocol::messages::{AllocateProducerIdsRequest, CreateTopicsRequest};
@@ -84,6 +84,13 @@ impl Broker {
     /// The metadata that this broker has applied to its partitions.
     pub(super) fn image(&self) -> Arc<MetadataImage> {
         self.replicas.image()
+    }
+
+    /// Whether groups of the protocol of KIP-848 are served: the cluster agreed on it, and the configuration does not forbid it.
+    ///
+    /// Kafka: `KafkaApis.isConsumerGroupProtocolEnabled`.
+    pub(super) fn serves_consumer_protocol(&self, image: &MetadataImage) -> bool {
+        self.config.groups.consumer_protocol && image.feature_level(GROUP_VERSION) >= 1
     }
 
     /// Which broker clients should send administrative requests to: any that is alive, as in Kafka with KRaft.

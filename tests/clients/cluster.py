@@ -104,6 +104,9 @@ class Cluster:
                     f"log.dirs={node.folder}/logs\n"
                     f"num.partitions=3\ndefault.replication.factor={min(count, 3)}\nmin.insync.replicas={max(min(count, 3) - 1, 1)}\n"
                     f"offsets.topic.replication.factor={min(count, 3)}\ngroup.initial.rebalance.delay.ms=500\n"
+                    # Members of the consumer protocol have the session that the broker says: as short as that of the others in these tests.
+                    "group.consumer.session.timeout.ms=6000\ngroup.consumer.min.session.timeout.ms=6000\n"
+                    "group.consumer.heartbeat.interval.ms=1000\ngroup.consumer.min.heartbeat.interval.ms=1000\n"
                     # Kafka's nine seconds would make each kill take as long.
                     "broker.heartbeat.interval.ms=500\nbroker.session.timeout.ms=3000\n"
                 )

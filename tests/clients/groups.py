@@ -3,7 +3,7 @@
 
 Usage: python3 tests/clients/groups.py [PATH_OF_OTTLA] [--nodes 1] [--client NAME]...          (default: target/release/ottla)
 
-For each client, and for a group of three different ones: three members, each a process, read a topic of six partitions that is written
+For each client, for a group of three different ones, and for groups of the consumer protocol (KIP-848): three members, each a process, read a topic of six partitions that is written
 meanwhile. One is killed, one is added; with --nodes 3 the node that coordinates the group is killed too, and started again. Then every record
 was processed at least once, the committed offsets read back are the ends of the partitions, the group is described, by an administrator's client and by
 `ottla group`, and deleted once it is empty.
@@ -27,6 +27,8 @@ RATE = 300  # records a second
 PATIENCE = 60
 PYTHON_CLIENTS = ["confluent-kafka", "kafka-python", "aiokafka"]
 MIXED = "mixed"
+# Members of the consumer protocol: confluent-kafka with group.protocol=consumer, by name and by regular expression.
+CONSUMER_PROTOCOL = ["kip-848", "kip-848-pattern"]
 
 
 class Member:
@@ -152,6 +154,14 @@ class Round:
         wait_for(f"{what}: records go on", lambda: len(seen(self.members)) > at + 200, self.members)
 
     def coordinator(self):
+        if self.clients[0] in CONSUMER_PROTOCOL:
+            # librdkafka describes classic groups only: the leader of the group's partition, by Java's hash of its name.
+            partitions = self.admin.list_topics("__consumer_offsets", PATIENCE).topics["__consumer_offsets"].partitions
+            number = 0
+            for char in self.group:
+                number = (number * 31 + ord(char)) & 0xFFFFFFFF
+            number = abs(number - (1 << 32) if number >> 31 else number)
+            return partitions[number % len(partitions)].leader
         found = self.admin.describe_consumer_groups([self.group])[self.group].result(PATIENCE)
         return found.coordinator.id
 
@@ -212,6 +222,8 @@ class Round:
         """Some clients leave and come back when their coordinator was away."""
 
         def is_there():
+            if self.clients[0] in CONSUMER_PROTOCOL:
+                return self.listed_state() == state
             described = self.admin.describe_consumer_groups([self.group])[self.group].result(PATIENCE)
             return (described.state.name, len(described.members)) == (state, members)
 
@@ -239,6 +251,14 @@ class Round:
         listed = [one["group"] for one in self.tool("list", "--state", "stable")["groups"]]
         if self.group not in listed:
             raise RuntimeError(f"ottla group list shows {listed}")
+
+    def listed_state(self):
+        """The group's state in the list of those of its type: that is what librdkafka asks of groups of the consumer protocol."""
+        from confluent_kafka import ConsumerGroupType
+
+        listed = self.admin.list_consumer_groups(types={ConsumerGroupType.CONSUMER}).result(PATIENCE).valid
+        states = [one.state.name for one in listed if one.group_id == self.group]
+        return states[0] if states else None
 
     def wait_committed(self):
         """Each partition's committed offset is its end: with what is read back by an administrator, not by the members."""
@@ -283,6 +303,7 @@ def main(python):
     else:
         print(f"kafkajs          skipped: not installed here: {why.strip()[-200:]}")
     rounds.append((MIXED, PYTHON_CLIENTS))
+    rounds += [(name, [name] * 3) for name in CONSUMER_PROTOCOL]
     if arguments.client:
         rounds = [one for one in rounds if one[0] in arguments.client]
     cluster = Cluster(os.path.abspath(arguments.binary), arguments.nodes)

@@ -56,6 +56,55 @@ def confluent(bootstrap, group, topic):
     consumer.close()
 
 
+def kip_848(bootstrap, group, topic, subscription=None):
+    """A member of the consumer protocol: the coordinator says how long sessions are, and who gets what, step by step."""
+    from confluent_kafka import Consumer, KafkaException
+
+    has = set()
+
+    def assigned(_, partitions):
+        has.update(one.partition for one in partitions)
+        say(assigned=sorted(has))
+
+    def revoked(_, partitions):
+        has.difference_update(one.partition for one in partitions)
+        say(assigned=sorted(has))
+
+    def committed(error, _):
+        if error:
+            say(error=f"commit: {error}")
+
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": group,
+            "group.protocol": "consumer",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "on_commit": committed,
+        }
+    )
+    consumer.subscribe([subscription or topic], on_assign=assigned, on_revoke=revoked, on_lost=revoked)
+    while not stopping:
+        messages = consumer.consume(100, 0.5)
+        for message in messages:
+            if message.error():
+                say(error=str(message.error()))
+            else:
+                say(record=[message.partition(), message.offset(), message.value().decode()])
+        if messages:
+            try:
+                consumer.commit(asynchronous=False)
+            except KafkaException as error:
+                say(error=str(error))
+    consumer.close()
+
+
+def kip_848_pattern(bootstrap, group, topic):
+    """The same, by a regular expression that the coordinator reads."""
+    kip_848(bootstrap, group, topic, f"^{topic[:-1]}.$")
+
+
 def kafka_python(bootstrap, group, topic):
     from kafka import ConsumerRebalanceListener, KafkaConsumer
     from kafka.coordinator.assignors.range import RangePartitionAssignor
@@ -135,4 +184,6 @@ def aio_kafka(bootstrap, group, topic):
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, stop)
     client, arguments = sys.argv[1], sys.argv[2:]
-    {"confluent-kafka": confluent, "kafka-python": kafka_python, "aiokafka": aio_kafka}[client](*arguments)
+    clients = {"confluent-kafka": confluent, "kafka-python": kafka_python, "aiokafka": aio_kafka}
+    clients |= {"kip-848": kip_848, "kip-848-pattern": kip_848_pattern}
+    clients[client](*arguments)

@@ -128,11 +128,11 @@ fn a_new_cluster_begins_with_the_records_of_its_format() {
     let (image, world) = with_controller(&disk, options(), |handle| async move { handle.image() });
     assert_eq!(image.feature_level(METADATA_VERSION), 27);
     // The leader's own record stands at 0.
-    assert_eq!(image.end_offset, Offset::new(3));
+    assert_eq!(image.end_offset, Offset::new(4));
     let epoch = LeaderEpoch::new(1);
     let observed = world.observed();
     let elected = Observation::ControllerElected { broker: BrokerId::new(1), epoch };
-    let committed = Observation::MetadataCommitted { end_offset: Offset::new(3) };
+    let committed = Observation::MetadataCommitted { end_offset: Offset::new(4) };
     let position = |what| observed.iter().position(|seen| *seen == what).unwrap();
     assert!(position(elected) < position(committed));
     let files = disk.files_in(&Path::new(LOG_DIR).join(METADATA_PARTITION_DIR));

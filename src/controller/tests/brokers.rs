@@ -20,11 +20,11 @@ fn a_broker_registers_fenced_and_its_heartbeat_unfences_it() {
     harness.heartbeat(0, epoch, false);
     harness.expect(&expect![[r#"
         register 0 incarnation 1
-        3 RegisterBroker 0 epoch 3 fenced true
-        => epoch 3
+        4 RegisterBroker 0 epoch 4 fenced true
+        => epoch 4
         => caught up false fenced true may end false
         heartbeat 0
-        4 BrokerRegistrationChange 0 epoch 3 fenced Some(false) shutdown false
+        5 BrokerRegistrationChange 0 epoch 4 fenced Some(false) shutdown false
         => caught up true fenced false may end false
         heartbeat 0
         => caught up true fenced false may end false
@@ -46,10 +46,10 @@ fn a_second_live_broker_with_the_same_id_is_refused_until_the_session_ends() {
         register 1 incarnation 2
         => DUPLICATE_BROKER_REGISTRATION: another broker with id 1 is alive
         -- tick at 10s
-        5 BrokerRegistrationChange 1 epoch 3 fenced Some(true) shutdown false
+        6 BrokerRegistrationChange 1 epoch 4 fenced Some(true) shutdown false
         register 1 incarnation 2
-        6 RegisterBroker 1 epoch 6 fenced true
-        => epoch 6
+        7 RegisterBroker 1 epoch 7 fenced true
+        => epoch 7
     "#]]);
 }
 
@@ -60,8 +60,8 @@ fn the_same_incarnation_amends_its_registration() {
     harness.register(1, 11, None);
     harness.expect(&expect![[r#"
         register 1 incarnation 11
-        5 RegisterBroker 1 epoch 3 fenced false
-        => epoch 3
+        6 RegisterBroker 1 epoch 4 fenced false
+        => epoch 4
     "#]]);
 }
 
@@ -75,10 +75,10 @@ fn a_restarted_single_node_is_not_its_own_duplicate() {
     harness.expect(&expect![[r#"
         -- another controller takes over
         register 0 incarnation 2
-        5 RegisterBroker 0 epoch 5 fenced true
-        => epoch 5
+        6 RegisterBroker 0 epoch 6 fenced true
+        => epoch 6
         heartbeat 0
-        6 BrokerRegistrationChange 0 epoch 5 fenced Some(false) shutdown false
+        7 BrokerRegistrationChange 0 epoch 6 fenced Some(false) shutdown false
         => caught up true fenced false may end false
     "#]]);
 }
@@ -124,32 +124,32 @@ fn a_clean_restart_elects_the_eligible_replica_and_a_crash_the_last_known_leader
     harness.heartbeat(0, epoch, false);
     harness.expect(&expect![[r#"
         create t
-        5 Topic t SmkN
-        6 Partition SmkN-0 replicas [0] isr [0] leader Some(0) epochs 0/0
+        6 Topic t SmkN
+        7 Partition SmkN-0 replicas [0] isr [0] leader Some(0) epochs 0/0
         => 1 partitions x1
         heartbeat 0 wants to shut down
-        7 BrokerRegistrationChange 0 epoch 3 fenced None shutdown true
-        8 PartitionChange SmkN-0 leader none isr [] elr [0] last-known [0]
+        8 BrokerRegistrationChange 0 epoch 4 fenced None shutdown true
+        9 PartitionChange SmkN-0 leader none isr [] elr [0] last-known [0]
         => caught up true fenced false may end false
         heartbeat 0 wants to shut down
-        9 BrokerRegistrationChange 0 epoch 3 fenced Some(true) shutdown false
+        10 BrokerRegistrationChange 0 epoch 4 fenced Some(true) shutdown false
         => caught up true fenced true may end true
         -- another controller takes over
         register 0 incarnation 2
-        10 RegisterBroker 0 epoch 10 fenced true
-        => epoch 10
+        11 RegisterBroker 0 epoch 11 fenced true
+        => epoch 11
         heartbeat 0
-        11 BrokerRegistrationChange 0 epoch 10 fenced Some(false) shutdown false
-        12 PartitionChange SmkN-0 leader 0 isr [0] elr [] last-known []
+        12 BrokerRegistrationChange 0 epoch 11 fenced Some(false) shutdown false
+        13 PartitionChange SmkN-0 leader 0 isr [0] elr [] last-known []
         => caught up true fenced false may end false
         -- another controller takes over
         register 0 incarnation 3
-        13 PartitionChange SmkN-0 leader none isr [] last-known [0]
-        14 RegisterBroker 0 epoch 14 fenced true
-        => epoch 14
+        14 PartitionChange SmkN-0 leader none isr [] last-known [0]
+        15 RegisterBroker 0 epoch 15 fenced true
+        => epoch 15
         heartbeat 0
-        15 BrokerRegistrationChange 0 epoch 14 fenced Some(false) shutdown false
-        16 PartitionChange SmkN-0 leader 0 isr [0] last-known [] Recovering
+        16 BrokerRegistrationChange 0 epoch 15 fenced Some(false) shutdown false
+        17 PartitionChange SmkN-0 leader 0 isr [0] last-known [] Recovering
         => caught up true fenced false may end false
     "#]]);
 }
@@ -166,23 +166,23 @@ fn a_silent_broker_is_fenced_and_others_lead() {
     harness.heartbeat(1, epochs[0], false);
     harness.expect(&expect![[r#"
         create t u
-        8 Topic t YRgw
-        9 Partition YRgw-0 replicas [1,2] isr [1,2] leader Some(1) epochs 0/0
-        10 Partition YRgw-1 replicas [2,1] isr [2,1] leader Some(2) epochs 0/0
-        11 Topic u 2slI
-        12 Partition 2slI-0 replicas [1] isr [1] leader Some(1) epochs 0/0
+        9 Topic t YRgw
+        10 Partition YRgw-0 replicas [1,2] isr [1,2] leader Some(1) epochs 0/0
+        11 Partition YRgw-1 replicas [2,1] isr [2,1] leader Some(2) epochs 0/0
+        12 Topic u 2slI
+        13 Partition 2slI-0 replicas [1] isr [1] leader Some(1) epochs 0/0
         => 2 partitions x2
         => 1 partitions x1
         heartbeat 2
         => caught up true fenced false may end false
         -- tick at 10s
-        13 PartitionChange YRgw-0 leader 2 isr [2]
-        14 PartitionChange YRgw-1 isr [2]
-        15 PartitionChange 2slI-0 leader none isr [] elr [1] last-known [1]
-        16 BrokerRegistrationChange 1 epoch 3 fenced Some(true) shutdown false
+        14 PartitionChange YRgw-0 leader 2 isr [2]
+        15 PartitionChange YRgw-1 isr [2]
+        16 PartitionChange 2slI-0 leader none isr [] elr [1] last-known [1]
+        17 BrokerRegistrationChange 1 epoch 4 fenced Some(true) shutdown false
         heartbeat 1
-        17 BrokerRegistrationChange 1 epoch 3 fenced Some(false) shutdown false
-        18 PartitionChange 2slI-0 leader 1 isr [1] elr [] last-known []
+        18 BrokerRegistrationChange 1 epoch 4 fenced Some(false) shutdown false
+        19 PartitionChange 2slI-0 leader 1 isr [1] elr [] last-known []
         => caught up true fenced false may end false
     "#]]);
 }
@@ -198,8 +198,8 @@ fn an_old_incarnation_is_told_that_its_epoch_is_stale() {
     harness.ask(Request::AllocateProducerIds { broker: BrokerId::new(1), broker_epoch: old });
     harness.expect(&expect![[r#"
         heartbeat 1
-        => STALE_BROKER_EPOCH: broker 1 spoke with epoch 3, its epoch is 6
-        => STALE_BROKER_EPOCH: broker 1 spoke with epoch 3, its epoch is 6
+        => STALE_BROKER_EPOCH: broker 1 spoke with epoch 4, its epoch is 7
+        => STALE_BROKER_EPOCH: broker 1 spoke with epoch 4, its epoch is 7
     "#]]);
     // And a record that speaks of it changes nothing.
     let before = harness.ledger.image().clone();
@@ -234,9 +234,9 @@ fn a_broker_that_leaves_in_good_order_gives_up_its_leaderships_first() {
     harness.heartbeat(1, epochs[0], false);
     harness.expect(&expect![[r#"
         heartbeat 1 wants to shut down
-        11 BrokerRegistrationChange 1 epoch 3 fenced None shutdown true
-        12 PartitionChange YRgw-0 leader 2 isr [2]
-        13 PartitionChange YRgw-1 isr [2]
+        12 BrokerRegistrationChange 1 epoch 4 fenced None shutdown true
+        13 PartitionChange YRgw-0 leader 2 isr [2]
+        14 PartitionChange YRgw-1 isr [2]
         => caught up true fenced false may end false
         -- broker 2 has not heard of it yet
         => caught up true fenced false may end false
@@ -245,7 +245,7 @@ fn a_broker_that_leaves_in_good_order_gives_up_its_leaderships_first() {
         heartbeat 2
         => caught up true fenced false may end false
         heartbeat 1 wants to shut down
-        15 BrokerRegistrationChange 1 epoch 3 fenced Some(true) shutdown false
+        16 BrokerRegistrationChange 1 epoch 4 fenced Some(true) shutdown false
         => caught up true fenced true may end true
         -- it cannot change its mind
         heartbeat 1
@@ -265,9 +265,9 @@ fn an_unregistered_broker_is_neither_in_sync_nor_eligible() {
     harness.ask(Request::UnregisterBroker(BrokerId::new(2)));
     harness.ask(Request::UnregisterBroker(BrokerId::new(2)));
     harness.expect(&expect![[r#"
-        17 PartitionChange YRgw-0 elr []
-        18 PartitionChange 2slI-0 elr []
-        19 UnregisterBroker(BrokerIncarnation { broker: BrokerId(2), broker_epoch: BrokerEpoch(6) })
+        18 PartitionChange YRgw-0 elr []
+        19 PartitionChange 2slI-0 elr []
+        20 UnregisterBroker(BrokerIncarnation { broker: BrokerId(2), broker_epoch: BrokerEpoch(7) })
         => ok
         => BROKER_ID_NOT_REGISTERED: broker 2 is not registered
     "#]]);
@@ -290,9 +290,9 @@ fn who_stopped_uncleanly_is_eligible_no_longer_when_it_returns() {
     harness.expect(&expect![[r#"
         -- broker 2 lost its power, and was fenced: it is eligible until it says that it stopped uncleanly
         register 2 incarnation 50
-        14 PartitionChange YRgw-0 elr []
-        15 RegisterBroker 2 epoch 15 fenced true
-        => epoch 15
+        15 PartitionChange YRgw-0 elr []
+        16 RegisterBroker 2 epoch 16 fenced true
+        => epoch 16
     "#]]);
 }
 

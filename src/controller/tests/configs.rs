@@ -28,13 +28,13 @@ fn configs_come_with_the_topic_and_change_later() {
     });
     harness.expect(&expect![[r#"
         create t
-        5 Topic t SmkN
-        6 Config t retention.ms=Some("1000")
-        7 Partition SmkN-0 replicas [1] isr [1] leader Some(1) epochs 0/0
+        6 Topic t SmkN
+        7 Config t retention.ms=Some("1000")
+        8 Partition SmkN-0 replicas [1] isr [1] leader Some(1) epochs 0/0
         => 1 partitions x1
-        8 Config t retention.ms=None
-        9 PartitionChange SmkN-0
-        10 Config t min.insync.replicas=Some("2")
+        9 Config t retention.ms=None
+        10 PartitionChange SmkN-0
+        11 Config t min.insync.replicas=Some("2")
         => ok
         => INVALID_CONFIG: segment.bytes cannot be bad
         => ok
@@ -63,15 +63,15 @@ fn lists_grow_and_shrink_by_entry() {
     harness.change_config(ConfigResource::topic("t"), "retention.ms", append);
     harness.expect(&expect![[r#"
         Topic 't' cleanup.policy Append("compact")
-        7 Config t cleanup.policy=Some("delete,compact")
+        8 Config t cleanup.policy=Some("delete,compact")
         => ok
         Topic 't' cleanup.policy Append("compact,delete")
         => ok
         Topic 't' cleanup.policy Subtract("delete, none")
-        8 Config t cleanup.policy=Some("compact")
+        9 Config t cleanup.policy=Some("compact")
         => ok
         Topic 't' cleanup.policy Delete
-        9 Config t cleanup.policy=None
+        10 Config t cleanup.policy=None
         => ok
         Topic 't' retention.ms Append("1")
         => INVALID_CONFIG: retention.ms is not a list: nothing is added to it or taken from it
@@ -94,10 +94,10 @@ fn brokers_and_the_whole_cluster_have_configs_too() {
     harness.change_config(broker(""), "min.insync.replicas", ConfigOperation::Delete);
     harness.expect(&expect![[r#"
         Broker '' log.retention.ms Set("5")
-        5 Config  log.retention.ms=Some("5")
+        6 Config  log.retention.ms=Some("5")
         => ok
         Broker '1' log.retention.ms Set("5")
-        6 Config 1 log.retention.ms=Some("5")
+        7 Config 1 log.retention.ms=Some("5")
         => ok
         Broker '7' log.retention.ms Set("5")
         => BROKER_ID_NOT_REGISTERED: there is no node with id 7
@@ -109,7 +109,7 @@ fn brokers_and_the_whole_cluster_have_configs_too() {
         Broker '1' min.insync.replicas Set("2")
         => INVALID_CONFIG: one broker's min.insync.replicas cannot be altered while eligible leader replicas are kept
         Broker '' min.insync.replicas Set("2")
-        7 Config  min.insync.replicas=Some("2")
+        8 Config  min.insync.replicas=Some("2")
         => ok
         Broker '' min.insync.replicas Delete
         => INVALID_CONFIG: the cluster's min.insync.replicas cannot be removed while eligible leader replicas are kept
@@ -135,9 +135,9 @@ fn the_old_request_replaces_everything() {
     harness.expect(&expect![[r#"
         => INVALID_CONFIG: retention.ms cannot be bad
         => ok
-        9 Config t segment.bytes=None
-        10 Config t retention.bytes=Some("4")
-        11 Config t retention.ms=Some("3")
+        10 Config t segment.bytes=None
+        11 Config t retention.bytes=Some("4")
+        12 Config t retention.ms=Some("3")
         => ok
     "#]]);
 }
@@ -156,8 +156,8 @@ fn another_minimum_forgets_who_is_eligible_where_somebody_is_in_sync() {
     harness.min_isr("t", 1);
     harness.expect(&expect![[r#"
         Topic 't' min.insync.replicas Set("1")
-        21 PartitionChange YRgw-0 elr []
-        22 Config t min.insync.replicas=Some("1")
+        22 PartitionChange YRgw-0 elr []
+        23 Config t min.insync.replicas=Some("1")
         => ok
     "#]]);
 }
@@ -211,15 +211,15 @@ fn features_go_up_and_down_together_or_not_at_all() {
         -- metadata.version 25, metadata.version 26
         => INVALID_REQUEST: feature metadata.version stands twice in the request
         -- metadata.version 25, eligible.leader.replicas.version 0
-        5 FeatureLevel(FeatureLevel { name: "metadata.version", level: 25 })
-        6 FeatureLevel(FeatureLevel { name: "eligible.leader.replicas.version", level: 0 })
+        6 FeatureLevel(FeatureLevel { name: "metadata.version", level: 25 })
+        7 FeatureLevel(FeatureLevel { name: "eligible.leader.replicas.version", level: 0 })
         => ok
         -- metadata.version 27
         => INVALID_UPDATE_VERSION: metadata.version is at 25: 27 is not down
         -- metadata.version 27, eligible.leader.replicas.version 1
-        7 FeatureLevel(FeatureLevel { name: "metadata.version", level: 27 })
-        8 Config  min.insync.replicas=Some("1")
-        9 FeatureLevel(FeatureLevel { name: "eligible.leader.replicas.version", level: 1 })
+        8 FeatureLevel(FeatureLevel { name: "metadata.version", level: 27 })
+        9 Config  min.insync.replicas=Some("1")
+        10 FeatureLevel(FeatureLevel { name: "eligible.leader.replicas.version", level: 1 })
         => ok
         -- metadata.version 27
         => ok

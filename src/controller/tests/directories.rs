@@ -58,18 +58,18 @@ fn a_failed_directory_takes_its_partitions_and_no_others() {
     harness.fail_other();
     harness.fail_other();
     harness.expect(&expect![[r#"
-        13 PartitionChange YRgw-0 directories ee,d2
-        14 PartitionChange YRgw-1 directories d1,d2
-        15 PartitionChange 2slI-0 directories ee
+        14 PartitionChange YRgw-0 directories ee,d2
+        15 PartitionChange YRgw-1 directories d1,d2
+        16 PartitionChange 2slI-0 directories ee
         => ok
         => ok
         => ok
         -- what is known is not written again
         => ok
         -- the directory fails; said twice
-        16 PartitionChange YRgw-0 leader 2 isr [2]
-        17 PartitionChange 2slI-0 leader none isr [] last-known [1]
-        18 BrokerRegistrationChange 1 epoch 3 fenced None shutdown false directories 1
+        17 PartitionChange YRgw-0 leader 2 isr [2]
+        18 PartitionChange 2slI-0 leader none isr [] last-known [1]
+        19 BrokerRegistrationChange 1 epoch 4 fenced None shutdown false directories 1
         => caught up true fenced false may end false
         => caught up true fenced false may end false
     "#]]);
@@ -83,11 +83,11 @@ fn a_replica_that_turns_out_to_be_in_a_failed_directory_is_gone_with_it() {
     harness.note("nothing is known of where they are");
     harness.assign(&[("t", 0, OTHER), ("u", 0, OTHER)]);
     harness.expect(&expect![[r#"
-        13 BrokerRegistrationChange 1 epoch 3 fenced None shutdown false directories 1
+        14 BrokerRegistrationChange 1 epoch 4 fenced None shutdown false directories 1
         => caught up true fenced false may end false
         -- nothing is known of where they are
-        14 PartitionChange YRgw-0 leader 2 isr [2] directories ee,d2
-        15 PartitionChange 2slI-0 leader none isr [] last-known [1] directories ee
+        15 PartitionChange YRgw-0 leader 2 isr [2] directories ee,d2
+        16 PartitionChange 2slI-0 leader none isr [] last-known [1] directories ee
         => ok
         => ok
     "#]]);
@@ -122,23 +122,23 @@ fn who_comes_back_with_a_new_disk_leads_again_once_it_told_so() {
         partitions: Some(vec![("t".to_owned(), 0)]),
     }));
     harness.expect(&expect![[r#"
-        15 PartitionChange 2slI-0 elr []
-        16 RegisterBroker 1 epoch 16 fenced true
-        => epoch 16
+        16 PartitionChange 2slI-0 elr []
+        17 RegisterBroker 1 epoch 17 fenced true
+        => epoch 17
         heartbeat 1
-        17 BrokerRegistrationChange 1 epoch 16 fenced Some(false) shutdown false
+        18 BrokerRegistrationChange 1 epoch 17 fenced Some(false) shutdown false
         => caught up true fenced false may end false
         -- in sync, but the controller believes it in the old directory
         propose t-0 [2, 1]
-        18 PartitionChange YRgw-0 isr [2,1]
+        19 PartitionChange YRgw-0 isr [2,1]
         => leader Some(2) isr [2,1] Recovered epochs 1/2
         => t-0 PREFERRED_LEADER_NOT_AVAILABLE: 
         -- it tells
-        19 PartitionChange YRgw-0 directories ee,d2
-        20 PartitionChange 2slI-0 leader 1 isr [1] last-known [] Recovering directories ee
+        20 PartitionChange YRgw-0 directories ee,d2
+        21 PartitionChange 2slI-0 leader 1 isr [1] last-known [] Recovering directories ee
         => ok
         => ok
-        21 PartitionChange YRgw-0 leader 1
+        22 PartitionChange YRgw-0 leader 1
         => t-0 ok
     "#]]);
 }
@@ -172,7 +172,7 @@ fn bad_assignments_are_refused_one_by_one() {
         ..good
     }));
     harness.expect(&expect![[r#"
-        17 PartitionChange YRgw-0 directories ee,d2
+        18 PartitionChange YRgw-0 directories ee,d2
         => UNKNOWN_TOPIC_ID
         => UNKNOWN_TOPIC_OR_PARTITION
         => NOT_LEADER_OR_FOLLOWER
@@ -180,7 +180,7 @@ fn bad_assignments_are_refused_one_by_one() {
         => ok
         => INVALID_REQUEST
         -- an old incarnation
-        => STALE_BROKER_EPOCH: broker 1 spoke with epoch 1, its epoch is 3
+        => STALE_BROKER_EPOCH: broker 1 spoke with epoch 1, its epoch is 4
         -- nobody
         => STALE_BROKER_EPOCH: broker 9 is not registered
     "#]]);

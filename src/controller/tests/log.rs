@@ -18,7 +18,7 @@ fn an_unfinished_transaction_is_aborted_by_the_next_controller() {
     harness.wait(0);
     harness.expect(&expect![[r#"
         -- tick at 0ns
-        5 AbortTransaction(Some("the controller that began it is gone"))
+        6 AbortTransaction(Some("the controller that began it is gone"))
     "#]]);
     assert!(harness.ledger.image().topic("t").is_none());
 }

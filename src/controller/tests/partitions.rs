@@ -26,16 +26,16 @@ fn a_leader_shrinks_and_grows_the_in_sync_replicas_without_a_new_leader_epoch() 
     harness.propose("t", 0, &[1, 2, 3]);
     harness.expect(&expect![[r#"
         propose t-0 [1, 2]
-        14 PartitionChange YRgw-0 isr [1,2]
+        15 PartitionChange YRgw-0 isr [1,2]
         => leader Some(1) isr [1,2] Recovered epochs 0/2
         propose t-0 [1]
-        15 PartitionChange YRgw-0 isr [1] elr [2]
+        16 PartitionChange YRgw-0 isr [1] elr [2]
         => leader Some(1) isr [1] Recovered epochs 0/3
         propose t-0 [1, 3]
-        16 PartitionChange YRgw-0 isr [1,3] elr []
+        17 PartitionChange YRgw-0 isr [1,3] elr []
         => leader Some(1) isr [1,3] Recovered epochs 0/4
         propose t-0 [1, 2, 3]
-        17 PartitionChange YRgw-0 isr [1,2,3]
+        18 PartitionChange YRgw-0 isr [1,2,3]
         => leader Some(1) isr [1,2,3] Recovered epochs 0/5
         propose t-0 [1, 2, 3]
         => leader Some(1) isr [1,2,3] Recovered epochs 0/5
@@ -108,7 +108,7 @@ fn proposals_are_refused_as_kafka_refuses_them() {
     harness.ask(Request::AlterPartition(both));
     harness.expect(&expect![[r#"
         -- an old incarnation
-        => STALE_BROKER_EPOCH: broker 1 spoke with epoch 1, its epoch is 3
+        => STALE_BROKER_EPOCH: broker 1 spoke with epoch 1, its epoch is 4
         -- not the leader
         => INVALID_REQUEST
         -- unknown topic
@@ -158,15 +158,15 @@ fn a_replica_of_another_incarnation_or_fenced_may_not_join() {
         -- fenced
         => INELIGIBLE_REPLICA
         register 3 incarnation 99
-        16 RegisterBroker 3 epoch 16 fenced true
-        => epoch 16
+        17 RegisterBroker 3 epoch 17 fenced true
+        => epoch 17
         heartbeat 3
-        17 BrokerRegistrationChange 3 epoch 16 fenced Some(false) shutdown false
+        18 BrokerRegistrationChange 3 epoch 17 fenced Some(false) shutdown false
         => caught up true fenced false may end false
         -- another incarnation
         => INELIGIBLE_REPLICA
         propose t-0 [1, 2, 3]
-        18 PartitionChange YRgw-0 isr [1,2,3]
+        19 PartitionChange YRgw-0 isr [1,2,3]
         => leader Some(1) isr [1,2,3] Recovered epochs 0/3
     "#]]);
 }
@@ -179,8 +179,8 @@ fn an_old_leader_is_fenced_by_its_epoch() {
     harness.ask(Request::AlterPartition(old));
     harness.expect(&expect![[r#"
         heartbeat 1 wants to shut down
-        14 BrokerRegistrationChange 1 epoch 3 fenced None shutdown true
-        15 PartitionChange YRgw-0 leader 2 isr [2,3]
+        15 BrokerRegistrationChange 1 epoch 4 fenced None shutdown true
+        16 PartitionChange YRgw-0 leader 2 isr [2,3]
         => caught up true fenced false may end false
         => FENCED_LEADER_EPOCH
     "#]]);
@@ -209,18 +209,18 @@ fn a_leader_that_has_recovered_may_take_others_in() {
     harness.propose("t", 0, &[2, 3]);
     harness.expect(&expect![[r#"
         heartbeat 1 wants to shut down
-        24 BrokerRegistrationChange 1 epoch 3 fenced None shutdown true
-        25 PartitionChange YRgw-0 leader 2 isr [2] Recovering
+        25 BrokerRegistrationChange 1 epoch 4 fenced None shutdown true
+        26 PartitionChange YRgw-0 leader 2 isr [2] Recovering
         => caught up true fenced false may end false
         -- two in sync, and still recovering
         => INVALID_REQUEST
         -- still recovering: nothing changes
         => leader Some(2) isr [2] Recovering epochs 1/5
         propose t-0 [2]
-        26 PartitionChange YRgw-0 Recovered
+        27 PartitionChange YRgw-0 Recovered
         => leader Some(2) isr [2] Recovered epochs 1/6
         propose t-0 [2, 3]
-        27 PartitionChange YRgw-0 isr [2,3]
+        28 PartitionChange YRgw-0 isr [2,3]
         => leader Some(2) isr [2,3] Recovered epochs 1/7
     "#]]);
 }
@@ -247,7 +247,7 @@ fn preferred_leaders_are_elected_on_demand() {
     elect(&mut harness, None);
     harness.expect(&expect![[r#"
         -- named
-        27 PartitionChange YRgw-0 leader 1
+        28 PartitionChange YRgw-0 leader 1
         => x-0 UNKNOWN_TOPIC_OR_PARTITION: there is no topic 'x'
         => t-9 UNKNOWN_TOPIC_OR_PARTITION: there is no partition t-9
         => t--1 UNKNOWN_TOPIC_OR_PARTITION: there is no partition t--1
@@ -257,9 +257,9 @@ fn preferred_leaders_are_elected_on_demand() {
         -- everywhere
         => 
         heartbeat 1 wants to shut down
-        28 BrokerRegistrationChange 1 epoch 23 fenced None shutdown true
-        29 PartitionChange VHQ9-0 leader none isr [] elr [1] last-known [1]
-        30 PartitionChange YRgw-0 leader 2 isr [2,3]
+        29 BrokerRegistrationChange 1 epoch 24 fenced None shutdown true
+        30 PartitionChange VHQ9-0 leader none isr [] elr [1] last-known [1]
+        31 PartitionChange YRgw-0 leader 2 isr [2,3]
         => caught up true fenced false may end false
         -- not there
         => t-0 PREFERRED_LEADER_NOT_AVAILABLE: 
@@ -288,26 +288,26 @@ fn unclean_elections_are_for_those_that_nobody_leads() {
     harness.expect(&expect![[r#"
         => t-0 ELECTION_NOT_NEEDED: 
         heartbeat 2 wants to shut down
-        15 BrokerRegistrationChange 2 epoch 6 fenced Some(true) shutdown false
+        16 BrokerRegistrationChange 2 epoch 7 fenced Some(true) shutdown false
         => caught up true fenced true may end true
         heartbeat 3 wants to shut down
-        16 BrokerRegistrationChange 3 epoch 8 fenced Some(true) shutdown false
+        17 BrokerRegistrationChange 3 epoch 9 fenced Some(true) shutdown false
         => caught up true fenced true may end true
         heartbeat 1 wants to shut down
-        17 BrokerRegistrationChange 1 epoch 3 fenced None shutdown true
-        18 PartitionChange YRgw-0 leader none isr [] elr [1,2,3] last-known [1]
+        18 BrokerRegistrationChange 1 epoch 4 fenced None shutdown true
+        19 PartitionChange YRgw-0 leader none isr [] elr [1,2,3] last-known [1]
         => caught up true fenced false may end false
         -- nobody lives
         => t-0 ELIGIBLE_LEADERS_NOT_AVAILABLE: 
         register 3 incarnation 30
-        19 PartitionChange YRgw-0 elr [1,2]
-        20 RegisterBroker 3 epoch 20 fenced true
-        => epoch 20
+        20 PartitionChange YRgw-0 elr [1,2]
+        21 RegisterBroker 3 epoch 21 fenced true
+        => epoch 21
         heartbeat 3
-        21 BrokerRegistrationChange 3 epoch 20 fenced Some(false) shutdown false
+        22 BrokerRegistrationChange 3 epoch 21 fenced Some(false) shutdown false
         => caught up true fenced false may end false
         -- somebody lives
-        22 PartitionChange YRgw-0 leader 3 isr [3] elr [] last-known [] Recovering
+        23 PartitionChange YRgw-0 leader 3 isr [3] elr [] last-known [] Recovering
         => t-0 ok
     "#]]);
 }
@@ -326,10 +326,10 @@ fn unclean_election_takes_effect_when_it_is_allowed() {
     harness.wait(0);
     harness.expect(&expect![[r#"
         Topic 't' unclean.leader.election.enable Set("true")
-        22 Config t unclean.leader.election.enable=Some("true")
+        23 Config t unclean.leader.election.enable=Some("true")
         => ok
         -- tick at 0ns
-        23 PartitionChange YRgw-0 leader 3 isr [3] elr [] last-known [] Recovering
+        24 PartitionChange YRgw-0 leader 3 isr [3] elr [] last-known [] Recovering
         -- tick at 0ns
     "#]]);
     assert!(harness.ledger.deadline().is_some_and(|at| at > harness.now.monotonic));
@@ -349,7 +349,7 @@ fn partitions_go_back_to_their_preferred_leaders_when_it_is_time() {
     harness.wait(4);
     harness.expect(&expect![[r#"
         -- tick at 300s
-        20 PartitionChange YRgw-0 leader 1
+        21 PartitionChange YRgw-0 leader 1
     "#]]);
     // Nobody is asked again where nothing is to be had.
     assert!(harness.ledger.tick(harness.now).records.is_empty());
@@ -383,8 +383,8 @@ fn a_little_imbalance_is_left_alone() {
     balance(&mut harness);
     harness.expect(&expect![[r#"
         -- tick at 608s
-        21 PartitionChange YRgw-0 leader 1
-        22 PartitionChange YRgw-1 leader 1
+        22 PartitionChange YRgw-0 leader 1
+        23 PartitionChange YRgw-1 leader 1
     "#]]);
 }
 
@@ -399,13 +399,13 @@ fn a_partition_moves_and_its_old_leader_is_told_of_the_new_one() {
     harness.list_moves();
     harness.expect(&expect![[r#"
         reassign t-0 Some([2, 3, 4])
-        16 PartitionChange YRgw-0 replicas [2,3,4,1] adding [4] removing [1]
+        17 PartitionChange YRgw-0 replicas [2,3,4,1] adding [4] removing [1]
         => t-0 ok
         -- moving
         => t-0 [2,3,4,1] adding [4] removing [1]
         -- the new one is in sync
         propose t-0 [1, 2, 3, 4]
-        17 PartitionChange YRgw-0 leader 2 isr [2,3,4] replicas [2,3,4] adding [] removing []
+        18 PartitionChange YRgw-0 leader 2 isr [2,3,4] replicas [2,3,4] adding [] removing []
         => NEW_LEADER_ELECTED
         -- moving
         => 
@@ -431,24 +431,24 @@ fn a_reassignment_is_taken_back_or_replaced() {
         reassign t-0 None
         => t-0 NO_REASSIGNMENT_IN_PROGRESS: 
         reassign t-0 Some([2, 3, 4])
-        18 PartitionChange YRgw-0 replicas [2,3,4,1] adding [4] removing [1]
+        19 PartitionChange YRgw-0 replicas [2,3,4,1] adding [4] removing [1]
         => t-0 ok
         -- another one instead
         reassign t-0 Some([1, 4, 5])
-        19 PartitionChange YRgw-0 replicas [1,4,5,2,3] adding [4,5] removing [2,3]
+        20 PartitionChange YRgw-0 replicas [1,4,5,2,3] adding [4,5] removing [2,3]
         => t-0 ok
         propose t-0 [1, 2, 3, 4]
-        20 PartitionChange YRgw-0 isr [1,2,3,4]
+        21 PartitionChange YRgw-0 isr [1,2,3,4]
         => leader Some(1) isr [1,2,3,4] Recovered epochs 0/4
         -- back
         reassign t-0 None
-        21 PartitionChange YRgw-0 leader 1 isr [1,2,3] replicas [1,2,3] adding [] removing []
+        22 PartitionChange YRgw-0 leader 1 isr [1,2,3] replicas [1,2,3] adding [] removing []
         => t-0 ok
         -- moving
         => 
         -- another order
         reassign t-0 Some([3, 2, 1])
-        22 PartitionChange YRgw-0 replicas [3,2,1]
+        23 PartitionChange YRgw-0 replicas [3,2,1]
         => t-0 ok
     "#]]);
 }
@@ -473,10 +473,10 @@ fn a_reassignment_is_not_taken_back_where_only_the_new_ones_have_everything() {
         => t-0 INVALID_REPLICA_ASSIGNMENT: none of the replicas from before is in sync or eligible and alive
         -- with unclean election
         Topic 't' unclean.leader.election.enable Set("true")
-        19 Config t unclean.leader.election.enable=Some("true")
+        20 Config t unclean.leader.election.enable=Some("true")
         => ok
         reassign t-0 None
-        20 PartitionChange YRgw-0 leader 1 isr [1] replicas [1] adding [] removing [] Recovering
+        21 PartitionChange YRgw-0 leader 1 isr [1] replicas [1] adding [] removing [] Recovering
         => t-0 ok
     "#]]);
 }

@@ -15,18 +15,18 @@ fn topics_are_placed_by_count_or_by_hand() {
     harness.create(vec![automatic("only-asked", 2, 1)], true);
     harness.expect(&expect![[r#"
         create default wide
-        8 Topic default SmkN
-        9 Partition SmkN-0 replicas [2] isr [2] leader Some(2) epochs 0/0
-        10 Topic wide 4k0q
-        11 Partition 4k0q-0 replicas [1,2] isr [1,2] leader Some(1) epochs 0/0
-        12 Partition 4k0q-1 replicas [2,1] isr [2,1] leader Some(2) epochs 0/0
-        13 Partition 4k0q-2 replicas [1,2] isr [1,2] leader Some(1) epochs 0/0
+        9 Topic default SmkN
+        10 Partition SmkN-0 replicas [2] isr [2] leader Some(2) epochs 0/0
+        11 Topic wide 4k0q
+        12 Partition 4k0q-0 replicas [1,2] isr [1,2] leader Some(1) epochs 0/0
+        13 Partition 4k0q-1 replicas [2,1] isr [2,1] leader Some(2) epochs 0/0
+        14 Partition 4k0q-2 replicas [1,2] isr [1,2] leader Some(1) epochs 0/0
         => 1 partitions x1
         => 3 partitions x2
         create by-hand
-        14 Topic by-hand qM17
-        15 Partition qM17-0 replicas [1] isr [1] leader Some(1) epochs 0/0
-        16 Partition qM17-1 replicas [2] isr [2] leader Some(2) epochs 0/0
+        15 Topic by-hand qM17
+        16 Partition qM17-0 replicas [1] isr [1] leader Some(1) epochs 0/0
+        17 Partition qM17-1 replicas [2] isr [2] leader Some(2) epochs 0/0
         => 2 partitions x1
         create only-asked
         => 2 partitions x1
@@ -83,8 +83,8 @@ fn bad_topics_are_refused_as_kafka_refuses_them() {
         create second
         => TOPIC_ALREADY_EXISTS: topic 'second' exists already
         create new.one new_one
-        9 Topic new.one x8tW
-        10 Partition x8tW-0 replicas [1] isr [1] leader Some(1) epochs 0/0
+        10 Topic new.one x8tW
+        11 Partition x8tW-0 replicas [1] isr [1] leader Some(1) epochs 0/0
         => 1 partitions x1
         => INVALID_TOPIC_EXCEPTION: 'new_one' collides with topic 'new.one': '.' and '_' count as the same
         create twice twice
@@ -138,23 +138,23 @@ fn topics_are_deleted_by_name_or_id_with_their_configs_and_names_are_free_again(
     harness.create(vec![topic("a")], false);
     harness.expect(&expect![[r#"
         create a b
-        5 Topic a SmkN
-        6 Config a retention.ms=Some("1000")
-        7 Partition SmkN-0 replicas [1] isr [1] leader Some(1) epochs 0/0
-        8 Topic b VHQ9
-        9 Partition VHQ9-0 replicas [1] isr [1] leader Some(1) epochs 0/0
+        6 Topic a SmkN
+        7 Config a retention.ms=Some("1000")
+        8 Partition SmkN-0 replicas [1] isr [1] leader Some(1) epochs 0/0
+        9 Topic b VHQ9
+        10 Partition VHQ9-0 replicas [1] isr [1] leader Some(1) epochs 0/0
         => 1 partitions x1
         => 1 partitions x1
-        10 RemoveTopic SmkN
-        11 RemoveTopic VHQ9
+        11 RemoveTopic SmkN
+        12 RemoveTopic VHQ9
         => deleted, known true
         => deleted, known true
         => INVALID_REQUEST: the topic stands twice in the request
         => UNKNOWN_TOPIC_OR_PARTITION: 
         => UNKNOWN_TOPIC_ID: 
         create a
-        12 Topic a x8tW
-        13 Partition x8tW-0 replicas [1] isr [1] leader Some(1) epochs 0/0
+        13 Topic a x8tW
+        14 Partition x8tW-0 replicas [1] isr [1] leader Some(1) epochs 0/0
         => 1 partitions x1
     "#]]);
     assert!(harness.ledger.image().topic_configs("a").is_none());
@@ -172,11 +172,11 @@ fn partitions_become_more_never_fewer() {
     }
     harness.expect(&expect![[r#"
         create t
-        5 Topic t SmkN
-        6 Partition SmkN-0 replicas [1] isr [1] leader Some(1) epochs 0/0
+        6 Topic t SmkN
+        7 Partition SmkN-0 replicas [1] isr [1] leader Some(1) epochs 0/0
         => 1 partitions x1
-        7 Partition SmkN-1 replicas [1] isr [1] leader Some(1) epochs 0/0
-        8 Partition SmkN-2 replicas [1] isr [1] leader Some(1) epochs 0/0
+        8 Partition SmkN-1 replicas [1] isr [1] leader Some(1) epochs 0/0
+        9 Partition SmkN-2 replicas [1] isr [1] leader Some(1) epochs 0/0
         => ok
         => INVALID_PARTITIONS: the topic has 3 partitions, and they only become more
         => INVALID_PARTITIONS: the topic has 3 partitions, and they only become more
@@ -195,12 +195,12 @@ fn producer_ids_are_given_out_once() {
     harness.take_over();
     harness.ask(Request::AllocateProducerIds { broker, broker_epoch });
     harness.expect(&expect![[r#"
-        5 ProducerIds next 1000
+        6 ProducerIds next 1000
         => 1000 ids from 0
-        6 ProducerIds next 2000
+        7 ProducerIds next 2000
         => 1000 ids from 1000
         -- another controller takes over
-        7 ProducerIds next 3000
+        8 ProducerIds next 3000
         => 1000 ids from 2000
     "#]]);
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::classic_group::{ClassicGroup, Member, State};
 use super::consumer_group::ConsumerGroup;
-use super::consumer_heartbeat::Draft;
+use super::draft::Draft;
 use super::request::{
     DescribedConsumer, DescribedConsumerGroup, DescribedGroup, DescribedMember, GroupFilter,
     GroupId, GroupType, ListedGroup, MemberId,
@@ -104,6 +104,7 @@ impl GroupCoordinator {
                 client_id: member.client_id.clone(),
                 client_host: member.client_host.clone(),
                 topics: member.subscribed_topic_names.clone(),
+                topic_regex: member.subscribed_topic_regex.clone(),
                 assignment: current.assignment(),
                 target: group.target_of(id).as_ref().clone(),
             }
@@ -112,7 +113,7 @@ impl GroupCoordinator {
             state: group.state(),
             epoch: group.group_epoch(),
             assignment_epoch: group.assignment_epoch(),
-            assignor: group.assignor().name(),
+            assignor: group.assignor(&self.config.consumer_assignors).name(),
             members: members.collect(),
         })
     }

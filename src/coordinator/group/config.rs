@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::assignor::Assignor;
+
 /// The coordinator's settings. The defaults are Kafka's (`GroupCoordinatorConfig`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupConfig {
@@ -27,6 +29,8 @@ pub struct GroupConfig {
     pub consumer_heartbeat_interval: Duration,
     /// How many members a consumer group may have (`group.consumer.max.size`).
     pub consumer_size_max: usize,
+    /// The assignors that members may want, at least one; the first is for groups whose members want none (`group.consumer.assignors`).
+    pub consumer_assignors: Vec<Assignor>,
 }
 
 impl Default for GroupConfig {
@@ -43,6 +47,7 @@ impl Default for GroupConfig {
             consumer_session_timeout: Duration::from_millis(45_000),
             consumer_heartbeat_interval: Duration::from_millis(5_000),
             consumer_size_max: any_number,
+            consumer_assignors: vec![Assignor::Uniform, Assignor::Range],
         }
     }
 }

@@ -154,7 +154,7 @@ pub(super) struct ConsumerGroup {
     pub(super) current: BTreeMap<MemberId, Arc<Current>>,
     /// Whether there is a record of the topics, as before KIP-1101.
     pub(super) has_partition_metadata: bool,
-    /// What regular expressions stood for. Kept to be deleted with the group.
+    /// The topics that the members' regular expressions stand for.
     pub(super) regular_expressions: BTreeMap<String, Vec<String>>,
 }
 
@@ -242,24 +242,20 @@ impl ConsumerGroup {
         owners
     }
 
-    /// Whether somebody reads `topic`.
-    pub(super) fn is_subscribed_to(&self, topic: &str) -> bool {
-        let mut members = self.members.values();
-        members.any(|member| member.subscribed_topic_names.iter().any(|name| name == topic))
-    }
-
-    /// The assignor that most members want; the default where nobody wants any, and among equals.
-    pub(super) fn assignor(&self) -> Assignor {
-        let mut votes: BTreeMap<Assignor, usize> = BTreeMap::new();
-        for member in self.members.values() {
-            let wanted = member.server_assignor.as_deref().and_then(Assignor::from_name);
-            if let Some(assignor) = wanted {
-                *votes.entry(assignor).or_default() += 1;
+    /// The one of `assignors` that most members want; the first of them where nobody wants any, and among equals the one that comes first.
+    ///
+    /// Kafka: `ConsumerGroup.preferredServerAssignor`.
+    pub(super) fn assignor(&self, assignors: &[Assignor]) -> Assignor {
+        let wanted = self.members.values().filter_map(|member| member.server_assignor.as_deref());
+        let wanted: Vec<Assignor> = wanted.filter_map(Assignor::from_name).collect();
+        let mut chosen = *assignors.first().expect("there is an assignor");
+        let votes = |assignor| wanted.iter().filter(|wanted| **wanted == assignor).count();
+        for assignor in assignors {
+            if votes(*assignor) > votes(chosen) {
+                chosen = *assignor;
             }
         }
-        let most = votes.values().copied().max();
-        let chosen = votes.into_iter().find(|(_, count)| Some(*count) == most);
-        chosen.map_or(Assignor::Uniform, |(assignor, _)| assignor)
+        chosen
     }
 
     /// Its state, which follows from the rest (Kafka: `ConsumerGroup.maybeUpdateGroupState`).

@@ -1,190 +1,34 @@
 //! ConsumerGroupHeartbeat: members of a consumer group come, say what they read, hear what they are to have, and go (KIP-848).
 //!
-//! Each decision works on a draft: the group as the log has it, and the records that this decision adds, one after the other.
+//! Each decision works on a draft of the group (`draft.rs`).
 //!
 //! Kafka: `GroupMetadataManager.consumerGroupHeartbeat` and what stands below it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::assignor::{Assignment, Assignor, Subscriber};
-use super::consumer_group::{
-    ConsumerGroup, Current, MemberState, rebalance_timeout, target_to_record,
-};
+use super::assignor::{Assignment, Assignor};
+use super::consumer_group::{ConsumerGroup, Current, MemberState, rebalance_timeout};
+use super::draft::Draft;
 use super::reconcile::Step;
 use super::request::{
-    ConsumerGroupHeartbeat, GroupId, HeartbeatAnswer, HeartbeatEpoch, MemberId, TopicTable,
+    ConsumerGroupHeartbeat, GroupId, HeartbeatAnswer, HeartbeatEpoch, LeaveGroup, LeavingMember,
+    MemberId, TopicTable,
 };
+use super::subscription::TopicPattern;
 use super::timers::Timer;
 use super::{GroupCoordinator, Outcome};
-use crate::protocol::coordinator_records::{
-    ConsumerGroupCurrentMemberAssignmentKey, ConsumerGroupMemberMetadataKey,
-    ConsumerGroupMemberMetadataValue, ConsumerGroupMetadataKey, ConsumerGroupMetadataValue,
-    ConsumerGroupPartitionMetadataKey, ConsumerGroupRegularExpressionKey,
-    ConsumerGroupTargetAssignmentMemberKey, ConsumerGroupTargetAssignmentMetadataKey,
-    ConsumerGroupTargetAssignmentMetadataValue, CoordinatorRecord,
-};
-use crate::types::{ErrorCode, Monotonic, Now, TopicId, Uuid};
+use crate::protocol::coordinator_records::ConsumerGroupMemberMetadataValue;
+use crate::types::{ErrorCode, Monotonic, Now, Uuid};
 
 /// The epoch of a static member that is away for a while (Kafka: `LEAVE_GROUP_STATIC_MEMBER_EPOCH`).
 const AWAY: i32 = -2;
-
-/// A group in the course of a decision, and the records that the decision comes to.
-pub(super) struct Draft<'a> {
-    id: GroupId,
-    pub(super) group: ConsumerGroup,
-    out: &'a mut Outcome,
-}
-
-impl<'a> Draft<'a> {
-    pub(super) fn new(id: &GroupId, group: ConsumerGroup, out: &'a mut Outcome) -> Self {
-        Self { id: Arc::clone(id), group, out }
-    }
-
-    fn write(&mut self, record: CoordinatorRecord) {
-        self.group.replay(&record);
-        self.out.records.push(record);
-    }
-
-    fn group_id(&self) -> String {
-        self.id.as_ref().to_owned()
-    }
-
-    fn write_epoch(&mut self, epoch: i32, metadata_hash: i64) {
-        let key = ConsumerGroupMetadataKey { group_id: self.group_id() };
-        let value = ConsumerGroupMetadataValue { epoch, metadata_hash };
-        self.write(CoordinatorRecord::ConsumerGroupMetadata(key, Some(value)));
-    }
-
-    fn write_member(&mut self, member: &str, value: Option<ConsumerGroupMemberMetadataValue>) {
-        let (group_id, member_id) = (self.group_id(), member.to_owned());
-        let key = ConsumerGroupMemberMetadataKey { group_id, member_id };
-        self.write(CoordinatorRecord::ConsumerGroupMemberMetadata(key, value));
-    }
-
-    fn write_target(&mut self, member: &str, target: Option<&Assignment>) {
-        let (group_id, member_id) = (self.group_id(), member.to_owned());
-        let key = ConsumerGroupTargetAssignmentMemberKey { group_id, member_id };
-        let value = target.map(target_to_record);
-        self.write(CoordinatorRecord::ConsumerGroupTargetAssignmentMember(key, value));
-    }
-
-    fn write_target_epoch(&mut self, value: Option<ConsumerGroupTargetAssignmentMetadataValue>) {
-        let key = ConsumerGroupTargetAssignmentMetadataKey { group_id: self.group_id() };
-        self.write(CoordinatorRecord::ConsumerGroupTargetAssignmentMetadata(key, value));
-    }
-
-    fn write_current(&mut self, member: &str, current: Option<&Current>) {
-        let (group_id, member_id) = (self.group_id(), member.to_owned());
-        let key = ConsumerGroupCurrentMemberAssignmentKey { group_id, member_id };
-        let value = current.map(Current::to_record);
-        self.write(CoordinatorRecord::ConsumerGroupCurrentMemberAssignment(key, value));
-    }
-
-    fn remove_member(&mut self, member: &str) {
-        if self.group.current.contains_key(member) {
-            self.write_current(member, None);
-        }
-        if self.group.target.contains_key(member) {
-            self.write_target(member, None);
-        }
-        self.write_member(member, None);
-    }
-
-    /// The group goes to its next epoch if somebody changed, or the topics did that it reads.
-    fn bump_epoch(&mut self, topics: &TopicTable, somebody_changed: bool) {
-        let hash = metadata_hash(&self.group, topics);
-        let known = self.group.epoch.map(|epoch| epoch.metadata_hash);
-        if somebody_changed || known != Some(hash) {
-            // After 2^31 − 1 epochs a group stays in the last one: members are then told apart no more, but none is lost.
-            let epoch = self.group.group_epoch().saturating_add(1);
-            self.write_epoch(epoch, hash);
-        }
-    }
-
-    /// Says who is to have what in the group's epoch, if that was not said.
-    fn assign(&mut self, topics: &TopicTable, now: Now) {
-        let epoch = self.group.group_epoch();
-        if epoch <= self.group.assignment_epoch() {
-            return;
-        }
-        let target = targets(&self.group, topics);
-        for (member, target) in target {
-            if self.group.target.get(&member).is_none_or(|before| **before != target) {
-                self.write_target(&member, Some(&target));
-            }
-        }
-        let assignment_timestamp = now.wall.millis();
-        let value = ConsumerGroupTargetAssignmentMetadataValue {
-            assignment_epoch: epoch,
-            assignment_timestamp,
-        };
-        self.write_target_epoch(Some(value));
-    }
-
-    /// Tombstones for all that is left of a group without members.
-    pub(super) fn delete(&mut self) {
-        let expressions: Vec<String> = self.group.regular_expressions.keys().cloned().collect();
-        for regular_expression in expressions {
-            let key =
-                ConsumerGroupRegularExpressionKey { group_id: self.group_id(), regular_expression };
-            self.write(CoordinatorRecord::ConsumerGroupRegularExpression(key, None));
-        }
-        if self.group.target_epoch.is_some() {
-            self.write_target_epoch(None);
-        }
-        if self.group.has_partition_metadata {
-            let key = ConsumerGroupPartitionMetadataKey { group_id: self.group_id() };
-            self.write(CoordinatorRecord::ConsumerGroupPartitionMetadata(key, None));
-        }
-        let key = ConsumerGroupMetadataKey { group_id: self.group_id() };
-        self.write(CoordinatorRecord::ConsumerGroupMetadata(key, None));
-    }
-}
-
-/// The topics that a member reads, of those that exist.
-fn reads(member: &ConsumerGroupMemberMetadataValue, topics: &TopicTable) -> BTreeSet<TopicId> {
-    let names = member.subscribed_topic_names.iter();
-    names.filter_map(|name| topics.get(name.as_str())).map(|topic| topic.id).collect()
-}
-
-fn targets(group: &ConsumerGroup, topics: &TopicTable) -> BTreeMap<MemberId, Assignment> {
-    let members = group.members.iter().map(|(id, member)| {
-        let subscriber = Subscriber {
-            instance: member.instance_id.as_deref().map(Into::into),
-            topics: reads(member, topics),
-            before: group.target_of(id),
-        };
-        (Arc::clone(id), subscriber)
-    });
-    let counts = topics.values().map(|topic| (topic.id, topic.partitions)).collect();
-    group.assignor().assign(&members.collect(), &counts)
-}
-
-/// A number that is another one where a topic that the group reads appeared, went, was made anew or has other partitions. FNV-1a:
-/// equal everywhere, also after a restart.
-fn metadata_hash(group: &ConsumerGroup, topics: &TopicTable) -> i64 {
-    let names = group.members.values().flat_map(|member| &member.subscribed_topic_names);
-    let names: BTreeSet<&str> = names.map(String::as_str).collect();
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    let mut add = |bytes: &[u8]| {
-        for byte in bytes {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    };
-    for name in names {
-        let Some(topic) = topics.get(name) else { continue };
-        add(name.as_bytes());
-        add(topic.id.as_bytes());
-        add(&topic.partitions.to_be_bytes());
-    }
-    hash.cast_signed()
-}
 
 impl GroupCoordinator {
     /// The topics of the cluster are these now. Groups that read one that changed go to their next epoch at their next heartbeat.
     pub fn on_topics(&mut self, topics: Arc<TopicTable>) {
         self.topics = topics;
+        self.topics_version += 1;
     }
 
     pub(super) fn consumer_heartbeat(
@@ -193,7 +37,7 @@ impl GroupCoordinator {
         request: &ConsumerGroupHeartbeat,
         out: &mut Outcome,
     ) -> Result<HeartbeatAnswer, ErrorCode> {
-        check_request(request)?;
+        check_request(request, &self.config.consumer_assignors)?;
         match request.epoch {
             HeartbeatEpoch::Join | HeartbeatEpoch::At(_) => self.beat(now, request, out),
             HeartbeatEpoch::Leave | HeartbeatEpoch::LeaveForAWhile => self.go(request, out),
@@ -214,21 +58,28 @@ impl GroupCoordinator {
         find_member(&mut draft, &member, request)?;
         let before = draft.group.members.get(&member).cloned();
         let had = draft.group.current_of(&member);
-        let assignor = draft.group.assignor();
+        let assignors = &self.config.consumer_assignors;
+        let mut assignor = draft.group.assignor(assignors);
 
         let metadata = updated(before.as_deref(), request);
         let is_known = before.is_some();
-        let reads_others = before
-            .as_ref()
-            .is_none_or(|before| before.subscribed_topic_names != metadata.subscribed_topic_names);
+        let reads_others = before.as_ref().is_none_or(|before| {
+            before.subscribed_topic_names != metadata.subscribed_topic_names
+                || before.subscribed_topic_regex != metadata.subscribed_topic_regex
+        });
         if before.as_deref() != Some(&metadata) {
             draft.write_member(&member, Some(metadata.clone()));
         }
-        let changed = reads_others || draft.group.assignor() != assignor;
-        draft.bump_epoch(&self.topics, changed);
-        draft.assign(&self.topics, now);
+        let assignor_before = std::mem::replace(&mut assignor, draft.group.assignor(assignors));
+        let somebody_changed = reads_others || assignor != assignor_before;
+        let topics_changed = self.topics_seen.get(&request.group) != Some(&self.topics_version);
+        if somebody_changed || topics_changed {
+            draft.resolve_expressions(&self.topics, topics_changed, now);
+            draft.bump_epoch(&self.topics, somebody_changed);
+        }
+        draft.assign(assignor, &self.topics, now);
 
-        let reads = reads(&metadata, &self.topics);
+        let reads = draft.group.reads(&metadata, &self.topics);
         let step = Step {
             group: &draft.group,
             member: &member,
@@ -241,9 +92,10 @@ impl GroupCoordinator {
             draft.write_current(&member, Some(&current));
             self.set_revocation_timer(now, &request.group, &member, &current, &metadata);
         }
+        self.topics_seen.insert(Arc::clone(&request.group), self.topics_version);
         self.set_consumer_session(now, &request.group, &member);
         let is_full = request.rebalance_timeout.is_some()
-            && request.topics.is_some()
+            && (request.topics.is_some() || request.topic_regex.is_some())
             && request.owned.is_some();
         let must_tell =
             request.epoch == HeartbeatEpoch::Join || is_full || current.assigned != had.assigned;
@@ -332,6 +184,22 @@ impl GroupCoordinator {
         Ok(HeartbeatAnswer { member, member_epoch, interval, assignment: None })
     }
 
+    /// Decides a LeaveGroup that means a consumer group: nobody leaves it so, by its own will or an administrator's.
+    ///
+    /// Kafka: `GroupMetadataManager.classicGroupLeaveToConsumerGroup`.
+    pub(super) fn leave_refused(
+        group: &ConsumerGroup,
+        request: &LeaveGroup,
+    ) -> Vec<(LeavingMember, ErrorCode)> {
+        let error = |leaving: &LeavingMember| {
+            let known = leaving.instance.as_ref().and_then(|name| group.static_member(name));
+            let is_another =
+                known.is_some() && leaving.member.is_some() && leaving.member.as_ref() != known;
+            if is_another { ErrorCode::FencedInstanceId } else { ErrorCode::UnknownMemberId }
+        };
+        request.members.iter().map(|leaving| (leaving.clone(), error(leaving))).collect()
+    }
+
     /// Takes a member out of its group, and the group to its next epoch: it left, or did not say in time that it is there, or that
     /// it gave up what it had to. Nothing where it is not there: the log may have refused that it ever came.
     pub(super) fn remove_consumer(&mut self, id: &GroupId, member: &MemberId, out: &mut Outcome) {
@@ -341,6 +209,7 @@ impl GroupCoordinator {
         }
         let mut draft = Draft::new(id, group.clone(), out);
         draft.remove_member(member);
+        draft.forget_unused_expressions();
         draft.bump_epoch(&self.topics, true);
         let (id, member) = (Arc::clone(id), Arc::clone(member));
         self.timers.cancel(&Timer::ConsumerSession(Arc::clone(&id), Arc::clone(&member)));
@@ -386,13 +255,16 @@ impl GroupCoordinator {
 }
 
 /// What a request must be whatever the group is (Kafka: `GroupCoordinatorService.throwIfConsumerGroupHeartbeatRequestIsInvalid`).
-fn check_request(request: &ConsumerGroupHeartbeat) -> Result<(), ErrorCode> {
+fn check_request(
+    request: &ConsumerGroupHeartbeat,
+    assignors: &[Assignor],
+) -> Result<(), ErrorCode> {
     let is_blank = |text: &Option<Arc<str>>| text.as_ref().is_some_and(|text| text.is_empty());
     let joins = request.epoch == HeartbeatEpoch::Join;
     let lacks_id = request.member.is_none() && !(joins && request.may_lack_member_id);
     let joins_badly = joins
         && (request.rebalance_timeout.is_none()
-            || request.topics.is_none()
+            || (request.topics.is_none() && request.topic_regex.is_none())
             || !request.owned.as_ref().is_some_and(Assignment::is_empty));
     let is_away_without_name =
         request.epoch == HeartbeatEpoch::LeaveForAWhile && request.instance.is_none();
@@ -406,8 +278,16 @@ fn check_request(request: &ConsumerGroupHeartbeat) -> Result<(), ErrorCode> {
     {
         return Err(ErrorCode::InvalidRequest);
     }
-    match &request.assignor {
-        Some(name) if Assignor::from_name(name).is_none() => Err(ErrorCode::UnsupportedAssignor),
+    let is_served =
+        |name: &str| Assignor::from_name(name).is_some_and(|wanted| assignors.contains(&wanted));
+    if request.assignor.as_ref().is_some_and(|name| !is_served(name)) {
+        return Err(ErrorCode::UnsupportedAssignor);
+    }
+    // Kafka looks at it only when it knows the member, and nobody has the expression yet.
+    match &request.topic_regex {
+        Some(expression) if TopicPattern::new(expression).is_err() => {
+            Err(ErrorCode::InvalidRegularExpression)
+        }
         Some(_) | None => Ok(()),
     }
 }
@@ -491,7 +371,7 @@ fn updated(
         client_id: request.client_id.as_ref().to_owned(),
         client_host: request.client_host.as_ref().to_owned(),
         subscribed_topic_names: names.unwrap_or(before.subscribed_topic_names),
-        subscribed_topic_regex: before.subscribed_topic_regex,
+        subscribed_topic_regex: text(&request.topic_regex, before.subscribed_topic_regex),
         rebalance_timeout_ms: timeout.unwrap_or(before.rebalance_timeout_ms),
         server_assignor: text(&request.assignor, before.server_assignor),
         classic_member_metadata: None,

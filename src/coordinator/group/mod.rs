@@ -14,7 +14,7 @@
 //! consumer protocol of KIP-848, where the coordinator assigns ([`request::ConsumerGroupHeartbeat`]) and all state is durable. A group
 //! that nobody is in may change from one to the other.
 //!
-//! Not here: transactional commits, regular expressions as subscriptions, and groups whose members speak both protocols.
+//! Not here: transactional commits, and groups whose members speak both protocols.
 //!
 //! Kafka: `GroupCoordinatorShard`, `GroupMetadataManager`, `OffsetMetadataManager`.
 
@@ -24,6 +24,7 @@ mod classic_group;
 mod config;
 mod consumer_group;
 mod consumer_heartbeat;
+mod draft;
 mod durable;
 mod join;
 mod membership;
@@ -31,6 +32,7 @@ mod offsets;
 mod reconcile;
 pub mod request;
 mod said;
+mod subscription;
 mod timers;
 mod turn;
 
@@ -42,10 +44,11 @@ use rand::rngs::StdRng;
 
 use classic_group::ClassicGroup;
 pub use config::GroupConfig;
-use consumer_heartbeat::Draft;
+use draft::Draft;
 use durable::Durable;
 use request::{GroupId, JoinGroup, TopicTable};
 pub use request::{Reply, Request, Token};
+pub use subscription::TopicPattern;
 use timers::{Timer, Timers};
 use turn::Turn;
 
@@ -121,6 +124,8 @@ impl LoadingCoordinator {
             timers: Timers::default(),
             expiry_from: None,
             topics: Arc::default(),
+            topics_version: 0,
+            topics_seen: BTreeMap::new(),
         };
         let mut out = Outcome::default();
         coordinator.take_over(now, &mut out);
@@ -143,6 +148,10 @@ pub struct GroupCoordinator {
     expiry_from: Option<GroupId>,
     /// Soft: the topics of the cluster.
     topics: Arc<TopicTable>,
+    /// Soft: how often they changed.
+    topics_version: u64,
+    /// Soft: of which of these versions each consumer group's epoch is.
+    topics_seen: BTreeMap<GroupId, u64>,
 }
 
 impl GroupCoordinator {
@@ -177,9 +186,12 @@ impl GroupCoordinator {
                 out.reply(token, Reply::Heartbeat(result));
             }
             Request::LeaveGroup(request) => {
-                let result = self
-                    .known_group(now, &request.group, &mut out)
-                    .map(|mut turn| turn.leave(&request));
+                let result = if let Some(group) = self.consumer_group(&request.group) {
+                    Ok(Self::leave_refused(group, &request))
+                } else {
+                    let turn = self.known_group(now, &request.group, &mut out);
+                    turn.map(|mut turn| turn.leave(&request))
+                };
                 out.reply(token, Reply::LeaveGroup(result));
             }
             Request::CommitOffsets(request) => {
@@ -277,6 +289,9 @@ impl GroupCoordinator {
         if let CoordinatorRecord::GroupMetadata(key, _) = record {
             self.settle(&key.group);
         }
+        if let CoordinatorRecord::ConsumerGroupMetadata(key, None) = record {
+            self.topics_seen.remove(key.group_id.as_str());
+        }
     }
 
     /// The log refused the records of an outcome. What a leader assigned with them is void: its group must rebalance. Who was to be
@@ -294,6 +309,12 @@ impl GroupCoordinator {
                 let id: GroupId = key.group.as_str().into();
                 self.timed_group(now, &id, &mut out).on_assignment_lost();
                 self.settle(&id);
+            }
+            if let CoordinatorRecord::ConsumerGroupMetadata(key, _) = record {
+                self.topics_seen.remove(key.group_id.as_str());
+            }
+            if let CoordinatorRecord::ConsumerGroupRegularExpression(key, _) = record {
+                self.topics_seen.remove(key.group_id.as_str());
             }
             if let CoordinatorRecord::ConsumerGroupMemberMetadata(key, None) = record {
                 let (id, member) = (key.group_id.as_str().into(), key.member_id.as_str().into());
@@ -350,9 +371,13 @@ impl GroupCoordinator {
             return out.reply(token, refused(ErrorCode::InvalidSessionTimeout));
         }
         if let Some(group) = self.consumer_group(&request.group) {
-            if !group.members.is_empty() || request.member.is_some() {
+            if !group.members.is_empty() {
                 // Kafka: online migration, which is not built.
                 return out.reply(token, refused(ErrorCode::InconsistentGroupProtocol));
+            }
+            if request.member.is_some() {
+                // Of a classic group that is no more: it is to come anew, without an id.
+                return out.reply(token, refused(ErrorCode::UnknownMemberId));
             }
             Draft::new(&request.group, group.clone(), out).delete();
             self.classic.insert(Arc::clone(&request.group), ClassicGroup::new());

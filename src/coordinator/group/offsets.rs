@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::classic_group::{ClassicGroup, State};
 use super::consumer_group::ConsumerGroup;
-use super::consumer_heartbeat::Draft;
+use super::draft::Draft;
 use super::request::{
     CommitOffsets, CommittedOffset, DeleteOffsets, FetchOffsets, FetchedTopic, GroupId,
     OffsetToCommit, Token, Topic, TopicResults,
@@ -119,6 +119,9 @@ impl GroupCoordinator {
         let member = request.member.as_ref().ok_or(ErrorCode::UnknownMemberId)?;
         if !group.members.contains_key(member) {
             return Err(ErrorCode::UnknownMemberId);
+        }
+        if !request.knows_member_epochs {
+            return Err(ErrorCode::UnsupportedVersion);
         }
         let current = group.current_of(member);
         let epoch = request.generation.map_or(-1, GenerationId::value);
@@ -256,7 +259,10 @@ impl GroupCoordinator {
     /// Whether a member of a consumer group may ask: it is one, and in its epoch. Whoever says neither may.
     fn check_fetch(&self, request: &FetchOffsets) -> Result<(), ErrorCode> {
         let Some(group) = self.consumer_group(&request.group) else { return Ok(()) };
-        let Some(member) = &request.member else { return Ok(()) };
+        let Some(member) = &request.member else {
+            let claims_none = request.member_epoch.is_none();
+            return if claims_none { Ok(()) } else { Err(ErrorCode::UnknownMemberId) };
+        };
         if !group.members.contains_key(member) {
             return Err(ErrorCode::UnknownMemberId);
         }

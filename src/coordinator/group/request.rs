@@ -166,8 +166,10 @@ pub struct ConsumerGroupHeartbeat {
     pub client_host: Arc<str>,
     /// How long it may take to give partitions up.
     pub rebalance_timeout: Option<Duration>,
-    /// The topics it reads.
+    /// The topics it reads, by name.
     pub topics: Option<Vec<Arc<str>>>,
+    /// A regular expression: it reads the topics whose names fit it, too. Empty for none (version 1 and later).
+    pub topic_regex: Option<Arc<str>>,
     /// The assignor it wants.
     pub assignor: Option<Arc<str>>,
     /// What it has.
@@ -206,6 +208,8 @@ pub struct CommitOffsets {
     pub member: Option<MemberId>,
     /// Its name where it is a static member.
     pub instance: Option<InstanceId>,
+    /// Whether it knows what a member epoch is (version 9 and later): members of consumer groups must.
+    pub knows_member_epochs: bool,
     /// How long to keep the offsets, where the committer says so (versions 2 to 4).
     pub retention: Option<Duration>,
     /// What is committed.
@@ -329,8 +333,10 @@ pub struct DescribedConsumer {
     pub client_id: String,
     /// From where it connects.
     pub client_host: String,
-    /// The topics it reads.
+    /// The topics it reads, by name.
     pub topics: Vec<String>,
+    /// The regular expression by which it reads topics, too.
+    pub topic_regex: Option<String>,
     /// What it has.
     pub assignment: Assignment,
     /// What it is to have.

@@ -4,6 +4,8 @@
 //! controller can do is passed on to it (`forward.rs`).
 
 mod api_versions;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod delete_groups;
 mod delete_records;
 mod describe_cluster;
@@ -39,14 +41,15 @@ use crate::protocol::ApiKey;
 use crate::protocol::frame::decode_request;
 use crate::protocol::messages::{
     AlterConfigsRequest, AlterPartitionReassignmentsRequest, ApiVersionsRequest,
-    CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest,
-    DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest,
-    DescribeQuorumRequest, DescribeTopicPartitionsRequest, ElectLeadersRequest, FetchRequest,
-    FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest,
-    InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest,
-    ListOffsetsRequest, ListPartitionReassignmentsRequest, Message, MetadataRequest,
-    OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest,
-    ProduceRequest, Request, SyncGroupRequest, UnregisterBrokerRequest, UpdateFeaturesRequest,
+    ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, CreatePartitionsRequest,
+    CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
+    DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeQuorumRequest,
+    DescribeTopicPartitionsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest,
+    HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
+    LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest,
+    Message, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, Request, SyncGroupRequest,
+    UnregisterBrokerRequest, UpdateFeaturesRequest,
 };
 use crate::protocol::wire::Reader;
 use crate::runtime::Env;
@@ -89,6 +92,8 @@ pub(super) const SERVED: Served = &[
     (ApiKey::UpdateFeatures, UpdateFeaturesRequest::VERSIONS),
     (ApiKey::DescribeCluster, DescribeClusterRequest::VERSIONS),
     (ApiKey::UnregisterBroker, UnregisterBrokerRequest::VERSIONS),
+    (ApiKey::ConsumerGroupHeartbeat, ConsumerGroupHeartbeatRequest::VERSIONS),
+    (ApiKey::ConsumerGroupDescribe, ConsumerGroupDescribeRequest::VERSIONS),
     (ApiKey::DescribeTopicPartitions, DescribeTopicPartitionsRequest::VERSIONS),
 ];
 
@@ -228,6 +233,12 @@ async fn dispatch(call: Call<'_>, mut input: Reader) -> Answer {
         ApiKey::OffsetDelete => serve!(call, input, OffsetDeleteRequest, offset_delete::handle),
         ApiKey::DescribeGroups => {
             serve!(call, input, DescribeGroupsRequest, describe_groups::handle)
+        }
+        ApiKey::ConsumerGroupHeartbeat => {
+            serve!(call, input, ConsumerGroupHeartbeatRequest, consumer_group_heartbeat::handle)
+        }
+        ApiKey::ConsumerGroupDescribe => {
+            serve!(call, input, ConsumerGroupDescribeRequest, consumer_group_describe::handle)
         }
         ApiKey::ListGroups => serve!(call, input, ListGroupsRequest, list_groups::handle),
         ApiKey::DeleteRecords => serve!(call, input, DeleteRecordsRequest, delete_records::handle),

@@ -15,6 +15,8 @@ use crate::types::{ErrorCode, GenerationId};
 
 /// That a group is not there is told by a name of its own from this version on (KIP-848).
 const VERSION_OF_UNKNOWN_GROUPS: i16 = 9;
+/// Members of groups of the consumer protocol commit in this version or a later one (KIP-848).
+const VERSION_OF_MEMBER_EPOCHS: i16 = 9;
 /// Topics are named by id from this version on (KIP-848).
 const VERSION_OF_TOPIC_IDS: i16 = 10;
 
@@ -48,6 +50,7 @@ pub(super) async fn handle(call: &Call<'_>, request: OffsetCommitRequest) -> Off
         generation: GenerationId::from_wire(request.generation_id_or_member_epoch),
         member: member_id(&request.member_id),
         instance: instance_id(request.group_instance_id.as_ref()),
+        knows_member_epochs: call.version() >= VERSION_OF_MEMBER_EPOCHS,
         // −1: as long as any.
         retention: (request.retention_time_ms != -1).then(|| millis(request.retention_time_ms)),
         topics,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Reader;
 use crate::coordinator::group::GroupConfig;
+use crate::coordinator::group::assignor::Assignor;
 use crate::protocol::compression::Codec;
 
 /// How groups are coordinated. Each field names Kafka's property.
@@ -13,6 +14,9 @@ use crate::protocol::compression::Codec;
 pub struct GroupsConfig {
     /// `group.*`, `offset.metadata.max.bytes`, `offsets.retention.*`.
     pub coordinator: GroupConfig,
+    /// `group.coordinator.rebalance.protocols` names `consumer`: groups of the protocol of KIP-848 are served, where the cluster's
+    /// `group.version` says so too.
+    pub consumer_protocol: bool,
     /// The topic `__consumer_offsets`, as it is made when the first client looks for a coordinator.
     pub offsets_topic: OffsetsTopicConfig,
     /// `offsets.commit.timeout.ms`: how long a reply waits until what it speaks of is committed.
@@ -45,9 +49,20 @@ impl Reader {
                 "set it to group.max.session.timeout.ms or less",
             );
         }
+        self.consumer_limits();
+        let protocols = self.list("group.coordinator.rebalance.protocols");
+        if !protocols.iter().any(|protocol| protocol == "classic") {
+            self.conflict(
+                "group.coordinator.rebalance.protocols",
+                "group.coordinator.rebalance.protocols leaves out classic".to_owned(),
+                "the classic protocol is always spoken",
+                "add classic to it",
+            );
+        }
         let replication_factor = self.int("offsets.topic.replication.factor");
         GroupsConfig {
             coordinator,
+            consumer_protocol: protocols.iter().any(|protocol| protocol == "consumer"),
             offsets_topic: OffsetsTopicConfig {
                 partitions: self.int("offsets.topic.num.partitions"),
                 replication_factor: i16::try_from(replication_factor).expect("a number of 16 bits"),
@@ -69,8 +84,65 @@ impl Reader {
             offset_metadata_bytes_max: self.size("offset.metadata.max.bytes"),
             offsets_retention: Duration::from_secs(60 * retention_minutes),
             offsets_retention_check_interval: self.span("offsets.retention.check.interval.ms"),
-            // `group.consumer.*` takes effect when the consumer protocol is served.
-            ..GroupConfig::default()
+            consumer_session_timeout: self.span("group.consumer.session.timeout.ms"),
+            consumer_heartbeat_interval: self.span("group.consumer.heartbeat.interval.ms"),
+            consumer_size_max: self.size("group.consumer.max.size"),
+            consumer_assignors: self.assignors(),
+        }
+    }
+
+    /// Each once, in the order in which they are named, by Kafka's short names or those of its classes.
+    fn assignors(&self) -> Vec<Assignor> {
+        let mut assignors = Vec::new();
+        for name in self.list("group.consumer.assignors") {
+            let assignor = match name.as_str() {
+                "uniform" | "org.apache.kafka.coordinator.group.assignor.UniformAssignor" => {
+                    Assignor::Uniform
+                }
+                "range" | "org.apache.kafka.coordinator.group.assignor.RangeAssignor" => {
+                    Assignor::Range
+                }
+                _ => unreachable!("the range was checked"),
+            };
+            if !assignors.contains(&assignor) {
+                assignors.push(assignor);
+            }
+        }
+        assignors
+    }
+
+    /// Kafka: the requirements at the end of `GroupCoordinatorConfig`'s constructor.
+    fn consumer_limits(&mut self) {
+        if self.list("group.consumer.assignors").is_empty() {
+            self.conflict(
+                "group.consumer.assignors",
+                "group.consumer.assignors names none".to_owned(),
+                "the members of a consumer group could not be given anything",
+                "name uniform, range, or both; Kafka's default is uniform,range",
+            );
+        }
+        let at_most = [
+            ("group.consumer.min.session.timeout.ms", "group.consumer.session.timeout.ms"),
+            ("group.consumer.session.timeout.ms", "group.consumer.max.session.timeout.ms"),
+            ("group.consumer.min.heartbeat.interval.ms", "group.consumer.heartbeat.interval.ms"),
+            ("group.consumer.heartbeat.interval.ms", "group.consumer.max.heartbeat.interval.ms"),
+        ];
+        for (low, high) in at_most {
+            if self.int(low) > self.int(high) {
+                let next = format!("set {low} to {} or less, or raise {high}", self.int(high));
+                let why = "no value is between the two";
+                self.conflict(low, format!("{low} is above {high}"), why, &next);
+            }
+        }
+        let (interval, session) =
+            ("group.consumer.heartbeat.interval.ms", "group.consumer.session.timeout.ms");
+        if self.int(interval) >= self.int(session) {
+            self.conflict(
+                interval,
+                format!("{interval} is not below {session}"),
+                "a member's session would end before it sends its next heartbeat",
+                "set it lower, to a third of the session at most",
+            );
         }
     }
 }

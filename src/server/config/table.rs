@@ -132,6 +132,13 @@ const SELECTORS: &[&str] = &[
     "org.apache.kafka.common.replica.LeaderSelector",
     "org.apache.kafka.common.replica.RackAwareReplicaSelector",
 ];
+const ASSIGNORS: &[&str] = &[
+    "uniform",
+    "range",
+    "org.apache.kafka.coordinator.group.assignor.UniformAssignor",
+    "org.apache.kafka.coordinator.group.assignor.RangeAssignor",
+];
+const MIGRATION_POLICIES: &[&str] = &["disabled", "upgrade", "downgrade", "bidirectional"];
 /// A century: what is longer is a slip of the pen, and would not fit in milliseconds.
 const INTERVAL_SECONDS_MAX: i64 = 100 * 365 * 24 * 3600;
 const LONG_MAX: &str = "9223372036854775807";
@@ -342,19 +349,19 @@ pub const ROWS: &[Row] = &[
     new("group.initial.rebalance.delay.ms", Int, Some("3000"), AtLeast(0), Used, "How long an empty group waits for more members after the first has come."),
     new("group.max.size", Int, Some(INT_MAX), AtLeast(1), Used, "How many members a group may have."),
     inert("group.coordinator.new.enable", Boolean, Some("true"), "Whether the new coordinator runs."),
-    inert("group.coordinator.rebalance.protocols", List, Some("classic,consumer"), "Which group protocols are spoken; so far it is the classic one."),
+    new("group.coordinator.rebalance.protocols", List, Some("classic,consumer"), OneOf(&["classic", "consumer"]), Used, "Which group protocols are spoken; the classic one always is."),
     inert("group.coordinator.append.linger.ms", Int, Some("5"), "How long a coordinator gathers records before it writes."),
     new("group.coordinator.threads", Int, Some("4"), AtLeast(1), Mapped, "One task for each partition of __consumer_offsets that the broker leads."),
-    inert("group.consumer.session.timeout.ms", Int, Some("45000"), "A member's session under the new protocol, which is not served yet."),
-    inert("group.consumer.min.session.timeout.ms", Int, Some("45000"), "The shortest such session."),
-    inert("group.consumer.max.session.timeout.ms", Int, Some("60000"), "The longest such session."),
-    inert("group.consumer.heartbeat.interval.ms", Int, Some("5000"), "How often members report under the new protocol."),
-    inert("group.consumer.min.heartbeat.interval.ms", Int, Some("5000"), "The shortest such interval."),
-    inert("group.consumer.max.heartbeat.interval.ms", Int, Some("15000"), "The longest such interval."),
-    inert("group.consumer.max.size", Int, Some(INT_MAX), "How many members such a group may have."),
-    inert("group.consumer.assignors", List, Some("uniform,range"), "How partitions are spread over members."),
-    inert("group.consumer.migration.policy", Text, Some("bidirectional"), "Whether groups may change their protocol."),
-    inert("group.consumer.regex.refresh.interval.ms", Int, Some("600000"), "How often subscribed patterns are matched again."),
+    new("group.consumer.session.timeout.ms", Int, Some("45000"), AtLeast(1), Used, "How long a member of a consumer group may be silent."),
+    new("group.consumer.min.session.timeout.ms", Int, Some("45000"), AtLeast(1), Used, "The shortest that group.consumer.session.timeout.ms may be."),
+    new("group.consumer.max.session.timeout.ms", Int, Some("60000"), AtLeast(1), Used, "The longest that group.consumer.session.timeout.ms may be."),
+    new("group.consumer.heartbeat.interval.ms", Int, Some("5000"), AtLeast(1), Used, "How often members of consumer groups are to send heartbeats."),
+    new("group.consumer.min.heartbeat.interval.ms", Int, Some("5000"), AtLeast(1), Used, "The shortest that group.consumer.heartbeat.interval.ms may be."),
+    new("group.consumer.max.heartbeat.interval.ms", Int, Some("15000"), AtLeast(1), Used, "The longest that group.consumer.heartbeat.interval.ms may be."),
+    new("group.consumer.max.size", Int, Some(INT_MAX), AtLeast(1), Used, "How many members a consumer group may have."),
+    new("group.consumer.assignors", List, Some("uniform,range"), OneOf(ASSIGNORS), Used, "The assignors of consumer groups; the first is for groups whose members want none."),
+    new("group.consumer.migration.policy", Text, Some("bidirectional"), OneOf(MIGRATION_POLICIES), Mapped, "A group changes its protocol only while it has no members, whatever this says."),
+    new("group.consumer.regex.refresh.interval.ms", Int, Some("600000"), AtLeast(10_000), Mapped, "Subscribed patterns are matched again when topics change, and then only."),
     inert("group.share.enable", Boolean, Some("false"), "Whether share groups are served."),
     inert("group.share.delivery.count.limit", Int, Some("5"), "How often a share group tries a record."),
     inert("group.share.record.lock.duration.ms", Int, Some("30000"), "How long a share group's member holds a record."),

@@ -285,6 +285,73 @@ fn groups_have_kafkas_defaults_and_what_is_set() {
 }
 
 #[test]
+fn consumer_groups_have_kafkas_defaults_and_what_is_set() {
+    use crate::coordinator::group::assignor::Assignor;
+    let (config, _) = parse("").unwrap();
+    assert!(config.groups.consumer_protocol);
+
+    let (config, warnings) = parse(
+        "group.consumer.session.timeout.ms=600\ngroup.consumer.min.session.timeout.ms=500\n\
+         group.consumer.heartbeat.interval.ms=100\ngroup.consumer.min.heartbeat.interval.ms=50\n\
+         group.consumer.max.size=4\ngroup.coordinator.rebalance.protocols=classic\n\
+         group.consumer.assignors=range, \
+         org.apache.kafka.coordinator.group.assignor.UniformAssignor,range\n",
+    )
+    .unwrap();
+    assert_eq!(warnings, []);
+    assert!(!config.groups.consumer_protocol);
+    let coordinator = &config.groups.coordinator;
+    assert_eq!(coordinator.consumer_session_timeout, Duration::from_millis(600));
+    assert_eq!(coordinator.consumer_heartbeat_interval, Duration::from_millis(100));
+    assert_eq!(coordinator.consumer_size_max, 4);
+    assert_eq!(coordinator.consumer_assignors, [Assignor::Range, Assignor::Uniform]);
+
+    check_problem(
+        "group.consumer.session.timeout.ms=5000\ngroup.consumer.heartbeat.interval.ms=20000\n",
+        expect![[r#"
+            group.consumer.min.session.timeout.ms is above group.consumer.session.timeout.ms
+              where: the default
+              why:   no value is between the two
+              next:  set group.consumer.min.session.timeout.ms to 5000 or less, or raise group.consumer.session.timeout.ms
+            group.consumer.heartbeat.interval.ms is above group.consumer.max.heartbeat.interval.ms
+              where: line 8
+              why:   no value is between the two
+              next:  set group.consumer.heartbeat.interval.ms to 15000 or less, or raise group.consumer.max.heartbeat.interval.ms
+            group.consumer.heartbeat.interval.ms is not below group.consumer.session.timeout.ms
+              where: line 8
+              why:   a member's session would end before it sends its next heartbeat
+              next:  set it lower, to a third of the session at most
+        "#]],
+    );
+    check_problem(
+        "group.consumer.assignors=\ngroup.coordinator.rebalance.protocols=consumer\n",
+        expect![[r#"
+            group.consumer.assignors names none
+              where: line 7
+              why:   the members of a consumer group could not be given anything
+              next:  name uniform, range, or both; Kafka's default is uniform,range
+            group.coordinator.rebalance.protocols leaves out classic
+              where: line 8
+              why:   the classic protocol is always spoken
+              next:  add classic to it
+        "#]],
+    );
+    check_problem(
+        "group.consumer.assignors=sticky\ngroup.consumer.migration.policy=sometimes\n",
+        expect![[r#"
+            group.consumer.assignors=sticky is not allowed
+              where: line 7
+              why:   it must be one of uniform, range, org.apache.kafka.coordinator.group.assignor.UniformAssignor, org.apache.kafka.coordinator.group.assignor.RangeAssignor
+              next:  Kafka's default is uniform,range
+            group.consumer.migration.policy=sometimes is not allowed
+              where: line 8
+              why:   it must be one of disabled, upgrade, downgrade, bidirectional
+              next:  Kafka's default is bidirectional
+        "#]],
+    );
+}
+
+#[test]
 fn bootstrap_servers_are_enough_for_a_quorum_of_this_node() {
     let text = MINIMAL.replace("quorum.voters=1@", "quorum.bootstrap.servers=");
     let (config, _) = Config::parse(&text, &BTreeMap::new()).unwrap();

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::*;
 use crate::coordinator::group::GroupConfig;
 use crate::coordinator::group::request::{
-    CommitOffsets, FetchOffsets, Heartbeat, JoinGroup, OffsetToCommit, Topic,
+    CommitOffsets, ConsumerGroupHeartbeat, FetchOffsets, Heartbeat, HeartbeatEpoch, JoinGroup,
+    OffsetToCommit, Topic,
 };
 use crate::log::LogConfig;
 use crate::protocol::Records;
@@ -153,6 +154,7 @@ impl Broker {
         let term = Term {
             env: self.env.clone(),
             config: GroupsConfig {
+                consumer_protocol: true,
                 coordinator: GroupConfig::default(),
                 offsets_topic: OffsetsTopicConfig {
                     partitions: 1,
@@ -250,6 +252,7 @@ fn commit(group: &str, offset: i64) -> Request {
         generation: None,
         member: None,
         instance: None,
+        knows_member_epochs: true,
         retention: None,
         topics: vec![(orders(), vec![one])],
     })
@@ -341,6 +344,67 @@ fn replies_wait_until_followers_have_what_they_speak_of() {
     term.poll();
     check_committed(&mut commit);
     assert!(matches!(read.try_recv(), Ok(Reply::FetchOffsets(Ok(_)))));
+}
+
+/// A heartbeat of the only member of `g`, who reads what fits `o.*`.
+fn consumer_heartbeat(epoch: HeartbeatEpoch) -> Request {
+    let joins = epoch == HeartbeatEpoch::Join;
+    Request::ConsumerGroupHeartbeat(ConsumerGroupHeartbeat {
+        group: "g".into(),
+        member: Some("m".into()),
+        may_lack_member_id: false,
+        epoch,
+        instance: None,
+        rack: None,
+        client_id: "c".into(),
+        client_host: "/127.0.0.1".into(),
+        rebalance_timeout: joins.then(|| Duration::from_secs(60)),
+        topics: None,
+        topic_regex: joins.then(|| "o.*".into()),
+        assignor: None,
+        owned: joins.then(BTreeMap::new),
+    })
+}
+
+/// Its epoch, and the topics that it has a partition of, where it is told.
+#[track_caller]
+fn check_heard(reply: &mut oneshot::Receiver<Reply>, epoch: i32, topics: Option<&[u8]>) {
+    match reply.try_recv() {
+        Ok(Reply::ConsumerGroupHeartbeat(Ok(answer))) => {
+            let given = answer.assignment.map(|given| given.into_keys().collect::<Vec<_>>());
+            let topics =
+                topics.map(|ids| ids.iter().map(|id| Uuid::from_bytes([*id; 16])).collect());
+            assert_eq!((answer.member_epoch, given), (epoch, topics));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_consumer_group_follows_the_topics_and_is_read_back_by_the_next_term() {
+    let mut broker = Broker::new("1");
+    broker.lead(&[1, 2], &[1, 2]);
+    let mut term = broker.begin();
+    let mut joined = term.ask(consumer_heartbeat(HeartbeatEpoch::Join));
+    assert!(joined.try_recv().is_err(), "it is told before it is committed");
+    broker.replicate();
+    term.poll();
+    check_heard(&mut joined, 1, Some(&[1]));
+    term.topics.send_replace(Arc::new(topics(&[("orders", 1), ("others", 2), ("payments", 3)])));
+    let mut told = term.ask(consumer_heartbeat(HeartbeatEpoch::At(1)));
+    assert!(told.try_recv().is_err());
+    broker.replicate();
+    term.poll();
+    check_heard(&mut told, 2, Some(&[1, 2]));
+    term.end();
+
+    // The next leader sees the topics as they were: one of them is gone, which the member has yet to notice.
+    broker.lead(&[1], &[1]);
+    let mut next = broker.begin();
+    next.poll();
+    check_heard(&mut next.ask(consumer_heartbeat(HeartbeatEpoch::At(2))), 2, Some(&[1]));
+    check_heard(&mut next.ask(consumer_heartbeat(HeartbeatEpoch::At(2))), 2, None);
+    check_heard(&mut next.ask(consumer_heartbeat(HeartbeatEpoch::Leave)), -1, None);
 }
 
 #[test]

@@ -107,7 +107,11 @@ impl Admin {
     pub async fn describe_group(&self, group: &str) -> Result<GroupDescription, ClientError> {
         match self.describe_consumer_group(group).await {
             Err(ClientError::UnsupportedVersion { .. }) => {}
-            Err(ClientError::Answer { error: ErrorCode::GroupIdNotFound, .. }) => {}
+            // The second one: the broker knows the protocol, and the cluster does not speak it.
+            Err(ClientError::Answer {
+                error: ErrorCode::GroupIdNotFound | ErrorCode::UnsupportedVersion,
+                ..
+            }) => {}
             answered => return answered,
         }
         let request =

@@ -660,6 +660,7 @@ fn commit_to_ledger(request: &OffsetCommitRequest) -> ledger::Request {
         generation: GenerationId::from_wire(request.generation_id_or_member_epoch),
         member: text(&request.member_id),
         instance: instance(request.group_instance_id.as_ref()),
+        knows_member_epochs: true,
         retention: None,
         topics: topics.collect(),
     })

@@ -23,10 +23,11 @@ enum Step {
         who: u8,
         is_lost: bool,
     },
-    /// Who reads other topics from now on.
+    /// Who reads other topics from now on, and whether it says so by a regular expression.
     Read {
         who: u8,
         topics: u8,
+        by_pattern: bool,
     },
     Leave {
         who: u8,
@@ -52,7 +53,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         12 => (who.clone(), prop::bool::weighted(0.1))
             .prop_map(|(who, is_lost)| Step::Beat { who, is_lost }),
-        2 => (who.clone(), 0..8u8).prop_map(|(who, topics)| Step::Read { who, topics }),
+        2 => (who.clone(), 0..8u8, prop::bool::ANY)
+            .prop_map(|(who, topics, by_pattern)| Step::Read { who, topics, by_pattern }),
         1 => who.clone().prop_map(|who| Step::Leave { who }),
         1 => who.prop_map(|who| Step::Vanish { who }),
         1 => (0..3u8, 0..6u8).prop_map(|(topic, partitions)| Step::Topic { topic, partitions }),
@@ -69,6 +71,7 @@ struct Consumer {
     epoch: Option<i32>,
     has: Assignment,
     reads: u8,
+    by_pattern: bool,
     /// Whether it has yet to say what it reads.
     has_news: bool,
     /// Whether an answer was lost: then it says everything, and hears everything.
@@ -167,6 +170,12 @@ impl World {
     fn request(&self, who: u8, epoch: HeartbeatEpoch) -> ConsumerGroupHeartbeat {
         let consumer = &self.consumers[&who];
         let says_all = epoch == HeartbeatEpoch::Join || consumer.is_unsure;
+        let says_reads = says_all || consumer.has_news;
+        let (topics, topic_regex) = if consumer.by_pattern {
+            (Vec::new(), names(consumer.reads).join("|").into())
+        } else {
+            (names(consumer.reads), "".into())
+        };
         ConsumerGroupHeartbeat {
             group: "g".into(),
             member: Some(format!("m{who}").into()),
@@ -177,7 +186,8 @@ impl World {
             client_id: "c".into(),
             client_host: "h".into(),
             rebalance_timeout: says_all.then(|| Duration::from_secs(30)),
-            topics: (says_all || consumer.has_news).then(|| names(consumer.reads)),
+            topics: says_reads.then_some(topics),
+            topic_regex: says_reads.then_some(topic_regex),
             assignor: None,
             owned: Some(consumer.has.clone()),
         }
@@ -201,6 +211,7 @@ impl World {
             epoch: None,
             has: Assignment::new(),
             reads: 3,
+            by_pattern: false,
             has_news: false,
             is_unsure: false,
         };
@@ -229,9 +240,10 @@ impl World {
     fn step(&mut self, step: &Step) {
         match *step {
             Step::Beat { who, is_lost } => self.beat(who, is_lost),
-            Step::Read { who, topics } => {
+            Step::Read { who, topics, by_pattern } => {
                 if let Some(consumer) = self.consumers.get_mut(&who) {
                     consumer.reads = topics;
+                    consumer.by_pattern = by_pattern;
                     consumer.has_news = true;
                 }
             }

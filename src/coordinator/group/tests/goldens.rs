@@ -1,17 +1,17 @@
 //! Goldens: `testdata/*.txt` holds commands and what came of them. `UPDATE=1 cargo test` rewrites them; the reviewer reads the diff.
 //!
 //! ```text
-//! start [delay=MS] [size=N] [retention=MS] [check=MS] [metadata=BYTES]    a coordinator with an empty log
+//! start [delay=MS] [size=N] [retention=MS] [check=MS] [metadata=BYTES] [consumers=N] [assignors=A,…]    a coordinator with an empty log
 //! load [size=N …]             the log is read by another coordinator; what was parked at the former is refused
 //! join NAME [as=ID|none] [instance=I] [session=MS] [rebalance=MS] [type=T] [knows=range:t+u,sticky:t] [v=V]
 //! sync NAME [gives=NAME:X,…] [generation=N] [as=ID] [instance=I] [type=T] [protocol=P]
 //! heartbeat NAME [generation=N] [as=ID] [instance=I]
 //! leave NAME [as=ID] [instance=I]  |  leave-all NAME,INSTANCE…
-//! commit NAME TOPIC/PARTITION@OFFSET… [generation=N|none] [as=ID|none] [metadata=LENGTH] [retention=MS] [id=N] [epoch=N]
-//! fetch GROUP [TOPIC/PARTITION…] [id=N]  |  forget GROUP TOPIC/PARTITION…  |  topic-deleted TOPIC N
+//! commit NAME TOPIC/PARTITION@OFFSET… [generation=N|none] [as=ID|none] [metadata=LENGTH] [retention=MS] [id=N] [epoch=N] [v=V]
+//! fetch GROUP [TOPIC/PARTITION…] [id=N] [as=ID] [epoch=N]  |  forget GROUP TOPIC/PARTITION…  |  topic-deleted TOPIC N
 //! list [states=S,…] [types=T,…]  |  describe GROUP  |  delete GROUP…
 //! topics [NAME=PARTITIONS…]   the topics of the cluster are these
-//! beat NAME [reads=t+u] [has=t/0,t/1] [epoch=N|join|leave|away] [wants=ASSIGNOR] [instance=I] [rebalance=MS] [as=ID|none] [v=V]
+//! beat NAME [reads=t+u] [fits=EXPRESSION] [has=t/0,t/1] [epoch=N|join|leave|away] [wants=ASSIGNOR] [instance=I] [rebalance=MS] [as=ID|none] [v=V]
 //! describe-consumers GROUP
 //! wait MS                     time passes
 //! lose ERROR                  the next append is refused
@@ -27,7 +27,7 @@ use bytes::Bytes;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
-use crate::coordinator::group::assignor::Assignment;
+use crate::coordinator::group::assignor::{Assignment, Assignor};
 use crate::coordinator::group::request::*;
 use crate::coordinator::group::*;
 use crate::protocol::coordinator_records::consumer_group_current_member_assignment_value as current_value;
@@ -217,8 +217,13 @@ impl Story {
                 format!("record {} {}", key.group_id, epoch.as_deref().unwrap_or("epoch -"))
             }
             CoordinatorRecord::ConsumerGroupMemberMetadata(key, value) => {
-                let reads = value.as_ref().map(|value| value.subscribed_topic_names.join("+"));
-                let reads = reads.map_or_else(|| "-".into(), |reads| format!("reads {reads}"));
+                let reads = value.as_ref().map(|value| {
+                    let fits = value.subscribed_topic_regex.as_ref();
+                    let fits = fits.map(|fits| format!(" and what fits {fits:?}"));
+                    let names = value.subscribed_topic_names.join("+");
+                    format!("reads {names}{}", fits.unwrap_or_default())
+                });
+                let reads = reads.unwrap_or_else(|| "-".into());
                 format!("record {} member {} {reads}", key.group_id, key.member_id)
             }
             CoordinatorRecord::ConsumerGroupTargetAssignmentMetadata(key, value) => {
@@ -252,8 +257,12 @@ impl Story {
                 let value = value.unwrap_or_else(|| "-".into());
                 format!("record {} member {} {value}", key.group_id, key.member_id)
             }
-            CoordinatorRecord::ConsumerGroupPartitionMetadata(..)
-            | CoordinatorRecord::ConsumerGroupRegularExpression(..) => {
+            CoordinatorRecord::ConsumerGroupRegularExpression(key, value) => {
+                let fitting = value.as_ref().map(|value| value.topics.join("+"));
+                let fitting = fitting.as_deref().unwrap_or("-");
+                format!("record {} {:?} fit {fitting}", key.group_id, key.regular_expression)
+            }
+            CoordinatorRecord::ConsumerGroupPartitionMetadata(..) => {
                 panic!("nobody writes {record:?}")
             }
         }
@@ -350,7 +359,12 @@ impl Story {
                     Ok(group) => {
                         let (state, assignor) = (group.state.name(), group.assignor);
                         let members = group.members.iter().map(|member| {
-                            format!("{}@{} of {}", member.member, member.epoch, member.client_id)
+                            let fits =
+                                member.topic_regex.as_deref().filter(|fits| !fits.is_empty());
+                            let fits = fits.map(|fits| format!(" reads what fits {fits:?}"));
+                            let (id, epoch, client) =
+                                (&member.member, member.epoch, &member.client_id);
+                            format!("{id}@{epoch} of {client}{}", fits.unwrap_or_default())
                         });
                         let members = members.collect::<Vec<_>>().join(", ");
                         let epochs = (group.epoch, group.assignment_epoch);
@@ -471,6 +485,13 @@ impl Story {
         self.config = GroupConfig {
             initial_rebalance_delay: words.millis("delay", millis(default.initial_rebalance_delay)),
             size_max: words.number("size").map_or(default.size_max, |n| n.try_into().unwrap()),
+            consumer_size_max: words
+                .number("consumers")
+                .map_or(default.consumer_size_max, |n| n.try_into().unwrap()),
+            consumer_assignors: words.named.get("assignors").map_or_else(
+                || default.consumer_assignors.clone(),
+                |names| names.split(',').map(|name| Assignor::from_name(name).unwrap()).collect(),
+            ),
             offsets_retention: words.millis("retention", millis(default.offsets_retention)),
             offsets_retention_check_interval: words
                 .millis("check", millis(default.offsets_retention_check_interval)),
@@ -585,6 +606,7 @@ impl Story {
             generation: self.generation(words, name),
             member: self.member(words, name),
             instance: words.text("instance"),
+            knows_member_epochs: words.number("v").is_none_or(|version| version >= 9),
             retention: words.number("retention").map(Duration::from_millis),
             topics: commits.collect(),
         };
@@ -600,8 +622,8 @@ impl Story {
         let asked: Vec<_> = asked.collect();
         let request = FetchOffsets {
             group: words.plain[1].into(),
-            member: None,
-            member_epoch: None,
+            member: words.text("as"),
+            member_epoch: words.number("epoch").map(|epoch| epoch.try_into().unwrap()),
             topics: Some(asked).filter(|asked| !asked.is_empty()),
         };
         self.ask("-", Request::FetchOffsets(request));
@@ -664,7 +686,9 @@ impl Story {
             client_id: name.into(),
             client_host: "/127.0.0.1".into(),
             rebalance_timeout: rebalance.map(Duration::from_millis),
-            topics: reads.or_else(|| joins.then(|| vec!["t".into()])),
+            topics: reads
+                .or_else(|| (joins && !words.named.contains_key("fits")).then(|| vec!["t".into()])),
+            topic_regex: words.text("fits"),
             assignor: words.text("wants"),
             owned: has.or_else(|| joins.then(Assignment::new)),
         };

@@ -301,6 +301,7 @@ impl World {
                 generation,
                 member: client.member,
                 instance: client.instance,
+                knows_member_epochs: true,
                 retention: None,
                 topics: vec![(topic(number), vec![to_commit(offset)])],
             }),
@@ -355,6 +356,7 @@ impl World {
                     generation: None,
                     member: None,
                     instance: None,
+                    knows_member_epochs: true,
                     retention: None,
                     topics: vec![(topic(number), vec![to_commit(offset)])],
                 };
