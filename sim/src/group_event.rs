@@ -27,7 +27,7 @@ pub(crate) fn event_of(
             let note = format!("partition {}, epoch {}", term.partition, term.leader_epoch);
             event("group.unloaded").note(note)
         }
-        G::PhaseChanged { group, phase, generation } => {
+        G::PhaseChanged { group, phase, generation, .. } => {
             event(phase_event(*phase)?).note(format!("{group}, generation {generation}"))
         }
         G::GenerationBegan { group, generation, members, .. } => event("group.generation")
@@ -113,8 +113,8 @@ mod tests {
             Some((event.kind, event.note.to_string()))
         };
         let (group, member) = (ShortName::of("audit"), ShortName::of("reader/0"));
-        let generation = GenerationId::new(3);
-        let phase = |phase| GroupObservation::PhaseChanged { group, phase, generation };
+        let (generation, limit) = (GenerationId::new(3), std::time::Duration::from_secs(60));
+        let phase = |phase| GroupObservation::PhaseChanged { group, phase, generation, limit };
         let note = "audit, generation 3".to_owned();
         assert_eq!(told(phase(GroupPhase::Stable)), Some(("group.stable", note.clone())));
         assert_eq!(

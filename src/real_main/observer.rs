@@ -303,7 +303,7 @@ impl LogObserver {
             G::GroupLoaded { group, generation, members, .. } => {
                 debug!(target: "groups", %group, %generation, members, "group read from the log");
             }
-            G::PhaseChanged { group, phase, generation } => {
+            G::PhaseChanged { group, phase, generation, .. } => {
                 info!(target: "groups", %group, %generation, state = phase.name(), "group in another state");
             }
             G::MemberCame { group, member, .. } => {

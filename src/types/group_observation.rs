@@ -1,5 +1,7 @@
 //! What a group coordinator says of itself: of its groups, their members and offsets.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -110,8 +112,9 @@ pub enum GroupObservation {
     },
     /// The log has this offset. Those of topics that the broker does not know are not told.
     OffsetLoaded { group: ShortName, partition: TopicIdPartition, offset: Offset },
-    /// A group is in another state, in this generation. Also when a coordinator takes up a group that the log has.
-    PhaseChanged { group: ShortName, phase: GroupPhase, generation: GenerationId },
+    /// A group is in another state, in this generation. Also when a coordinator takes up a group that the log has. `limit` is the
+    /// longest rebalance timeout of its members: so long may they let it wait in the states between two generations.
+    PhaseChanged { group: ShortName, phase: GroupPhase, generation: GenerationId, limit: Duration },
     /// A member is in the group: it came, or the log has it. It need not have joined a generation yet.
     MemberCame { group: ShortName, member: ShortName, instance: Option<ShortName> },
     /// A member is in the group no longer.

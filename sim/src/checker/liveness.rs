@@ -1,13 +1,18 @@
 //! L: what must come about within a bound once everything is healed. Asked again and again while the run converges; what does not hold
 //! in the end is a violation.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ottla::types::{BrokerSet, Offset, TopicIdPartition};
+use ottla::types::{
+    BrokerSet, CoordinatorTerm, GroupPhase, LeaderEpoch, Offset, PartitionIndex, ShortName,
+    TopicIdPartition,
+};
 
 use super::Ghost;
 use super::ghost::GhostPartition;
-use crate::world::SimTime;
+use super::ghost::groups::{GhostCoordinator, GhostGroup};
+use crate::world::{NodeId, SimTime};
 
 /// An ISR change is answered within this long (`request.timeout.ms` and one more attempt).
 const ISR_CHANGE_WITHIN: Duration = Duration::from_secs(45);
@@ -50,6 +55,9 @@ pub fn missing(ghost: &Ghost, now: SimTime) -> Vec<Missing> {
     if let Some(what) = metadata_differs(ghost) {
         say("L5", what);
     }
+    for what in groups_unsettled(ghost) {
+        say("L9", what);
+    }
     let quorum = ghost.quorum();
     let is_led =
         quorum.nodes.iter().any(|(node, state)| state.is_active && ghost.is_running(*node));
@@ -88,6 +96,60 @@ fn not_in_sync(ghost: &Ghost, id: TopicIdPartition, of: &GhostPartition) -> Opti
         let known = copy.and_then(|copy| copy.high_watermark).filter(|known| *known < watermark)?;
         Some(format!("broker {member} knows the high watermark {known}, its leader {watermark}"))
     })
+}
+
+/// Which groups have no coordinator, or one that has not brought them to rest.
+fn groups_unsettled(ghost: &Ghost) -> Vec<String> {
+    let mut newest: BTreeMap<PartitionIndex, (NodeId, LeaderEpoch)> = BTreeMap::new();
+    for (node, CoordinatorTerm { partition, leader_epoch }) in ghost.groups().coordinators.keys() {
+        let known = newest.entry(*partition).or_insert((*node, *leader_epoch));
+        if known.1 < *leader_epoch {
+            *known = (*node, *leader_epoch);
+        }
+    }
+    let mut out = Vec::new();
+    for (partition, (node, leader_epoch)) in newest {
+        let term = CoordinatorTerm { partition, leader_epoch };
+        let coordinator = &ghost.groups().coordinators[&(node, term)];
+        for (group, known) in &coordinator.groups {
+            out.extend(unsettled(*group, known, coordinator));
+        }
+    }
+    out.extend(uncoordinated(ghost));
+    out
+}
+
+/// What a group with members lacks.
+fn unsettled(
+    group: ShortName,
+    known: &GhostGroup,
+    coordinator: &GhostCoordinator,
+) -> Option<String> {
+    if coordinator.loaded.is_none() {
+        return Some(format!("the coordinator of {group} has not read its log"));
+    }
+    let phase = known.phase.filter(|_| !known.members.is_empty() && !known.is_consumer)?;
+    match phase.phase {
+        GroupPhase::Stable | GroupPhase::Empty => None,
+        GroupPhase::PreparingRebalance | GroupPhase::CompletingRebalance => {
+            Some(format!("{group} is {}, not Stable", phase.phase.name()))
+        }
+    }
+}
+
+/// The partitions of the offsets topic whose leader runs and coordinates nothing, of those that anybody ever coordinated.
+fn uncoordinated(ghost: &Ghost) -> Vec<String> {
+    let partitions = ghost.groups().logs.iter();
+    let silent = partitions.filter_map(|partition| {
+        let state = ghost.partition(*partition)?.state()?;
+        let node = ghost.node_of(state.leader?).filter(|node| ghost.is_running(*node))?;
+        let (partition, leader_epoch) = (*partition, state.leader_epoch);
+        let term = CoordinatorTerm { partition: partition.partition, leader_epoch };
+        let coordinator = ghost.groups().coordinators.get(&(node, term));
+        let is_silent = coordinator.is_none_or(|known| known.loaded.is_none());
+        is_silent.then(|| format!("{}: its leader coordinates no groups", ghost.name(partition)))
+    });
+    silent.collect()
 }
 
 /// Which nodes publish different metadata.

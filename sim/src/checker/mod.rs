@@ -9,6 +9,7 @@
 pub mod atlas;
 mod disk_logs;
 pub mod ghost;
+mod groups;
 mod history_order;
 mod history_records;
 pub mod liveness;
@@ -34,13 +35,15 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use ottla::types::{BrokerId, Observation, Offset, TopicId, TopicIdPartition, TopicPartition};
+use ottla::types::{
+    BrokerId, Observation, Offset, ShortName, TopicId, TopicIdPartition, TopicPartition,
+};
 
 use crate::history::{History, Sent};
 use crate::world::Look;
 use crate::world::{NodeId, SimTime};
 use disk_logs::{NodeDisk, Segments};
-pub use ghost::{Ghost, TopicFacts};
+pub use ghost::{Ghost, GroupFacts, TopicFacts};
 
 /// Something that must not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -220,6 +223,11 @@ impl Checkers {
         self.ghost.describe_topic(topic_id, facts);
     }
 
+    /// Tells what the plan says of a group.
+    pub fn describe_group(&mut self, group: &str, facts: GroupFacts) {
+        self.ghost.describe_group(ShortName::of(group), facts);
+    }
+
     /// Tells which node is which broker or controller.
     pub fn name_node(&mut self, node: NodeId, id: BrokerId) {
         self.ghost.name_node(node, id);
@@ -240,7 +248,7 @@ impl Checkers {
     pub fn on_event(&mut self, occurrence: &Occurrence) {
         let mut found = Vec::new();
         let all = EVENT_CHECKS.iter().chain(replication::EVENT_CHECKS).chain(quorum::EVENT_CHECKS);
-        for check in all {
+        for check in all.chain(groups::EVENT_CHECKS) {
             check(&self.ghost, occurrence, &mut found);
         }
         self.ghost.apply(occurrence);
@@ -254,7 +262,7 @@ impl Checkers {
         learn(&mut self.ghost, &disk);
         let mut found = Vec::new();
         let all = DISK_CHECKS.iter().chain(replication::DISK_CHECKS).chain(quorum::DISK_CHECKS);
-        for check in all {
+        for check in all.chain(groups::DISK_CHECKS) {
             check(&self.ghost, &disk, at, &mut found);
         }
         self.keep(found);
@@ -263,7 +271,7 @@ impl Checkers {
     /// Looks at what must be true across the nodes: after each stop and start, and at the end.
     pub fn at_cluster_barrier(&mut self, at: SimTime) {
         let mut found = Vec::new();
-        for check in replication::CLUSTER_CHECKS {
+        for check in replication::CLUSTER_CHECKS.iter().chain(groups::CLUSTER_CHECKS) {
             check(&self.ghost, at, &mut found);
         }
         self.keep(found);

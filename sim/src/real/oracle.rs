@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use ottla::types::{BrokerId, Observation, TopicId};
 
 use crate::checker::liveness::Missing;
-use crate::checker::{DeclaredCut, TopicFacts};
+use crate::checker::{DeclaredCut, GroupFacts, TopicFacts};
 use crate::event::Recorder;
 use crate::explore::states::States;
 use crate::verdict::Violation;
@@ -39,6 +39,9 @@ impl Oracle {
 
     /// Nothing depends on it.
     pub fn describe_topic(&self, _: TopicId, _: TopicFacts) {}
+
+    /// Nothing is judged online here.
+    pub fn describe_group(&self, _: &str, _: GroupFacts) {}
 
     /// From now on the topic of this id is known by its name.
     pub fn name_topic(&self, topic_id: TopicId, name: &str) {

@@ -17,7 +17,7 @@ use super::request::{
 };
 use super::timers::Timer;
 use super::{GroupCoordinator, Outcome};
-use crate::types::ErrorCode;
+use crate::types::{ErrorCode, GroupObservation, ShortName};
 
 impl GroupCoordinator {
     /// The ids of all groups from `start` on, in order.
@@ -130,6 +130,7 @@ impl GroupCoordinator {
             }
             self.forget_all_offsets(id, out);
             Draft::new(id, group.clone(), out).delete();
+            out.say(GroupObservation::GroupForgotten { group: ShortName::of(id) });
             return Ok(());
         }
         let group = self.current(id).ok_or(ErrorCode::GroupIdNotFound)?;
@@ -139,6 +140,8 @@ impl GroupCoordinator {
         self.forget_all_offsets(id, out);
         if self.durable.groups.contains_key(id) {
             Self::forget_group(id, out);
+        } else {
+            out.say(GroupObservation::GroupForgotten { group: ShortName::of(id) });
         }
         self.drop_soft(id);
         Ok(())

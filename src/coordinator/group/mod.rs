@@ -53,7 +53,9 @@ use timers::{Timer, Timers};
 use turn::Turn;
 
 use crate::protocol::coordinator_records::CoordinatorRecord;
-use crate::types::{CHECKS_ITSELF, ErrorCode, GroupObservation, Monotonic, Now, PartitionIndex};
+use crate::types::{
+    CHECKS_ITSELF, ErrorCode, GroupObservation, Monotonic, Now, PartitionIndex, ShortName,
+};
 
 /// How soon a member is taken out whose removal the log refused (Kafka: `CoordinatorRuntime`, the retries of its timers).
 const REMOVAL_RETRY_BACKOFF: Duration = Duration::from_millis(500);
@@ -380,6 +382,7 @@ impl GroupCoordinator {
                 return out.reply(token, refused(ErrorCode::UnknownMemberId));
             }
             Draft::new(&request.group, group.clone(), out).delete();
+            out.say(GroupObservation::GroupForgotten { group: ShortName::of(&request.group) });
             self.classic.insert(Arc::clone(&request.group), ClassicGroup::new());
         }
         if request.member.is_none() && !self.exists(&request.group) {

@@ -374,6 +374,7 @@ impl GroupCoordinator {
             let keeps_any = self.expire_topics(now, id, Some(ExpiryBase::Commit), is_read, out);
             if group.members.is_empty() && !keeps_any {
                 Draft::new(id, group.clone(), out).delete();
+                out.say(GroupObservation::GroupForgotten { group: ShortName::of(id) });
             }
             return;
         }

@@ -28,6 +28,7 @@ impl Outcome {
             group: ShortName::of(id),
             phase: phase_of(group.state),
             generation: group.generation,
+            limit: group.rebalance_timeout(),
         });
     }
 
@@ -130,10 +131,10 @@ impl GroupCoordinator {
             out.say(GroupObservation::MemberCame { group: name, member, instance });
         }
         out.say_subscriptions(id, group, &self.topics);
-        out.say_phase(id, group);
         if !group.members.is_empty() {
             out.say_assignments(id, group, &self.topics);
         }
+        out.say_phase(id, group);
     }
 
     /// A partition by the id of its topic; `None` where nobody knows the id.

@@ -20,7 +20,8 @@ use crate::server::config::OffsetsTopicConfig;
 use crate::storage::test_disk::{Faults, TestDisk, TestWorld, run, test_env};
 use crate::storage::{LogDir, LogProgress, OpenOptions, OpenedPartition, open_log};
 use crate::types::{
-    Acks, BrokerEpoch, GenerationId, Now, Offset, PartitionEpoch, Timestamp, TopicPartition, Uuid,
+    Acks, BrokerEpoch, GenerationId, GroupObservation, Now, Observation, Offset, PartitionEpoch,
+    ShortName, Timestamp, TopicPartition, Uuid,
 };
 
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -556,6 +557,69 @@ fn members_that_fall_silent_are_removed_by_time() {
     }
     let mut again = term.ask(join(Some(&joined.member)));
     check_refused(&mut again, ErrorCode::UnknownMemberId);
+}
+
+/// What the coordinator has said of its groups since the last call.
+fn said(broker: &Broker) -> Vec<GroupObservation> {
+    let of_groups = broker.world.observed().into_iter().filter_map(|observation| {
+        if let Observation::Group { what, .. } = observation { Some(what) } else { None }
+    });
+    of_groups.collect()
+}
+
+#[test]
+fn a_commit_is_said_when_it_is_in_the_log_and_told_when_it_is_committed() {
+    let mut broker = Broker::new("1");
+    broker.lead(&[1, 2], &[1, 2]);
+    let mut term = broker.begin();
+    term.poll();
+    assert!(matches!(said(&broker)[..], [GroupObservation::Loaded { .. }]));
+    let mut first = term.ask(commit("g", 5));
+    let group = ShortName::of("g");
+    let five = Offset::new(5);
+    let partition = match said(&broker)[..] {
+        [GroupObservation::OffsetCommitted { partition, offset, .. }] if offset == five => {
+            partition
+        }
+        ref other => panic!("{other:?}"),
+    };
+    broker.replicate();
+    term.poll();
+    check_committed(&mut first);
+    assert_eq!(said(&broker), [GroupObservation::CommitTold { group, partition, offset: five }]);
+    // Nobody is told of the next one.
+    let mut second = term.ask(commit("g", 6));
+    assert_eq!(said(&broker).len(), 1);
+    broker.pass(COMMIT_TIMEOUT);
+    term.poll();
+    check_refused(&mut second, ErrorCode::CoordinatorNotAvailable);
+    assert_eq!(said(&broker), []);
+    // The next term says what it has read.
+    broker.replicate();
+    term.poll();
+    broker.lead(&[1, 2], &[1, 2]);
+    term.end();
+    assert_eq!(said(&broker), [GroupObservation::Unloaded]);
+    broker.begin().poll();
+    let loaded = said(&broker);
+    let six = GroupObservation::OffsetLoaded { group, partition, offset: Offset::new(6) };
+    assert_eq!(loaded[0], six);
+    assert!(matches!(loaded[1..], [GroupObservation::Loaded { .. }]), "{loaded:?}");
+}
+
+#[test]
+fn what_the_log_refuses_is_not_said() {
+    let mut broker = Broker::new("2");
+    broker.lead(&[1, 2], &[1]);
+    let mut term = broker.begin();
+    term.poll();
+    said(&broker);
+    check_refused(&mut term.ask(commit("g", 5)), ErrorCode::CoordinatorNotAvailable);
+    assert_eq!(said(&broker), []);
+    // That somebody came is soft.
+    let _parked = term.ask(join(None));
+    let came = said(&broker);
+    assert!(matches!(came[0], GroupObservation::MemberCame { .. }), "{came:?}");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The ghost: what the testbed knows because it heard everything, and the nodes do not know themselves.
 //!
-//! [`log`]: a node's copy of a partition. [`partition`]: what is true of a partition across all nodes. [`replica`]: what a node
+//! [`groups`]: consumer groups and their coordinators. [`log`]: a node's copy of a partition. [`partition`]: what is true of a partition across all nodes. [`replica`]: what a node
 //! believes it is to a partition. [`quorum`]: the metadata quorum. Here: the nodes, and where an event goes.
 
+pub mod groups;
 pub mod log;
 pub mod partition;
 pub mod quorum;
@@ -11,7 +12,7 @@ pub mod replica;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ottla::types::{
-    BrokerEpoch, BrokerId, LeaderEpoch, Observation, Offset, PartitionEpoch, TopicId,
+    BrokerEpoch, BrokerId, LeaderEpoch, Observation, Offset, PartitionEpoch, ShortName, TopicId,
     TopicIdPartition, Uuid,
 };
 
@@ -20,6 +21,7 @@ use super::{Event, Occurrence, Stop};
 use crate::scenario::duration::Span;
 use crate::verdict::show_time;
 use crate::world::{NodeId, SimTime};
+pub use groups::{GhostGroups, GroupFacts};
 pub use log::{GhostBatch, GhostLog};
 pub use partition::{Acked, Cut, Dirty, GhostPartition, PartitionState, Proposal};
 pub use quorum::GhostQuorum;
@@ -110,6 +112,7 @@ pub struct Ghost {
     partitions: BTreeMap<TopicIdPartition, GhostPartition>,
     registrations: BTreeMap<BrokerId, Registration>,
     quorum: GhostQuorum,
+    groups: GhostGroups,
     /// Which node is which broker, and the other way round.
     node_of: BTreeMap<BrokerId, NodeId>,
     broker_of: BTreeMap<NodeId, BrokerId>,
@@ -195,6 +198,18 @@ impl Ghost {
     #[must_use]
     pub fn quorum(&self) -> &GhostQuorum {
         &self.quorum
+    }
+
+    /// Consumer groups.
+    #[must_use]
+    pub fn groups(&self) -> &GhostGroups {
+        &self.groups
+    }
+
+    /// When the clients started; `None` before.
+    #[must_use]
+    pub fn story_began(&self) -> Option<SimTime> {
+        self.story_began
     }
 
     /// The node that is a broker.
@@ -330,6 +345,10 @@ impl Ghost {
         self.facts.insert(topic_id, facts);
     }
 
+    pub(super) fn describe_group(&mut self, group: ShortName, facts: GroupFacts) {
+        self.groups.facts.insert(group, facts);
+    }
+
     pub(super) fn name_node(&mut self, node: NodeId, broker: BrokerId) {
         self.node_of.insert(broker, node);
         self.broker_of.insert(node, broker);
@@ -393,6 +412,7 @@ impl Ghost {
                 self.apply_to_replicas(occurrence, &observation);
                 self.apply_to_metadata(occurrence, &observation);
                 self.quorum.apply(occurrence, &observation);
+                self.groups.apply(occurrence.at, node, &observation);
             }
         }
     }
@@ -409,6 +429,7 @@ impl Ghost {
         self.logs_of(node).for_each(|log| log.is_open = false);
         self.replicas.retain(|(owner, _), _| *owner != node);
         self.quorum.on_started(node);
+        self.groups.on_started(node);
     }
 
     fn on_stopped(&mut self, node: NodeId, stop: Stop) {
@@ -425,6 +446,7 @@ impl Ghost {
             self.logs_of(node).for_each(|log| log.may_lack = true);
         }
         self.quorum.on_stopped(node);
+        self.groups.on_stopped(node);
         if !is_well_stopped && !was_well_stopped {
             let how = Dirt {
                 has_stopped: true,

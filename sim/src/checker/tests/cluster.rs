@@ -109,6 +109,10 @@ impl Run {
         self.tell(node, Event::Observed(observation))
     }
 
+    pub(super) fn now(&self) -> SimTime {
+        SimTime(self.now)
+    }
+
     pub(super) fn wait(&mut self, seconds: u64) -> &mut Self {
         self.now += seconds * 1_000_000_000;
         self

@@ -11,13 +11,13 @@ use crate::checker::{Disks, Stop};
 use crate::world::Look;
 
 #[derive(Default)]
-struct Files {
+pub(super) struct Files {
     cached: BTreeMap<PathBuf, Bytes>,
     durable: BTreeMap<PathBuf, Bytes>,
 }
 
 impl Files {
-    fn put(&mut self, name: &str, bytes: impl Into<Bytes>) -> &mut Self {
+    pub(super) fn put(&mut self, name: &str, bytes: impl Into<Bytes>) -> &mut Self {
         let bytes = bytes.into();
         let path = Path::new("/d0").join(name);
         self.cached.insert(path.clone(), bytes.clone());
@@ -25,7 +25,7 @@ impl Files {
         self
     }
 
-    fn with_partition() -> Self {
+    pub(super) fn with_partition() -> Self {
         let mut files = Self::default();
         files.put(
             "t-0/partition.metadata",
@@ -35,7 +35,7 @@ impl Files {
     }
 
     /// What the disk checks say of these files, after these events.
-    fn fired(&self, events: &[Event]) -> Vec<&'static str> {
+    pub(super) fn fired(&self, events: &[Event]) -> Vec<&'static str> {
         let mut checkers = Checkers::new();
         for event in events {
             checkers.on_event(&Occurrence { at: SimTime(0), node: NODE, event: *event });
@@ -98,7 +98,7 @@ fn segment(batches: &[(i64, i64)]) -> Vec<u8> {
     batches.iter().flat_map(|(base, end)| batch(*base, *end, None)).collect()
 }
 
-const LOG: &str = "t-0/00000000000000000000.log";
+pub(super) const LOG: &str = "t-0/00000000000000000000.log";
 
 #[test]
 fn disks_in_order_fire_nothing() {

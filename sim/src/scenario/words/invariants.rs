@@ -142,6 +142,43 @@ pub const INVARIANTS: &[(&str, &str)] = &[
         "Roles of the quorum make sense: only voters vote and stand, a leader was a candidate of the same epoch, a term is not led and then followed.",
     ),
     (
+        "G1",
+        "In one generation of a group no two members are given one partition, and nobody is given any who is no member.",
+    ),
+    (
+        "G2",
+        "With range, roundrobin and sticky every partition of the topics that a group reads is given to somebody, and none of another topic.",
+    ),
+    (
+        "G4",
+        "In a stable group every member has joined the generation, was given something in it, and is told what it was given.",
+    ),
+    (
+        "G5",
+        "The generations of a group rise one by one, and no new coordinator begins with one that is older than what members were told.",
+    ),
+    (
+        "G6",
+        "Offsets are committed only by a member, under its own name and in the generation of the moment, or by nobody's member while there are none.",
+    ),
+    (
+        "G7",
+        "What a group has committed never moves back, unless it was set by hand, expired, or lost by declaration, or its reader was out of range.",
+    ),
+    (
+        "G8",
+        "A coordinator begins with what its log adds up to, and answers nobody before it has read it.",
+    ),
+    (
+        "G9",
+        "No offset expires of a topic that members of the group read, and none while they rebalance.",
+    ),
+    ("G11", "No group waits longer in a rebalance than its members' longest rebalance timeout."),
+    (
+        "G12",
+        "What a client was told to be committed is read back, or what was committed since; never an offset that nobody committed.",
+    ),
+    (
         "L2",
         "After healing every replica is in sync and has what its leader has, and the high watermark is the end and known to each.",
     ),
@@ -149,6 +186,7 @@ pub const INVARIANTS: &[(&str, &str)] = &[
     ("L4", "A leader that asked for another ISR is answered."),
     ("L5", "After healing all nodes publish the same metadata."),
     ("L7", "After healing some node is the active controller."),
+    ("L9", "After healing every group has a coordinator, and those with members are stable."),
     ("S1", "Recovery is idempotent, a crash in the middle of recovery included."),
     (
         "S2",

@@ -30,6 +30,10 @@ const QUORUM_FOLLOWER: &str = "src/raft/follower.rs";
 const ELECTION: &str = "src/raft/election.rs";
 const QUORUM_FILES: &str = "src/raft/driver/mod.rs";
 const CONTROLLER: &str = "src/controller/driver.rs";
+const TURN: &str = "src/coordinator/group/turn.rs";
+const MEMBERSHIP: &str = "src/coordinator/group/membership.rs";
+const OFFSETS: &str = "src/coordinator/group/offsets.rs";
+const TERM: &str = "src/server/group_coordinator/term.rs";
 
 /// The places, by check.
 const UPHELD: &[(&str, Places)] = &[
@@ -144,6 +148,55 @@ const UPHELD: &[(&str, Places)] = &[
     ("Q15", &[(CONTROLLER, "publish"), (CONTROLLER, "catch_up")]),
     ("Q16", &[(ELECTION, "may_grant"), (CONTROLLER, "activate")]),
     ("Q17", &[(ELECTION, "become_leader"), (ELECTION, "on_start")]),
+    (
+        "G1",
+        &[
+            ("src/client/consumer/assignors/mod.rs", "assign"),
+            ("src/client/consumer/membership/join.rs", "on_joined"),
+        ],
+    ),
+    (
+        "G2",
+        &[
+            ("src/client/consumer/assignors/mod.rs", "assign"),
+            ("src/client/consumer/membership/join.rs", "look_at_topics"),
+        ],
+    ),
+    ("G4", &[(TURN, "complete_join"), (MEMBERSHIP, "assign"), (TURN, "answer_syncs")]),
+    (
+        "G5",
+        &[
+            ("src/coordinator/group/classic_group.rs", "begin_generation"),
+            (TURN, "write_group"),
+            ("src/coordinator/group/durable.rs", "replay"),
+        ],
+    ),
+    ("G6", &[(OFFSETS, "check_commit"), (MEMBERSHIP, "check_generation")]),
+    (
+        "G7",
+        &[
+            (OFFSETS, "check_commit"),
+            ("src/client/consumer/membership/commit.rs", "on_commit_refused"),
+        ],
+    ),
+    (
+        "G8",
+        &[
+            ("src/server/group_coordinator/log.rs", "load"),
+            ("src/coordinator/group/durable.rs", "replay"),
+        ],
+    ),
+    ("G9", &[(OFFSETS, "expire_topics"), (OFFSETS, "expiry_base")]),
+    ("G11", &[(TURN, "on_join_timer"), (TURN, "on_sync_timer"), (MEMBERSHIP, "on_session_timer")]),
+    (
+        "G12",
+        &[
+            (TERM, "perform"),
+            (OFFSETS, "fetch_offsets"),
+            ("src/coordinator/group/durable.rs", "replay"),
+        ],
+    ),
+    ("L9", &[(TERM, "load"), (TURN, "complete_join"), (MEMBERSHIP, "on_session_timer")]),
     ("S1", &[(RECOVERY, "recover"), (RECOVERY, "cut")]),
     (
         "S2",

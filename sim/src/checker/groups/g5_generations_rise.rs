@@ -1,0 +1,42 @@
+//! G5: the generations of a group rise, while it is in the log: within a term of its coordinator each is one more than the one
+//! before; and a new coordinator begins with none that is older than what members were told to have.
+
+use ottla::types::{GenerationId, GroupObservation, ShortName};
+
+use super::{Word, is_log_cut_since};
+use crate::checker::{Ghost, Occurrence, Violation};
+use crate::world::SimTime;
+
+/// A generation begins, or a group is loaded.
+#[expect(clippy::wildcard_enum_match_arm, reason = "only these name a new generation")]
+pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
+    use GroupObservation as G;
+    let Some(word) = Word::of(ghost, occurrence) else { return };
+    match word.what {
+        G::GenerationBegan { group, generation, .. } => {
+            let before = word.group(group).map_or(GenerationId::ZERO, |known| known.generation);
+            if generation != before.next() {
+                let what =
+                    format!("generation {generation} of {group} follows on generation {before}");
+                out.push(word.found("G5", None, what, Vec::new()));
+            } else {
+                not_older(&word, group, generation.value() - 1, out);
+            }
+        }
+        G::GroupLoaded { group, generation, .. } => {
+            not_older(&word, group, generation.value(), out);
+        }
+        _ => {}
+    }
+}
+
+/// `at_least`: a generation that is not below the one that members were told of.
+fn not_older(word: &Word<'_>, group: ShortName, at_least: i32, out: &mut Vec<Violation>) {
+    let Some((epoch, durable)) = word.ghost.groups().durable.get(&group).copied() else { return };
+    let is_declared = is_log_cut_since(word, SimTime(0));
+    if epoch <= word.term.leader_epoch && at_least < durable.value() && !is_declared {
+        let what = format!("{group} goes back to generation {at_least}");
+        let fact = format!("members were told what they have in generation {durable}");
+        out.push(word.found("G5", None, what, vec![fact]));
+    }
+}

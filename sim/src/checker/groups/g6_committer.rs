@@ -1,0 +1,37 @@
+//! G6: an offset is committed only by a member of the group, under its own name and in the generation of the moment; or by somebody
+//! who claims no membership, while the group has no members.
+
+use ottla::types::{GroupObservation, GroupProtocol};
+
+use super::Word;
+use crate::checker::ghost::groups::GhostGroup;
+use crate::checker::{Ghost, Occurrence, Violation, told};
+
+/// A commit is accepted.
+pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
+    let Some(word) = Word::of(ghost, occurrence) else { return };
+    let GroupObservation::OffsetCommitted {
+        group,
+        protocol: GroupProtocol::Classic,
+        partition,
+        offset,
+        committer,
+    } = word.what
+    else {
+        return;
+    };
+    let nobody = GhostGroup::default();
+    let known = word.group(group).unwrap_or(&nobody);
+    if known.is_consumer || known.may_commit(&committer) {
+        return;
+    }
+    let what = format!(
+        "{group} takes offset {offset} of {} in generation {}",
+        told(committer.member, "nobody"),
+        told(committer.generation, "none"),
+    );
+    let members: Vec<String> = known.members.keys().map(ToString::to_string).collect();
+    let fact =
+        format!("its generation is {}, its members {}", known.generation, members.join(", "));
+    out.push(word.found("G6", Some(partition), what, vec![fact]));
+}
