@@ -105,21 +105,26 @@ impl Step<'_> {
 
     /// Adds what nobody else has. Returns whether anything is left that somebody has.
     fn take_what_is_free(&self, target: &Assignment, epoch: i32, assigned: &mut Owned) -> bool {
+        let mut lacks = Vec::new();
+        for (topic, partitions) in target.iter().filter(|(topic, _)| self.reads.contains(*topic)) {
+            let has = assigned.get(topic);
+            let more =
+                partitions.iter().filter(|index| has.is_none_or(|has| !has.contains_key(index)));
+            lacks.extend(more.map(|index| (*topic, *index)));
+        }
+        if lacks.is_empty() {
+            // Most members of a large group: they are spared the look at all others.
+            return false;
+        }
         let owners = self.group.owners();
         let mut waits = false;
-        for (topic, partitions) in target.iter().filter(|(topic, _)| self.reads.contains(*topic)) {
-            for index in partitions {
-                if assigned.get(topic).is_some_and(|has| has.contains_key(index)) {
-                    continue;
-                }
-                let owner = owners.get(&(*topic, *index));
-                if owner
-                    .is_none_or(|owner| Arc::ptr_eq(owner, self.member) || **owner == *self.member)
-                {
-                    assigned.entry(*topic).or_default().insert(*index, epoch);
-                } else {
-                    waits = true;
-                }
+        for (topic, index) in lacks {
+            let owner = owners.get(&(topic, index));
+            if owner.is_none_or(|owner| Arc::ptr_eq(owner, self.member) || **owner == *self.member)
+            {
+                assigned.entry(topic).or_default().insert(index, epoch);
+            } else {
+                waits = true;
             }
         }
         waits

@@ -5,7 +5,7 @@
 //!
 //! Otherwise than Kafka, which does this with RE2/J, in the background and every ten seconds at most: here the heartbeat that is the first to
 //! see other topics finds it out, and the syntax is that of `regex-lite`. Both need time linear in the name, and both refuse look-around and
-//! back-references. Of RE2/J's, `\Q…\E`, `\C` and `\pN` are refused; `(?x)`, `\u{…}` and named groups as `(?<name>…)` are understood besides. An
+//! back-references. Of RE2/J's, `\Q…\E`, `\C` and `\pN` are refused; `(?x)` and `\u{…}` are understood besides. An
 //! expression that takes more than [`PROGRAM_BYTES_MAX`] is refused, where RE2/J refuses a repetition of more than 1,000 times.
 //!
 //! Kafka: `GroupMetadataManager.maybeUpdateRegularExpressions`, `refreshRegularExpressions`.
