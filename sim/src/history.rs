@@ -3,13 +3,17 @@
 //! Each record that a workload sends carries its own identity in its value ([`encode_value`]), so that a reader tells which
 //! record it was given, and whether its bytes are those that were sent.
 
-use std::collections::BTreeMap;
+mod groups;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use ottla::types::{Acks, ErrorCode, Offset, TopicPartition};
+use ottla::types::{Acks, ErrorCode, GenerationId, Offset, TopicPartition};
 
 use crate::world::SimTime;
+
+pub use groups::{Commit, CommitNumber, CommitOutcome, FinalOffsets, Processed};
 
 /// The bytes at the start of a value that identify the record.
 pub const VALUE_BYTES_MIN: usize = 24;
@@ -132,6 +136,14 @@ pub struct History {
     pub corrupt: Vec<CorruptRead>,
     /// Calls that failed: of consumers, and sends that were refused before they were taken over.
     pub failures: Vec<ClientFailure>,
+    /// What members of groups are done with, in the order of time.
+    pub processed: Vec<Processed>,
+    /// What they asked to be committed, in the order in which they asked.
+    pub commits: Vec<Commit>,
+    /// The generations of groups that any member saw.
+    pub generations: BTreeSet<(Arc<str>, GenerationId)>,
+    /// What each group had committed at the end.
+    pub final_offsets: BTreeMap<Arc<str>, FinalOffsets>,
     /// Whether the final reader came to the end of every partition.
     pub final_read_complete: bool,
 }

@@ -3,16 +3,21 @@
 //! The history fills this while a run goes on, and adds what the final read found. One entry a record keeps every filter
 //! (workload, partition, error, time) possible without a counter for each.
 
-use std::collections::BTreeMap;
+mod groups;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ottla::types::{ErrorCode, TopicIdPartition, TopicPartition};
+use ottla::types::{ErrorCode, PartitionIndex, TopicIdPartition, TopicPartition};
 
 use crate::chronicle::Chronicle;
 use crate::event::Who;
 use crate::scenario::duration::Span;
 use crate::scenario::target::PartitionName;
 use crate::views::Views;
+
+pub(crate) use groups::all as all_groups;
+pub use groups::{GroupFate, GroupStats};
 
 /// The numbers of a run.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +34,10 @@ pub struct Stats {
     pub not_converged: Option<String>,
     /// The cluster as its nodes knew it; `None` where it never came up.
     pub cluster: Option<LastViews>,
+    /// Where the records of each key of a topic were sent.
+    pub keys: BTreeMap<(Arc<str>, u32), BTreeSet<PartitionIndex>>,
+    /// What each consumer group did.
+    pub groups: BTreeMap<Arc<str>, GroupStats>,
     /// What each node was at every moment.
     pub chronicle: Chronicle,
 }

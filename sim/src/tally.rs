@@ -69,6 +69,7 @@ pub fn stats(recorder: &Recorder, history: &History, end: SimTime) -> Stats {
         outcomes: outcomes.collect(),
         errors: errors.collect(),
         reads: reads(recorder, history),
+        keys: keys(history),
         ..Stats::default()
     }
 }
@@ -91,6 +92,18 @@ fn reads(recorder: &Recorder, history: &History) -> Vec<ReadSeen> {
         reads.extend(of_poll);
     }
     reads
+}
+
+/// Where the records of each key of a topic were sent.
+fn keys(history: &History) -> BTreeMap<(Arc<str>, u32), BTreeSet<PartitionIndex>> {
+    let mut keys: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for sent in &history.sent {
+        if let (Some(key), Some(partition)) = (sent.key, &sent.partition) {
+            let of = (Arc::clone(&partition.topic), key);
+            keys.entry(of).or_default().insert(partition.partition);
+        }
+    }
+    keys
 }
 
 /// `orders-0` as a partition.

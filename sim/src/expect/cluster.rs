@@ -70,6 +70,16 @@ pub(super) fn measure(
         | ExpectationKind::UnavailableFor { .. }
         | ExpectationKind::Latency { .. }
         | ExpectationKind::HwAdvance { .. }
+        | ExpectationKind::UnprocessedAcked { .. }
+        | ExpectationKind::ProcessedTwice { .. }
+        | ExpectationKind::ProcessedOutOfOrder { .. }
+        | ExpectationKind::KeysMoved { .. }
+        | ExpectationKind::CommittedUnprocessed { .. }
+        | ExpectationKind::CommitMovesBack { .. }
+        | ExpectationKind::Lag { .. }
+        | ExpectationKind::IdleFor { .. }
+        | ExpectationKind::Rebalances { .. }
+        | ExpectationKind::OwnersPerPartition { .. }
         | ExpectationKind::Converged {}
         | ExpectationKind::Event { .. }
         | ExpectationKind::Violations { .. } => None,
@@ -87,6 +97,7 @@ fn means(last: &LastViews, target: &Target) -> Vec<Who> {
         Target::ControllerNumber(_)
         | Target::All(_)
         | Target::Controller
+        | Target::Coordinator(_)
         | Target::Leader(_)
         | Target::Follower(..)
         | Target::Followers(_)

@@ -1,6 +1,7 @@
 //! Expectations: what a file says must come of a run, measured on what did.
 
 mod cluster;
+mod groups;
 
 use ottla::types::TopicPartition;
 
@@ -93,6 +94,11 @@ fn measure(plan: &Plan, expectation: &Expectation, evidence: Evidence<'_>) -> Op
             errors(stats, within, of) + outcomes(of, |outcome| u64::from(outcome.error.is_some()))
         }
         ExpectationKind::Read { of } => reads(stats, within, of),
+        ExpectationKind::KeysMoved { topic } => {
+            let is_asked = |name: &str| topic.as_ref().is_none_or(|asked| asked == name);
+            let of = stats.keys.iter().filter(|((name, _), _)| is_asked(name));
+            of.filter(|(_, places)| places.len() > 1).count() as u64
+        }
         ExpectationKind::HwAdvance { partition } => {
             let moves =
                 events.iter().filter(|event| event.kind == "hw.advanced" && within.holds(event.at));
@@ -119,6 +125,17 @@ fn measure(plan: &Plan, expectation: &Expectation, evidence: Evidence<'_>) -> Op
         }
         ExpectationKind::Latency { workload, percentile } => {
             return latency(stats, within, workload.as_deref(), *percentile).map(Measured::Time);
+        }
+        ExpectationKind::UnprocessedAcked { .. }
+        | ExpectationKind::ProcessedTwice { .. }
+        | ExpectationKind::ProcessedOutOfOrder { .. }
+        | ExpectationKind::CommittedUnprocessed { .. }
+        | ExpectationKind::CommitMovesBack { .. }
+        | ExpectationKind::Lag { .. }
+        | ExpectationKind::IdleFor { .. }
+        | ExpectationKind::Rebalances { .. }
+        | ExpectationKind::OwnersPerPartition { .. } => {
+            return groups::measure(plan, expectation, within, events, stats);
         }
         ExpectationKind::Leader { .. }
         | ExpectationKind::LeaderlessFor { .. }
@@ -288,6 +305,8 @@ mod tests {
             converged_after: Some(Span::from_secs(1)),
             not_converged: None,
             cluster: None,
+            groups: Default::default(),
+            keys: Default::default(),
             chronicle: Default::default(),
         }
     }

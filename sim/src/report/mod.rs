@@ -15,7 +15,7 @@ pub mod story;
 pub mod text;
 
 use crate::scenario::duration::Span;
-use crate::scenario::plan::{Expectation, ExpectationKind, Of};
+use crate::scenario::plan::{Expectation, ExpectationKind, Of, OfGroup};
 use crate::scenario::target::PartitionName;
 use crate::verdict::{SeedRun, VariantRun};
 use crate::which;
@@ -31,7 +31,20 @@ pub fn words_of(expectation: &Expectation) -> String {
     let of_partition = |name: &str, partition: &Option<PartitionName>| {
         joined(name, [partition.as_ref().map(ToString::to_string), None, None])
     };
+    let of_group = |name: &str, of: &OfGroup| {
+        joined(name, [of.group.clone(), of.partition.as_ref().map(ToString::to_string), None])
+    };
     let what = match &expectation.kind {
+        ExpectationKind::UnprocessedAcked { of } => of_group("unprocessed-acked", of),
+        ExpectationKind::ProcessedTwice { of } => of_group("processed-twice", of),
+        ExpectationKind::ProcessedOutOfOrder { of } => of_group("processed-out-of-order", of),
+        ExpectationKind::KeysMoved { topic } => joined("keys-moved", [topic.clone(), None, None]),
+        ExpectationKind::CommittedUnprocessed { of } => of_group("committed-unprocessed", of),
+        ExpectationKind::CommitMovesBack { of } => of_group("commit-moves-back", of),
+        ExpectationKind::Lag { of, at } => of_group("lag", of) + &at_time(*at),
+        ExpectationKind::IdleFor { of } => of_group("idle-for", of),
+        ExpectationKind::Rebalances { group } => joined("rebalances", [group.clone(), None, None]),
+        ExpectationKind::OwnersPerPartition { of } => of_group("owners-per-partition", of),
         ExpectationKind::Acked { of: which } => of("acked", which),
         ExpectationKind::AckedLost { of: which } => of("acked-lost", which),
         ExpectationKind::FailedForGood { of: which } => of("failed-for-good", which),

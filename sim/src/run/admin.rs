@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ottla::client::{
-    Admin, AdminConfig, ClientError, ConfigChange, ConfigOperation, ConfigResource, ElectionType,
-    NewTopic, TopicDescription,
+    Admin, AdminConfig, ClientError, ConfigChange, ConfigOperation, ConfigResource, Consumer,
+    ConsumerConfig, ElectionType, NewPartitions, NewTopic, TopicDescription,
 };
 use ottla::runtime::watch;
 use ottla::runtime::{Env, clock};
 use ottla::types::{BrokerId, ErrorCode, TopicId};
 
 use super::client::partition;
+use super::groups::OFFSETS_TOPIC;
 use super::stage::{Stage, broker_id};
 use crate::cluster::factory;
 use crate::scenario::Plan;
@@ -48,6 +49,8 @@ pub(super) struct Made {
     pub(super) ids: BTreeMap<String, TopicId>,
     /// Which brokers hold each partition, the preferred leader first; only of clusters.
     pub(super) assignments: BTreeMap<PartitionName, Vec<u32>>,
+    /// How many partitions the topic has that groups are kept in; 0 where there are no groups.
+    pub(super) offsets_partitions: u32,
 }
 
 type Told = watch::Sender<Option<Result<Made, String>>>;
@@ -56,6 +59,7 @@ type Told = watch::Sender<Option<Result<Made, String>>>;
 pub(super) struct Setup {
     brokers: u32,
     topics: Vec<NewTopic>,
+    groups: Vec<String>,
     bootstrap: String,
     told: Told,
 }
@@ -63,14 +67,16 @@ pub(super) struct Setup {
 impl Setup {
     pub(super) fn new(plan: &Plan, bootstrap: String, told: Told) -> Self {
         let topics = plan.topics.iter().map(|(name, topic)| new_topic(plan, name, topic));
-        Self { brokers: plan.cluster.brokers, topics: topics.collect(), bootstrap, told }
+        let groups = plan.groups().into_keys().map(str::to_owned).collect();
+        let brokers = plan.cluster.brokers;
+        Self { brokers, topics: topics.collect(), groups, bootstrap, told }
     }
 
     /// Does it, and tells how far it is.
     pub(super) async fn run(&self, env: &Env) {
         let admin = client(env, &self.bootstrap);
         loop {
-            match self.attempt(&admin).await {
+            match self.attempt(env, &admin).await {
                 Ok(made) => {
                     self.told.send_replace(Some(made));
                     return;
@@ -82,7 +88,7 @@ impl Setup {
     }
 
     /// Errors: why it is to be tried again. The inner error is for good.
-    async fn attempt(&self, admin: &Admin) -> Result<Result<Made, String>, String> {
+    async fn attempt(&self, env: &Env, admin: &Admin) -> Result<Result<Made, String>, String> {
         let is_cluster = self.brokers > 1;
         if is_cluster {
             let there = admin.describe_cluster().await.map_err(not_yet)?.nodes.len();
@@ -104,6 +110,12 @@ impl Setup {
         }
         if is_cluster {
             made = self.describe(admin).await?;
+        }
+        for group in &self.groups {
+            look_for_coordinator(env, &self.bootstrap, group).await.map_err(not_yet)?;
+        }
+        if !self.groups.is_empty() {
+            describe_offsets(admin, &mut made).await?;
         }
         Ok(Ok(made))
     }
@@ -134,6 +146,38 @@ impl Setup {
     }
 }
 
+/// Asks a group's coordinator for something: the first who asks has its topic made.
+async fn look_for_coordinator(env: &Env, bootstrap: &str, group: &str) -> Result<(), ClientError> {
+    let properties = [
+        ("bootstrap.servers", bootstrap),
+        ("client.id", "admin"),
+        ("group.id", group),
+        ("default.api.timeout.ms", "10000"),
+    ];
+    let config = ConsumerConfig::new(properties).expect("the testbed's own properties");
+    let mut consumer = Consumer::new(config, env.clone());
+    let asked = consumer.committed(&[partition(OFFSETS_TOPIC, 0)]).await;
+    consumer.close().await;
+    asked.map(drop)
+}
+
+/// Looks at the topic that groups are kept in.
+///
+/// Errors: a partition that has no leader yet.
+async fn describe_offsets(admin: &Admin, made: &mut Made) -> Result<(), String> {
+    let described = admin.describe_topics(&[OFFSETS_TOPIC]).await.map_err(not_yet)?;
+    for topic in described {
+        let topic = topic.map_err(not_yet)?;
+        if topic.partitions.iter().any(|partition| partition.leader.is_none()) {
+            return Err(format!("a partition of {OFFSETS_TOPIC} has no leader"));
+        }
+        let id = topic.topic_id.ok_or_else(|| format!("topic {OFFSETS_TOPIC} has no id"))?;
+        made.ids.insert(topic.name.clone(), id);
+        made.offsets_partitions = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
+    }
+    Ok(())
+}
+
 fn new_topic(plan: &Plan, name: &str, topic: &TopicPlan) -> NewTopic {
     let new = NewTopic::new(name);
     let new = if topic.assignment.is_empty() {
@@ -160,6 +204,13 @@ fn not_yet(error: ClientError) -> String {
 pub(super) enum Request {
     /// To move partitions to these brokers; to take the moves back where there are none.
     Reassign(BTreeMap<PartitionName, Option<Vec<u32>>>),
+    /// To give a topic more partitions.
+    AddPartitions {
+        /// The topic.
+        topic: String,
+        /// How many in all.
+        total: u32,
+    },
     /// To elect leaders of these partitions.
     Elect {
         /// The partitions.
@@ -201,6 +252,11 @@ impl Request {
                 let moves: Vec<_> = moves.iter().map(of).collect();
                 let answers = admin.alter_partition_reassignments(&moves).await;
                 answers.map_err(refused)?.into_iter().try_for_each(not_under_way)
+            }
+            Self::AddPartitions { topic, total } => {
+                let wanted = NewPartitions::new(topic.as_str(), *total);
+                let answers = admin.create_partitions(&[wanted]).await;
+                answers.map_err(refused)?.into_iter().try_for_each(are_there)
             }
             Self::Elect { partitions, is_preferred } => {
                 let of = |name: &PartitionName| partition(&name.topic, name.index);
@@ -255,6 +311,14 @@ fn refused(error: ClientError) -> String {
 fn not_under_way(answer: Result<(), ClientError>) -> Result<(), String> {
     match answer {
         Err(ClientError::Answer { error: ErrorCode::NoReassignmentInProgress, .. }) => Ok(()),
+        other => other.map_err(refused),
+    }
+}
+
+/// What an attempt before this one added, whose answer was lost, needs not be added again.
+fn are_there(answer: Result<(), ClientError>) -> Result<(), String> {
+    match answer {
+        Err(ClientError::Answer { error: ErrorCode::InvalidPartitions, .. }) => Ok(()),
         other => other.map_err(refused),
     }
 }

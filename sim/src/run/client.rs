@@ -1,7 +1,9 @@
 //! A client of a scenario: a node of its own that runs a workload's work.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use ottla::runtime::watch;
 use ottla::types::{PartitionIndex, TopicPartition};
@@ -9,12 +11,13 @@ use ottla::types::{PartitionIndex, TopicPartition};
 use super::here::{Places, places};
 use super::node::Member;
 use crate::cluster::{NodeFactory, factory};
+use crate::event::{Event, Recorder, Who};
 use crate::history::{FINAL_READER, SharedHistory};
 use crate::scenario::Plan;
 use crate::scenario::check::parse_assign;
-use crate::scenario::draw::rng_of;
-use crate::scenario::plan::{StartFrom, WorkloadKind, WorkloadPlan};
-use crate::workload::{Client, ConsumerWork, FinalRead, ProducerWork};
+use crate::scenario::draw::{Draw, rng_of};
+use crate::scenario::plan::{StartFrom, TimeDraw, WorkloadKind, WorkloadPlan};
+use crate::workload::{Client, ConsumerWork, FinalRead, MemberWork, ProducerWork, Tell};
 use crate::world::{NodeContext, ProcessEnd, World};
 
 /// Where clients find brokers first.
@@ -28,9 +31,27 @@ pub(super) struct Shared {
     pub(super) world: Arc<World>,
     pub(super) plan: Arc<Plan>,
     pub(super) history: SharedHistory,
+    pub(super) recorder: Arc<Recorder>,
+    /// How many partitions topics have that steps gave more.
+    pub(super) grown: Mutex<BTreeMap<String, u32>>,
 }
 
 impl Shared {
+    /// How many partitions a topic of the file has now.
+    pub(super) fn partitions_of(&self, topic: &str) -> u32 {
+        let grown = self.grown.lock().expect("held for moments").get(topic).copied();
+        grown.or_else(|| Some(self.plan.topics.get(topic)?.partitions)).unwrap_or(0)
+    }
+
+    /// Every partition that some topics have now.
+    fn all_of<'a>(&self, topics: impl IntoIterator<Item = &'a str>) -> Vec<TopicPartition> {
+        let of = |topic: &'a str| {
+            let count = self.partitions_of(topic);
+            (0..count).map(move |index| partition(topic, index))
+        };
+        topics.into_iter().flat_map(of).collect()
+    }
+
     fn client(
         &self,
         name: &str,
@@ -44,11 +65,25 @@ impl Shared {
             incarnation,
             env: context.env.clone(),
             now: Arc::new(move || world.now()),
+            tell: self.teller(name),
             history: self.history.clone(),
             bootstrap: bootstrap(&self.plan, &places(&self.world)),
             properties: Default::default(),
             stop: stop.clone(),
         }
+    }
+}
+
+impl Shared {
+    /// Tells the story of a client while it happens.
+    fn teller(&self, name: &str) -> Tell {
+        let (workload, index) = name.rsplit_once('/').unwrap_or((name, "0"));
+        let who = Who::Client { workload: workload.into(), index: index.parse().unwrap_or(0) };
+        let (world, recorder) = (Arc::clone(&self.world), Arc::clone(&self.recorder));
+        Arc::new(move |kind, with| {
+            let at = recorder.time(world.now().nanos());
+            recorder.record(with(Event::new(at, who.clone(), kind)));
+        })
     }
 }
 
@@ -79,24 +114,36 @@ pub(super) fn workload_client(
 }
 
 async fn run(shared: &Shared, client: Client, work: WorkloadPlan, pointer: &str) {
+    let topics: Vec<String> = work.topics().map(str::to_owned).collect();
     let WorkloadPlan { topic, kind, .. } = work;
     match kind {
         WorkloadKind::Producer { rate_per_s, value_bytes, keys, records } => {
-            let (world, pointer) = (Arc::clone(&shared.world), pointer.to_string());
-            let mut seed = world.seed();
-            let mut rng = rng_of(seed, &pointer);
-            let value_bytes = Box::new(move || {
-                if world.seed() != seed {
-                    seed = world.seed();
-                    rng = rng_of(seed, &pointer);
-                }
-                usize::try_from(value_bytes.0.sample(&mut rng)).unwrap_or(usize::MAX)
-            });
+            let mut sample = sampler(shared, value_bytes.0, pointer.to_owned());
+            let value_bytes = Box::new(move || usize::try_from(sample()).unwrap_or(usize::MAX));
             ProducerWork { topic, rate_per_s, keys, records, value_bytes }.run(client).await;
         }
-        WorkloadKind::Consumer { assign, from } => {
+        WorkloadKind::Consumer {
+            group: Some(group),
+            from,
+            static_members,
+            commit,
+            processing,
+            ..
+        } => {
+            let work = MemberWork {
+                group: group.into(),
+                topics,
+                from_earliest: from == StartFrom::Earliest,
+                is_static: static_members,
+                commit: commit.unwrap_or_default(),
+                processing: processing_time(shared, processing, pointer),
+            };
+            work.run(client).await;
+        }
+        WorkloadKind::Consumer { group: None, assign, from, .. } => {
             let count = shared.plan.topics.get(&topic).map_or(0, |topic| topic.partitions);
-            let assigned = parse_assign(&assign, count).expect("the scenario was checked");
+            let assign = assign.as_deref().unwrap_or("*");
+            let assigned = parse_assign(assign, count).expect("the scenario was checked");
             let partitions = assigned.into_iter().map(|index| partition(&topic, index)).collect();
             let from_earliest = from == StartFrom::Earliest;
             ConsumerWork { partitions, from_earliest }.run(client).await;
@@ -104,18 +151,42 @@ async fn run(shared: &Shared, client: Client, work: WorkloadPlan, pointer: &str)
     }
 }
 
-/// Makes the process of the last reader: it reads every partition of every topic and ends.
+/// Draws numbers for a place in the file, also where the seed changes on the way.
+fn sampler(shared: &Shared, draw: Draw, pointer: String) -> impl FnMut() -> u64 + Send + 'static {
+    let world = Arc::clone(&shared.world);
+    let mut seed = world.seed();
+    let mut rng = rng_of(seed, &pointer);
+    move || {
+        if world.seed() != seed {
+            seed = world.seed();
+            rng = rng_of(seed, &pointer);
+        }
+        draw.sample(&mut rng)
+    }
+}
+
+fn processing_time(
+    shared: &Shared,
+    processing: Option<TimeDraw>,
+    pointer: &str,
+) -> Box<dyn FnMut() -> Duration + Send> {
+    let Some(TimeDraw(draw)) = processing else { return Box::new(|| Duration::ZERO) };
+    let pointer = pointer.replace("/value-bytes#", "/processing#");
+    let mut sample = sampler(shared, draw, pointer);
+    Box::new(move || Duration::from_nanos(sample()))
+}
+
+/// Makes the process of the last reader: it reads every partition of every topic, asks what groups have committed, and ends.
 pub(super) fn final_reader(shared: &Arc<Shared>, stop: watch::Receiver<bool>) -> NodeFactory {
     let shared = Arc::clone(shared);
     factory(move |context| {
         let client = shared.client(FINAL_READER, 1, &context, &stop);
-        let topics = shared.plan.topics.iter();
-        let partitions = topics
-            .flat_map(|(name, topic)| (0..topic.partitions).map(|index| partition(name, index)))
-            .collect();
+        let partitions = shared.all_of(shared.plan.topics.keys().map(String::as_str));
+        let groups = shared.plan.groups().into_iter();
+        let groups = groups.map(|(group, topics)| (group.into(), shared.all_of(topics))).collect();
         async move {
             let _context = context;
-            FinalRead { partitions }.run(client).await;
+            FinalRead { partitions, groups }.run(client).await;
             ProcessEnd::Clean
         }
     })

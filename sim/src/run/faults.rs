@@ -139,6 +139,9 @@ impl Doing<'_> {
             Action::Reassign { partition, replicas, cancel, .. } => {
                 self.reassign(partition.as_ref(), replicas, *cancel).await
             }
+            Action::AddPartitions { topic, partitions } => {
+                self.add_partitions(topic, *partitions).await
+            }
             Action::ElectPreferred { partition } => self.elect(partition.as_ref(), true).await,
             Action::ElectUnclean { partition } => self.elect(partition.as_ref(), false).await,
             Action::SetConfig { topic, config, .. } => {
@@ -177,9 +180,7 @@ impl Doing<'_> {
     fn start(&self) -> Result<Option<Undo>, String> {
         self.each_must_run(false)?;
         self.tell("fault.started", "");
-        for node in self.nodes(0) {
-            self.stage.start(node);
-        }
+        self.who().iter().for_each(|who| self.stage.start_again(who));
         Ok(None)
     }
 

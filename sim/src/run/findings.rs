@@ -1,5 +1,6 @@
 //! What a finished run showed: numbers, violations, expectations.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -10,11 +11,11 @@ use crate::checker::Context;
 use crate::event::{Event, Who};
 use crate::expect::{Evidence, measure_all};
 use crate::explore::Reached;
-use crate::history::{FINAL_READER, History, Outcome, Sent};
+use crate::history::{CommitOutcome, FINAL_READER, History, Outcome, Sent};
 use crate::scenario::Plan;
 use crate::scenario::duration::Span;
 use crate::scenario::plan::{Action, Budget, Step};
-use crate::stats::{Fate, Stats};
+use crate::stats::{Fate, Stats, all_groups};
 use crate::tally;
 use crate::verdict::{SeedRun, Violation};
 use crate::world::SimTime;
@@ -46,6 +47,7 @@ impl Findings<'_> {
     /// Judges the run.
     pub(super) fn judge(self, finished: Finished) -> SeedRun {
         let mut stats = tally::stats(&self.ears.recorder, self.history, self.seen.end);
+        stats.groups = all_groups(&self.ears.recorder, self.history, &self.plan.groups());
         stats.converged_after = finished.converged_after;
         stats.not_converged = finished.not_converged.clone();
         stats.cluster = finished.views;
@@ -167,6 +169,31 @@ impl Findings<'_> {
             })).collect();
             json!({ "op": "poll", "client": *poll.client, "at-nanos": time(poll.at), "records": records })
         });
-        sent.chain(polls).map(|line| line.to_string()).collect()
+        let processed = self.history.processed.iter().map(|one| {
+            json!({
+                "op": "process", "client": *one.client, "group": *one.group, "at-nanos": time(one.at),
+                "partition": one.partition.to_string(), "offset": one.offset.value().to_string(),
+                "id": one.id.map(|id| id.0.to_string()),
+            })
+        });
+        let commits = self.history.commits.iter().map(|commit| {
+            let offsets: BTreeMap<String, String> = commit
+                .offsets
+                .iter()
+                .map(|(partition, offset)| (partition.to_string(), offset.value().to_string()))
+                .collect();
+            let (outcome, error) = match &commit.outcome {
+                CommitOutcome::Pending => ("pending", None),
+                CommitOutcome::Stored => ("ok", None),
+                CommitOutcome::Failed { reason, .. } => ("failed", Some(reason)),
+            };
+            json!({
+                "op": "commit", "client": *commit.client, "group": *commit.group,
+                "at-nanos": time(commit.asked_at), "done-at-nanos": commit.done_at.map(time),
+                "offsets": offsets, "outcome": outcome, "error": error,
+            })
+        });
+        let of_groups = processed.chain(commits);
+        sent.chain(polls).chain(of_groups).map(|line| line.to_string()).collect()
     }
 }

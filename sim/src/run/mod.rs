@@ -14,6 +14,7 @@ mod client;
 mod ears;
 mod faults;
 mod findings;
+mod groups;
 mod moves;
 mod node;
 mod resolve;

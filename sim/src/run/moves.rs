@@ -45,6 +45,18 @@ impl Doing<'_> {
         Ok(None)
     }
 
+    /// Gives a topic more partitions.
+    pub(super) async fn add_partitions(
+        &self,
+        topic: &str,
+        total: u32,
+    ) -> Result<Option<Undo>, String> {
+        self.stage.administer(Request::AddPartitions { topic: topic.into(), total }).await?;
+        self.stage.grow(topic, total);
+        self.tell("fault.started", &format!("{topic} has {total}"));
+        Ok(None)
+    }
+
     /// Lets the controller elect leaders.
     pub(super) async fn elect(
         &self,

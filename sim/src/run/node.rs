@@ -108,6 +108,7 @@ impl Member {
                 dir = places.dir(self, METADATA_DIR),
             ),
         };
+        text.push_str(&super::groups::properties(plan));
         for (name, value) in &plan.broker_config.0 {
             text.push_str(&format!("{name}={value}\n"));
         }

@@ -7,6 +7,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
+use super::groups::{self, OFFSETS_TOPIC};
 use super::node::Member;
 use super::stage::Stage;
 use crate::event::Who;
@@ -45,6 +46,7 @@ impl Stage {
                 let controller = self.ears.views().controller().cloned();
                 vec![controller.ok_or("no node is the active controller")?]
             }
+            Target::Coordinator(group) => vec![self.leader(&self.offsets_partition(group)?)?],
             Target::Leader(partition) => vec![self.leader(partition)?],
             Target::Follower(partition, number) => {
                 let followers = self.followers(partition)?;
@@ -101,6 +103,14 @@ impl Stage {
         Ok(Member::of_id(leader.value().unsigned_abs()).who())
     }
 
+    /// The partition of the offsets topic that a group belongs to.
+    fn offsets_partition(&self, group: &str) -> Result<PartitionName, String> {
+        let partitions = self.offsets_partitions();
+        let index = groups::hash_of(group).checked_rem(partitions);
+        let index = index.ok_or_else(|| format!("there is no topic {OFFSETS_TOPIC}"))?;
+        Ok(PartitionName { topic: OFFSETS_TOPIC.into(), index })
+    }
+
     fn followers(&self, partition: &PartitionName) -> Result<Vec<Who>, String> {
         let leader = self.leader(partition).ok();
         let replicas = self.replicas(partition)?.into_iter();
@@ -146,7 +156,7 @@ impl Stage {
         let of = |(name, partitions): (&String, u32)| -> Vec<PartitionName> {
             (0..partitions).map(|index| PartitionName { topic: name.clone(), index }).collect()
         };
-        topics.flat_map(|(name, topic)| of((name, topic.partitions))).collect()
+        topics.flat_map(|(name, _)| of((name, self.partitions_of(name)))).collect()
     }
 
     /// Who is to lead each partition when all is well.

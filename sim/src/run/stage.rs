@@ -21,7 +21,7 @@ use crate::checker::atlas::Fault;
 use crate::checker::liveness::Missing;
 use crate::cluster::{Cluster, factory};
 use crate::event::{Event, Recorder, Who};
-use crate::history::{Outcome, SharedHistory};
+use crate::history::{History, Outcome, SharedHistory};
 use crate::scenario::Plan;
 use crate::scenario::duration::Span;
 use crate::scenario::plan::{Action, DiskOperation, Step};
@@ -71,6 +71,8 @@ struct State {
     assignments: BTreeMap<PartitionName, Vec<u32>>,
     /// How many clients of the testbed itself there have been.
     helpers: u32,
+    /// How many partitions the topic has that groups are kept in; 0 where there are no groups.
+    offsets_partitions: u32,
     is_healed: bool,
 }
 
@@ -96,8 +98,13 @@ impl Stage {
         let is_voter = |(member, _): &(&Member, &MemberNode)| voters.contains(member);
         ears.oracle.name_voters(members.iter().filter(is_voter).map(|(_, member)| member.node));
         here::settle_network(&world, &plan);
-        let shared =
-            Arc::new(Shared { world: Arc::clone(&world), plan: Arc::clone(&plan), history });
+        let shared = Arc::new(Shared {
+            world: Arc::clone(&world),
+            plan: Arc::clone(&plan),
+            history,
+            recorder: Arc::clone(&ears.recorder),
+            grown: Mutex::default(),
+        });
         let (reader_stop, reader_stops) = watch::channel(false);
         let idle = factory(|_| async { ProcessEnd::Clean });
         let admin = cluster.add("admin", idle);
@@ -191,6 +198,7 @@ impl Stage {
         let mut state = self.lock();
         state.topics = made.ids;
         state.assignments = made.assignments;
+        state.offsets_partitions = made.offsets_partitions;
         drop(state);
         self.check_disks();
     }
@@ -279,6 +287,27 @@ impl Stage {
         self.lock().assignments.insert(partition, replicas);
     }
 
+    /// How many partitions the topic has that groups are kept in; 0 where there are no groups.
+    pub(super) fn offsets_partitions(&self) -> u32 {
+        self.lock().offsets_partitions
+    }
+
+    /// How many partitions a topic of the file has now.
+    pub(super) fn partitions_of(&self, topic: &str) -> u32 {
+        self.shared.partitions_of(topic)
+    }
+
+    /// From now on a topic has so many partitions.
+    pub(super) fn grow(&self, topic: &str, partitions: u32) {
+        let mut grown = self.shared.grown.lock().expect("held for moments");
+        grown.insert(topic.to_owned(), partitions);
+    }
+
+    /// Looks at what clients have written down so far.
+    pub(super) fn look_at_history<T>(&self, look: impl FnOnce(&History) -> T) -> T {
+        look(&self.shared.history.lock())
+    }
+
     /// A machine for a client of the testbed itself.
     pub(super) fn helper(&self) -> NodeId {
         let mut state = self.lock();
@@ -308,6 +337,19 @@ impl Stage {
         if let Some(client) = self.lock().clients.get(&(workload.to_string(), *index)) {
             client.stop.send_replace(true);
         }
+    }
+
+    /// Starts somebody who is not running. A client that was asked to stop is not any more.
+    pub(super) fn start_again(&self, who: &Who) {
+        let Some(node) = self.node(who) else { return };
+        let Who::Client { workload, index } = who else {
+            self.start(node);
+            return;
+        };
+        if let Some(client) = self.lock().clients.get(&(workload.to_string(), *index)) {
+            client.stop.send_replace(false);
+        }
+        self.cluster.start(node);
     }
 
     /// The disk of a dead node is replaced; it formats it at its next start.
@@ -430,19 +472,14 @@ impl Stage {
     ///
     /// Errors: what did not happen before `deadline`.
     pub(super) async fn converge(&self, deadline: SimTime) -> Result<(), String> {
-        let clients: Vec<(String, NodeId)> = {
-            let state = self.lock();
-            for client in state.clients.values() {
-                client.stop.send_replace(true);
-            }
-            let names = state.clients.iter();
-            names.map(|((name, index), client)| (format!("{name}/{index}"), client.node)).collect()
+        let is_member = |name: &str| {
+            self.plan.workloads.get(name).is_some_and(|workload| workload.group().is_some())
         };
-        for (name, node) in clients {
-            let Some(process) = self.world().machine(node).process() else { continue };
-            self.before(deadline, process.ended())
-                .await
-                .ok_or_else(|| format!("{name} has not closed: {}", self.unanswered(&name)))?;
+        self.close_clients(deadline, |name| !is_member(name)).await?;
+        if !self.plan.groups().is_empty() {
+            // Nobody sends any more: the members come to the end before they close.
+            self.drain_groups(deadline).await;
+            self.close_clients(deadline, is_member).await?;
         }
         if self.members.len() > 1 {
             self.become_whole(deadline).await?;
@@ -454,6 +491,33 @@ impl Stage {
                 "a fresh reader did not come to the end of every partition: {}",
                 self.read_so_far()
             ));
+        }
+        Ok(())
+    }
+
+    /// Asks clients of some workloads to close, and waits for them.
+    ///
+    /// Errors: who has not before `deadline`.
+    async fn close_clients(
+        &self,
+        deadline: SimTime,
+        is_asked: impl Fn(&str) -> bool,
+    ) -> Result<(), String> {
+        let clients: Vec<(String, NodeId)> = {
+            let state = self.lock();
+            let asked = || state.clients.iter().filter(|((name, _), _)| is_asked(name));
+            for (_, client) in asked() {
+                client.stop.send_replace(true);
+            }
+            asked()
+                .map(|((name, index), client)| (format!("{name}/{index}"), client.node))
+                .collect()
+        };
+        for (name, node) in clients {
+            let Some(process) = self.world().machine(node).process() else { continue };
+            self.before(deadline, process.ended())
+                .await
+                .ok_or_else(|| format!("{name} has not closed: {}", self.unanswered(&name)))?;
         }
         Ok(())
     }

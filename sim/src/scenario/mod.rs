@@ -253,3 +253,5 @@ fn with_variant(base: &Document, name: &str) -> Result<Document, Problem> {
 mod tests;
 #[cfg(test)]
 mod tests_of_choices;
+#[cfg(test)]
+mod tests_of_groups;

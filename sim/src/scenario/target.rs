@@ -46,6 +46,10 @@ pub const FORMS: &[(&str, &str)] = &[
     ("controllers(*)", "Every voter of the metadata quorum."),
     ("nodes(*)", "Every broker and every voter."),
     ("controller(active)", "The node that is the active controller when the step fires."),
+    (
+        "coordinator(group:readers)",
+        "The broker that coordinates this consumer group when the step fires.",
+    ),
     ("leader(orders-0)", "The broker that leads this partition when the step fires."),
     (
         "follower(orders-0, 1)",
@@ -106,6 +110,8 @@ pub enum Target {
     All(Group),
     /// The active controller.
     Controller,
+    /// The coordinator of a consumer group.
+    Coordinator(String),
     /// The leader of a partition.
     Leader(PartitionName),
     /// A follower of a partition, from 1.
@@ -225,6 +231,13 @@ impl Target {
             "nodes" | "clients" => {
                 refuse(format!("`{text}` is not a target"), Some(format!("write `{word}(*)`")))
             }
+            "coordinator" => match inner.strip_prefix("group:").filter(|group| !group.is_empty()) {
+                Some(group) => Ok(Self::Coordinator(group.into())),
+                None => refuse(
+                    format!("`{text}` is not a target"),
+                    Some("write `coordinator(group:readers)`".into()),
+                ),
+            },
             "leader" => partition().map(Self::Leader),
             "follower" => match parse_follower(inner) {
                 Some((partition, number)) => Ok(Self::Follower(partition, number)),
@@ -259,6 +272,7 @@ impl Target {
             | Self::ControllerNumber(_)
             | Self::All(_)
             | Self::Controller
+            | Self::Coordinator(_)
             | Self::Random(_)
             | Self::Minority(_)
             | Self::Client { .. }
@@ -282,6 +296,7 @@ impl fmt::Display for Target {
             Self::ControllerNumber(number) => write!(f, "controllers({number})"),
             Self::All(group) => write!(f, "{group}(*)"),
             Self::Controller => f.write_str("controller(active)"),
+            Self::Coordinator(group) => write!(f, "coordinator(group:{group})"),
             Self::Leader(partition) => write!(f, "leader({partition})"),
             Self::Follower(partition, number) => write!(f, "follower({partition}, {number})"),
             Self::Followers(partition) => write!(f, "followers({partition})"),
@@ -300,11 +315,12 @@ impl fmt::Display for Target {
 }
 
 /// The words before the parenthesis.
-pub const KINDS: [&str; 14] = [
+pub const KINDS: [&str; 15] = [
     "brokers",
     "clients",
     "controller",
     "controllers",
+    "coordinator",
     "follower",
     "followers",
     "isr",
@@ -372,6 +388,7 @@ mod tests {
                 "broker",
                 "writer/x",
                 "controller(1)",
+                "coordinator(readers)",
                 "",
             ],
             expect![[r#"
@@ -381,7 +398,8 @@ mod tests {
                 `broker` is not a target: did you mean `brokers(*)`?
                 `x` is not the number of a client: write `writer/0` or `writer/*`
                 `controller(1)` is not a target: write `controller(active)`
-                `` is not a target: known are brokers(1), brokers(*), controllers(1), controllers(*), nodes(*), controller(active), leader(orders-0), follower(orders-0, 1), followers(orders-0), replicas(orders-0), isr(orders-0), osr(orders-0), preferred(orders-0), random(brokers), minority(brokers), writer/0, writer/*, clients(*), $victim
+                `coordinator(readers)` is not a target: write `coordinator(group:readers)`
+                `` is not a target: known are brokers(1), brokers(*), controllers(1), controllers(*), nodes(*), controller(active), coordinator(group:readers), leader(orders-0), follower(orders-0, 1), followers(orders-0), replicas(orders-0), isr(orders-0), osr(orders-0), preferred(orders-0), random(brokers), minority(brokers), writer/0, writer/*, clients(*), $victim
             "#]],
         );
     }

@@ -10,12 +10,12 @@ use ottla::runtime::clock;
 use ottla::types::{Offset, TopicPartition};
 
 use super::{Client, code_of};
-use crate::history::{CorruptRead, Poll, Read, content_hash, decode_value};
+use crate::history::{CorruptRead, FinalOffsets, Poll, Read, content_hash, decode_value};
 
 /// How long a poll waits for records.
-const POLL: Duration = Duration::from_millis(500);
+pub(super) const POLL: Duration = Duration::from_millis(500);
 /// How long a client waits after a call that failed.
-const PAUSE: Duration = Duration::from_millis(200);
+pub(super) const PAUSE: Duration = Duration::from_millis(200);
 
 /// What a consumer client is to do.
 pub struct ConsumerWork {
@@ -43,7 +43,7 @@ impl ConsumerWork {
             };
             match polled {
                 None => break,
-                Some(Ok(records)) => note_poll(&client, records, &mut repositioned),
+                Some(Ok(records)) => note_poll(&client, &records, &mut repositioned),
                 Some(Err(error)) => {
                     note_error(&client, &error);
                     clock::sleep(client.env.clock.as_ref(), PAUSE).await;
@@ -54,9 +54,10 @@ impl ConsumerWork {
     }
 }
 
-fn note_poll(
+/// Writes down what a poll gave, if it gave anything.
+pub(super) fn note_poll(
     client: &Client,
-    records: Vec<ConsumerRecord>,
+    records: &[ConsumerRecord],
     repositioned: &mut Vec<TopicPartition>,
 ) {
     if records.is_empty() {
@@ -91,7 +92,8 @@ fn read_of(record: &ConsumerRecord) -> Read {
     }
 }
 
-fn note_error(client: &Client, error: &ClientError) {
+/// Writes down a call that failed.
+pub(super) fn note_error(client: &Client, error: &ClientError) {
     if matches!(error, ClientError::CorruptBatch { error: None, .. }) {
         let corrupt = CorruptRead {
             client: Arc::clone(&client.name),
@@ -107,6 +109,8 @@ fn note_error(client: &Client, error: &ClientError) {
 pub struct FinalRead {
     /// What it reads.
     pub partitions: Vec<TopicPartition>,
+    /// The consumer groups, each with what its members subscribed to.
+    pub groups: BTreeMap<Arc<str>, Vec<TopicPartition>>,
 }
 
 impl FinalRead {
@@ -127,15 +131,24 @@ impl FinalRead {
         let mut repositioned = self.partitions.clone();
         while !self.is_at_end(&mut consumer, &ends).await {
             match consumer.poll(POLL).await {
-                Ok(records) => note_poll(&client, records, &mut repositioned),
+                Ok(records) => note_poll(&client, &records, &mut repositioned),
                 Err(error) => {
                     note_error(&client, &error);
                     clock::sleep(client.env.clock.as_ref(), PAUSE).await;
                 }
             }
         }
-        client.history.lock().final_read_complete = true;
         consumer.close().await;
+        for (group, partitions) in &self.groups {
+            let committed = committed_of(&client, group, partitions).await;
+            let of = |partition: &TopicPartition| {
+                let end = ends.get(partition).copied().unwrap_or(Offset::ZERO);
+                (partition.clone(), end)
+            };
+            let offsets = FinalOffsets { committed, ends: partitions.iter().map(of).collect() };
+            client.history.lock().final_offsets.insert(Arc::clone(group), offsets);
+        }
+        client.history.lock().final_read_complete = true;
     }
 
     async fn ends(&self, client: &Client) -> Result<BTreeMap<TopicPartition, Offset>, ClientError> {
@@ -168,4 +181,25 @@ impl FinalRead {
         }
         true
     }
+}
+
+/// What a group has committed; asks for as long as it is let.
+async fn committed_of(
+    client: &Client,
+    group: &str,
+    partitions: &[TopicPartition],
+) -> BTreeMap<TopicPartition, Offset> {
+    let own = [("group.id", group), ("enable.auto.commit", "false")];
+    let config = ConsumerConfig::from_properties(&client.all_properties(&own))
+        .expect("the properties are the testbed's own");
+    let mut consumer = Consumer::new(config, client.env.clone());
+    let committed = loop {
+        match consumer.committed(partitions).await {
+            Ok(committed) => break committed,
+            Err(error) => note_error(client, &error),
+        }
+        clock::sleep(client.env.clock.as_ref(), PAUSE).await;
+    };
+    consumer.close().await;
+    committed.into_iter().map(|(partition, of)| (partition, of.offset)).collect()
 }

@@ -1,6 +1,7 @@
 //! What clients do: the product's own clients, each on a machine of its own, writing down what they asked and were told.
 
 mod consumer;
+mod member;
 mod producer;
 
 use std::collections::BTreeMap;
@@ -11,14 +12,19 @@ use ottla::client::ConfigError;
 use ottla::runtime::Env;
 use ottla::runtime::watch;
 
+use crate::event::Event;
 use crate::history::{ClientFailure, SharedHistory};
 use crate::world::SimTime;
 
 pub use consumer::{ConsumerWork, FinalRead};
+pub use member::MemberWork;
 pub use producer::ProducerWork;
 
 /// How long a client that is asked to stop may take to send what it holds.
 pub const CLOSE_WITHIN: Duration = Duration::from_secs(150);
+
+/// Tells the story of a client: the name of an event, and what there is to say of it.
+pub type Tell = Arc<dyn Fn(&'static str, &dyn Fn(Event) -> Event) + Send + Sync>;
 
 /// What a client has at hand.
 #[derive(Clone)]
@@ -33,6 +39,8 @@ pub struct Client {
     pub now: Arc<dyn Fn() -> SimTime + Send + Sync>,
     /// Where the history is written.
     pub history: SharedHistory,
+    /// Tells the story, while it happens.
+    pub tell: Tell,
     /// The brokers' addresses, as `bootstrap.servers` names them.
     pub bootstrap: String,
     /// Properties of the scenario file.

@@ -155,6 +155,7 @@ fn trouble_of(action: &Action, meant: &Meant) -> Trouble {
         | Action::AddBroker {}
         | Action::RemoveBroker { .. }
         | Action::Reassign { .. }
+        | Action::AddPartitions { .. }
         | Action::ElectPreferred { .. }
         | Action::ElectUnclean { .. }
         | Action::SetConfig { .. }

@@ -105,6 +105,7 @@ impl Refusals<'_> {
             | Action::AddBroker {}
             | Action::RemoveBroker { .. }
             | Action::Reassign { .. }
+            | Action::AddPartitions { .. }
             | Action::ElectPreferred { .. }
             | Action::ElectUnclean { .. }
             | Action::SetConfig { .. }

@@ -5,7 +5,7 @@ use crate::scenario::NO_VARIANT;
 use crate::scenario::condition::Measure;
 use crate::scenario::error::suggest;
 use crate::scenario::parse::join;
-use crate::scenario::plan::{Budget, Expectation, ExpectationKind, Of};
+use crate::scenario::plan::{Budget, Expectation, ExpectationKind, Of, OfGroup};
 use crate::scenario::target::Target;
 
 impl Check<'_> {
@@ -87,11 +87,43 @@ impl Check<'_> {
                     self.one_node(&join(at, "node"), node);
                 }
             }
+            ExpectationKind::UnprocessedAcked { of }
+            | ExpectationKind::ProcessedTwice { of }
+            | ExpectationKind::ProcessedOutOfOrder { of }
+            | ExpectationKind::CommittedUnprocessed { of }
+            | ExpectationKind::CommitMovesBack { of }
+            | ExpectationKind::Lag { of, .. }
+            | ExpectationKind::IdleFor { of }
+            | ExpectationKind::OwnersPerPartition { of } => self.of_group(at, of),
+            ExpectationKind::KeysMoved { topic } => {
+                let topics = &self.plan.topics;
+                if let Some(topic) = topic.as_ref().filter(|topic| !topics.contains_key(*topic)) {
+                    let help = suggest(topic, topics.keys().map(String::as_str));
+                    self.refuse(&join(at, "topic"), format!("there is no topic `{topic}`"), help);
+                }
+            }
+            ExpectationKind::Rebalances { group } => {
+                self.of_group(at, &OfGroup { group: group.clone(), partition: None });
+            }
             ExpectationKind::Converged {}
             | ExpectationKind::ActiveControllers { .. }
             | ExpectationKind::ControllerGap {}
             | ExpectationKind::MetadataIdentical {}
             | ExpectationKind::Violations { .. } => {}
+        }
+    }
+
+    fn of_group(&mut self, at: &str, of: &OfGroup) {
+        match &of.group {
+            Some(group) => self.group(&join(at, "group"), group),
+            None if self.plan.groups().is_empty() => {
+                let help = "give a workload of consumers a `group`";
+                self.refuse(at, "no workload is a consumer group", Some(help.into()));
+            }
+            None => {}
+        }
+        if let Some(partition) = &of.partition {
+            self.partition(&join(at, "partition"), partition);
         }
     }
 
@@ -112,6 +144,7 @@ pub const fn measure(kind: &ExpectationKind) -> Measure {
         ExpectationKind::UnavailableFor { .. }
         | ExpectationKind::Latency { .. }
         | ExpectationKind::LeaderlessFor { .. }
+        | ExpectationKind::IdleFor { .. }
         | ExpectationKind::ControllerGap {} => Measure::Time,
         ExpectationKind::Converged {}
         | ExpectationKind::MetadataIdentical {}
@@ -126,6 +159,15 @@ pub const fn measure(kind: &ExpectationKind) -> Measure {
         | ExpectationKind::ReorderedPerKey { .. }
         | ExpectationKind::Read { .. }
         | ExpectationKind::HwAdvance { .. }
+        | ExpectationKind::UnprocessedAcked { .. }
+        | ExpectationKind::ProcessedTwice { .. }
+        | ExpectationKind::ProcessedOutOfOrder { .. }
+        | ExpectationKind::KeysMoved { .. }
+        | ExpectationKind::CommittedUnprocessed { .. }
+        | ExpectationKind::CommitMovesBack { .. }
+        | ExpectationKind::Lag { .. }
+        | ExpectationKind::Rebalances { .. }
+        | ExpectationKind::OwnersPerPartition { .. }
         | ExpectationKind::Isr { .. }
         | ExpectationKind::ActiveControllers { .. }
         | ExpectationKind::Event { .. }

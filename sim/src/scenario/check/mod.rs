@@ -138,7 +138,8 @@ impl Check<'_> {
                 let below = join(&at, "config");
                 self.refuse(&key.map_or(below.clone(), |key| join(&below, key)), what, None);
             }
-            if let WorkloadKind::Consumer { assign, .. } = &workload.kind {
+            self.members(&at, workload);
+            if let WorkloadKind::Consumer { assign: Some(assign), .. } = &workload.kind {
                 let partitions =
                     self.plan.topics.get(&workload.topic).map_or(0, |topic| topic.partitions);
                 if parse_assign(assign, partitions).is_none() {
@@ -151,6 +152,63 @@ impl Check<'_> {
                         None,
                     );
                 }
+            }
+        }
+    }
+}
+
+impl Check<'_> {
+    /// What only members of a group do, and what they do not.
+    fn members(&mut self, at: &str, workload: &WorkloadPlan) {
+        let WorkloadKind::Consumer {
+            assign,
+            group,
+            topics,
+            static_members,
+            commit,
+            processing,
+            from: _,
+        } = &workload.kind
+        else {
+            return;
+        };
+        for topic in topics.iter().filter(|topic| !self.plan.topics.contains_key(*topic)) {
+            let help = suggest(topic, self.plan.topics.keys().map(String::as_str));
+            self.refuse(&join(at, "topics"), format!("there is no topic `{topic}`"), help);
+        }
+        let Some(group) = group else {
+            let given = [
+                ("topics", !topics.is_empty()),
+                ("static-members", *static_members),
+                ("commit", commit.is_some()),
+                ("processing", processing.is_some()),
+            ];
+            for (key, _) in given.iter().filter(|(_, is_given)| *is_given) {
+                let what = format!("`{key}` is of members, and there is no `group`");
+                self.refuse(&join(at, key), what, None);
+            }
+            return;
+        };
+        if assign.is_some() {
+            let what = "a member reads what its group gives it: either `assign` or `group`";
+            self.refuse(&join(at, "assign"), what, None);
+        }
+        if group.is_empty() || group.contains(['(', ')', ':', '/']) {
+            let what = format!("`{group}`: the name of a group holds none of ( ) : /");
+            self.refuse(&join(at, "group"), what, None);
+        }
+        let own = [
+            ("group.id", "group"),
+            ("group.instance.id", "static-members"),
+            ("enable.auto.commit", "commit"),
+            ("auto.offset.reset", "from"),
+        ];
+        for (property, key) in own {
+            // `none` is a place to start that no word has.
+            let is_given = workload.config.0.get(property).is_some_and(|value| value != "none");
+            if is_given {
+                let below = join(&join(at, "config"), property);
+                self.refuse(&below, format!("`{property}` of members is said by `{key}`"), None);
             }
         }
     }
@@ -246,7 +304,7 @@ mod tests {
             let value = serde_json::json!({
                 "do": word.name, "at": "1s", "target": "brokers(1)", "between": ["brokers(1)", "writer/0"],
                 "api": "Produce", "by": "1s", "chance": 0.5, "operation": "sync", "file": "x", "ppm": 1,
-                "workload": "writer", "text": "x", "config": {},
+                "workload": "writer", "text": "x", "config": {}, "topic": "orders", "partitions": 2,
             });
             let step: Step = serde_json::from_value(value)
                 .unwrap_or_else(|error| panic!("{}: {error}", word.name));

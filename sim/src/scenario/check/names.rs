@@ -68,6 +68,7 @@ impl Check<'_> {
             }
             Target::Clients { workload } => self.workload(at, workload),
             Target::Saved(name) => self.saved(at, name, step),
+            Target::Coordinator(group) => self.group(at, group),
             Target::All(_) | Target::Controller | Target::Random(_) | Target::AllClients => {}
         }
     }
@@ -90,6 +91,7 @@ impl Check<'_> {
             }
             Target::All(_)
             | Target::Controller
+            | Target::Coordinator(_)
             | Target::Leader(_)
             | Target::Follower(..)
             | Target::Followers(_)
@@ -124,14 +126,23 @@ impl Check<'_> {
         }
     }
 
+    pub(super) fn group(&mut self, at: &str, name: &str) {
+        let groups = self.plan.groups();
+        if !groups.contains_key(name) {
+            let help = suggest(name, groups.keys().copied());
+            self.refuse(at, format!("there is no consumer group `{name}`"), help);
+        }
+    }
+
     pub(super) fn partition(&mut self, at: &str, partition: &PartitionName) {
         match self.plan.topics.get(&partition.topic) {
             None => {
                 let help = suggest(&partition.topic, self.plan.topics.keys().map(String::as_str));
                 self.refuse(at, format!("there is no topic `{}`", partition.topic), help);
             }
-            Some(topic) if partition.index >= topic.partitions => {
-                let help = format!("`{}` has {}, from 0", partition.topic, topic.partitions);
+            Some(_) if partition.index >= self.plan.partitions_ever(&partition.topic) => {
+                let partitions = self.plan.partitions_ever(&partition.topic);
+                let help = format!("`{}` has {partitions}, from 0", partition.topic);
                 self.refuse(at, format!("there is no partition `{partition}`"), Some(help));
             }
             Some(_) => {}

@@ -145,6 +145,17 @@ impl Check<'_> {
             | Action::ElectUnclean { partition: Some(partition) } => {
                 self.partition(&join(at, "partition"), partition);
             }
+            Action::AddPartitions { topic, partitions } => {
+                let Some(has) = self.plan.topics.get(topic).map(|topic| topic.partitions) else {
+                    let help = suggest(topic, self.plan.topics.keys().map(String::as_str));
+                    let what = format!("there is no topic `{topic}`");
+                    return self.refuse(&join(at, "topic"), what, help);
+                };
+                if *partitions <= has {
+                    let what = format!("`{topic}` has {has} partitions: it can only have more");
+                    self.refuse(&join(at, "partitions"), what, None);
+                }
+            }
             Action::SetConfig { topic, target, .. } => {
                 if topic.is_some() == target.is_some() {
                     self.refuse(at, "set-config: needs either `topic` or `target`", None);

@@ -69,6 +69,15 @@ pub struct Of {
     pub error: Option<String>,
 }
 
+/// Which consumer groups, and what of them.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct OfGroup {
+    /// Only this group.
+    pub group: Option<String>,
+    /// Only of this partition.
+    pub partition: Option<PartitionName>,
+}
+
 /// What is measured.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "that", rename_all = "kebab-case")]
@@ -138,6 +147,45 @@ pub enum ExpectationKind {
     },
     HwAdvance {
         partition: Option<PartitionName>,
+    },
+    UnprocessedAcked {
+        #[serde(flatten)]
+        of: OfGroup,
+    },
+    ProcessedTwice {
+        #[serde(flatten)]
+        of: OfGroup,
+    },
+    ProcessedOutOfOrder {
+        #[serde(flatten)]
+        of: OfGroup,
+    },
+    KeysMoved {
+        topic: Option<String>,
+    },
+    CommittedUnprocessed {
+        #[serde(flatten)]
+        of: OfGroup,
+    },
+    CommitMovesBack {
+        #[serde(flatten)]
+        of: OfGroup,
+    },
+    Lag {
+        #[serde(flatten)]
+        of: OfGroup,
+        at: Option<Span>,
+    },
+    IdleFor {
+        #[serde(flatten)]
+        of: OfGroup,
+    },
+    Rebalances {
+        group: Option<String>,
+    },
+    OwnersPerPartition {
+        #[serde(flatten)]
+        of: OfGroup,
     },
     Converged {},
     Event {

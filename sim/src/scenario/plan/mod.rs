@@ -4,12 +4,12 @@ mod expectation;
 mod step;
 
 pub use chaos::{ChaosFault, ChaosPlan, EVENT, Keep};
-pub use expectation::{Expectation, ExpectationKind, Of, OverSeeds};
+pub use expectation::{Expectation, ExpectationKind, Of, OfGroup, OverSeeds};
 pub use step::{
     Action, Cut, CutShape, Direction, DiskOperation, Frames, Scope, Sides, SignedSpan, Step, When,
 };
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -111,6 +111,29 @@ impl Plan {
     pub fn brokers_ever(&self) -> u32 {
         let added = self.timeline.iter().filter(|step| matches!(step.action, Action::AddBroker {}));
         self.cluster.brokers.saturating_add(u32::try_from(added.count()).unwrap_or(u32::MAX))
+    }
+
+    /// The consumer groups, each with the topics that its members subscribe to.
+    #[must_use]
+    pub fn groups(&self) -> BTreeMap<&str, BTreeSet<&str>> {
+        let mut groups: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for workload in self.workloads.values() {
+            if let Some(group) = workload.group() {
+                groups.entry(group).or_default().extend(workload.topics());
+            }
+        }
+        groups
+    }
+
+    /// How many partitions a topic has at most: those of the start, and those that steps add. 0 for a topic that the file does not know.
+    #[must_use]
+    pub fn partitions_ever(&self, topic: &str) -> u32 {
+        let added = self.timeline.iter().filter_map(|step| {
+            let Action::AddPartitions { topic: of, partitions } = &step.action else { return None };
+            (of == topic).then_some(*partitions)
+        });
+        let at_start = self.topics.get(topic).map_or(0, |topic| topic.partitions);
+        added.fold(at_start, u32::max)
     }
 
     /// Whether something is broken on purpose.
@@ -331,6 +354,26 @@ pub struct WorkloadPlan {
     pub kind: WorkloadKind,
 }
 
+impl WorkloadPlan {
+    /// The group that its clients are members of.
+    #[must_use]
+    pub fn group(&self) -> Option<&str> {
+        match &self.kind {
+            WorkloadKind::Consumer { group, .. } => group.as_deref(),
+            WorkloadKind::Producer { .. } => None,
+        }
+    }
+
+    /// The topics that its clients use.
+    pub fn topics(&self) -> impl Iterator<Item = &str> {
+        let more = match &self.kind {
+            WorkloadKind::Consumer { topics, .. } => topics.as_slice(),
+            WorkloadKind::Producer { .. } => &[],
+        };
+        std::iter::once(self.topic.as_str()).chain(more.iter().map(String::as_str))
+    }
+}
+
 fn one() -> u32 {
     1
 }
@@ -357,12 +400,23 @@ pub enum WorkloadKind {
     /// They read.
     #[serde(rename_all = "kebab-case")]
     Consumer {
-        /// `*`, or the numbers of partitions.
-        #[serde(default = "assign_default")]
-        assign: String,
+        /// `*`, or the numbers of partitions; all of them, where nobody says. Not with `group`.
+        assign: Option<String>,
         /// Where they start.
         #[serde(default)]
         from: StartFrom,
+        /// The group that they are members of.
+        group: Option<String>,
+        /// What they subscribe to besides `topic`.
+        #[serde(default)]
+        topics: Vec<String>,
+        /// Whether each has a `group.instance.id`.
+        #[serde(default)]
+        static_members: bool,
+        /// When they commit; only with `group`.
+        commit: Option<CommitStyle>,
+        /// How long a record takes; only with `group`.
+        processing: Option<TimeDraw>,
     },
 }
 
@@ -378,10 +432,6 @@ fn keys_default() -> u64 {
     8
 }
 
-fn assign_default() -> String {
-    "*".into()
-}
-
 /// Where a consumer starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -391,6 +441,27 @@ pub enum StartFrom {
     Earliest,
     /// At its end.
     Latest,
+}
+
+/// When the members of a group commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CommitStyle {
+    /// The client does so by itself, within `poll`.
+    #[default]
+    Auto,
+    /// When all of a poll is processed, and they wait for the answer.
+    AfterProcessing,
+    /// When a poll has given records, before they are processed.
+    BeforeProcessing,
+    /// When all of a poll is processed, and they do not wait.
+    Async,
+    /// The same; and they wait where partitions are taken away, and at the end.
+    AsyncAndSync,
+    /// After each record, that partition's offset, and they wait.
+    EachRecord,
+    /// Never.
+    Never,
 }
 
 /// An invariant that is switched off.

@@ -193,6 +193,10 @@ pub enum Action {
         #[serde(default)]
         cancel: bool,
     },
+    AddPartitions {
+        topic: String,
+        partitions: u32,
+    },
     ElectPreferred {
         partition: Option<PartitionName>,
     },
@@ -247,6 +251,7 @@ impl Action {
             Self::AddBroker { .. } => "add-broker",
             Self::RemoveBroker { .. } => "remove-broker",
             Self::Reassign { .. } => "reassign",
+            Self::AddPartitions { .. } => "add-partitions",
             Self::ElectPreferred { .. } => "elect-preferred",
             Self::ElectUnclean { .. } => "elect-unclean",
             Self::SetConfig { .. } => "set-config",
@@ -267,6 +272,7 @@ impl Action {
                 | Self::AddBroker { .. }
                 | Self::RemoveBroker { .. }
                 | Self::Reassign { .. }
+                | Self::AddPartitions { .. }
                 | Self::ElectPreferred { .. }
                 | Self::SetConfig { .. }
                 | Self::Mark { .. }
@@ -278,7 +284,6 @@ impl Action {
     pub const fn scope(&self) -> Scope {
         match self {
             Self::Kill { .. }
-            | Self::Start { .. }
             | Self::PowerLoss { .. }
             | Self::Shutdown { .. }
             | Self::Wipe { .. }
@@ -290,7 +295,8 @@ impl Action {
             | Self::Reassign { .. }
             | Self::SetConfig { .. } => Scope::Nodes,
             Self::StopClient { .. } | Self::KillClient { .. } => Scope::Clients,
-            Self::Pause { .. }
+            Self::Start { .. }
+            | Self::Pause { .. }
             | Self::Resume { .. }
             | Self::Partition { .. }
             | Self::Heal { .. }
@@ -306,6 +312,7 @@ impl Action {
             | Self::ClockDrift { .. }
             | Self::AddClient { .. }
             | Self::AddBroker { .. }
+            | Self::AddPartitions { .. }
             | Self::ElectPreferred { .. }
             | Self::ElectUnclean { .. }
             | Self::Mark { .. } => Scope::Any,
@@ -356,6 +363,7 @@ impl Action {
             }
             Self::AddClient { .. }
             | Self::AddBroker { .. }
+            | Self::AddPartitions { .. }
             | Self::ElectPreferred { .. }
             | Self::ElectUnclean { .. }
             | Self::Mark { .. } => Vec::new(),

@@ -163,8 +163,8 @@ pub const ACTIONS: &[Word] = &[
     },
     Word {
         name: "start",
-        doc: "Starts the process of a dead node on the disk it left.",
-        fields: &[NODE],
+        doc: "Starts the process of a dead node on the disk it left, or of a client that was stopped or killed.",
+        fields: &[NODE_OR_CLIENT],
     },
     Word {
         name: "power-loss",
@@ -398,6 +398,18 @@ pub const ACTIONS: &[Word] = &[
         ],
     },
     Word {
+        name: "add-partitions",
+        doc: "Gives a topic more partitions. What lies in the old ones stays there.",
+        fields: &[
+            required("topic", Shape::Text, "The topic."),
+            required(
+                "partitions",
+                Shape::Count { min: 2, max: 10_000 },
+                "How many it is to have in all.",
+            ),
+        ],
+    },
+    Word {
         name: "elect-preferred",
         doc: "Asks the controller to let the first replica lead, where it is in the ISR.",
         fields: &[optional("partition", Shape::Text, "Only this partition. Default: every one.")],
@@ -467,6 +479,13 @@ pub fn apis() -> Vec<&'static str> {
         "IncrementalAlterConfigs",
         "UnregisterBroker",
         "DescribeQuorum",
+        "FindCoordinator",
+        "JoinGroup",
+        "SyncGroup",
+        "Heartbeat",
+        "LeaveGroup",
+        "OffsetCommit",
+        "OffsetFetch",
     ]
 }
 

@@ -55,6 +55,8 @@ const OF_ERROR: Field = optional(
     "Only with this error.",
 );
 
+const OF_GROUP: Field = optional("group", Shape::Text, "Only of this consumer group.");
+
 const AT: Field = optional("at", Shape::Time, "When. Default: at the end, when all has converged.");
 
 /// The kinds of expectations.
@@ -171,6 +173,60 @@ pub const EXPECTATIONS: &[Word] = &[
         name: "hw-advance",
         doc: "By how many records the high watermark moved.",
         fields: &[OF_PARTITION],
+    },
+    Word {
+        name: "unprocessed-acked",
+        doc: "How many acknowledged records of a group's topics none of its members ever processed.",
+        fields: &[OF_GROUP, OF_PARTITION],
+    },
+    Word {
+        name: "processed-twice",
+        doc: "How many records a group's members processed more than once.",
+        fields: &[OF_GROUP, OF_PARTITION],
+    },
+    Word {
+        name: "processed-out-of-order",
+        doc: "How many records a group first processed before one that the same client had sent earlier with the same key.",
+        fields: &[OF_GROUP, OF_PARTITION],
+    },
+    Word {
+        name: "keys-moved",
+        doc: "How many keys have records in more than one partition of a topic.",
+        fields: &[optional("topic", Shape::Text, "Only of this topic.")],
+    },
+    Word {
+        name: "committed-unprocessed",
+        doc: "How many records lie below an offset that a group had committed before any of its members had processed them. Commits that the client makes by itself are looked at when all is over.",
+        fields: &[OF_GROUP, OF_PARTITION],
+    },
+    Word {
+        name: "commit-moves-back",
+        doc: "How often members were told that an offset is committed that is lower than one committed before.",
+        fields: &[OF_GROUP, OF_PARTITION],
+    },
+    Word {
+        name: "lag",
+        doc: "How many records a group is behind. At the end: from what it has committed to the ends of the logs; at a time: acknowledged by then and not processed by then.",
+        fields: &[
+            OF_GROUP,
+            OF_PARTITION,
+            optional("at", Shape::Time, "When. Default: at the end, when all members are gone."),
+        ],
+    },
+    Word {
+        name: "idle-for",
+        doc: "The longest time in which no member of a group processed a record, from the first one to the end of the run.",
+        fields: &[OF_GROUP, OF_PARTITION],
+    },
+    Word {
+        name: "rebalances",
+        doc: "How many generations of a group its members saw begin.",
+        fields: &[OF_GROUP],
+    },
+    Word {
+        name: "owners-per-partition",
+        doc: "How many members of a group at most held one partition at once, as they saw it themselves.",
+        fields: &[OF_GROUP, OF_PARTITION],
     },
     Word {
         name: "converged",

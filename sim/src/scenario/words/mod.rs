@@ -247,17 +247,42 @@ pub const WORKLOADS: &[Word] = &[
     },
     Word {
         name: "consumer",
-        doc: "Reads partitions it assigns itself, without a group, and remembers every record it was given.",
+        doc: "Reads, and remembers every record it was given: partitions that it assigns itself, or as a member of a `group` what the group gives it. A member processes what a poll gave it before it polls again.",
         fields: &[
             optional(
                 "assign",
                 Shape::Text,
-                "`\"*\"` for all partitions (default), or their numbers: `\"0,2\"`.",
+                "`\"*\"` for all partitions of the start (default), or their numbers: `\"0,2\"`. Not with `group`.",
             ),
             optional(
                 "from",
                 Shape::Word { noun: "a place to start", of: starts },
-                "Where it starts: `earliest` (default) or `latest`.",
+                "Where it starts: `earliest` (default) or `latest`; in a group only where nothing is committed (`auto.offset.reset`).",
+            ),
+            optional(
+                "group",
+                Shape::Text,
+                "The consumer group that its clients are members of. Several workloads may be of one group. Default: none.",
+            ),
+            optional(
+                "topics",
+                Shape::List(&Shape::Text),
+                "What members subscribe to besides `topic`.",
+            ),
+            optional(
+                "static-members",
+                Shape::Flag,
+                "Whether each member has a `group.instance.id` of its own, so that it comes back as the same one. Default false.",
+            ),
+            optional(
+                "commit",
+                Shape::Word { noun: "a way to commit", of: commit_styles },
+                "When members commit: `auto` (default; the client does, within polls, what earlier ones gave), `after-processing` all of a poll, `before-processing` it, `async` after it without waiting, `async-and-sync` (the same, and waiting where partitions are taken away and at the end), `each-record` its own offset, `never`.",
+            ),
+            optional(
+                "processing",
+                Shape::Spread(Unit::Time),
+                "How long a member takes for a record, drawn for each. Default 0s.",
             ),
         ],
     },
@@ -265,6 +290,18 @@ pub const WORKLOADS: &[Word] = &[
 
 fn starts() -> Vec<&'static str> {
     vec!["earliest", "latest"]
+}
+
+fn commit_styles() -> Vec<&'static str> {
+    vec![
+        "auto",
+        "after-processing",
+        "before-processing",
+        "async",
+        "async-and-sync",
+        "each-record",
+        "never",
+    ]
 }
 
 /// Kafka's error codes.

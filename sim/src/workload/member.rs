@@ -1,0 +1,290 @@
+//! A client that is a member of a consumer group: it processes what a poll gave it, commits as its scenario says, and polls again.
+//!
+//! What it was given, has processed and was told goes into the history and, while it happens, into the story.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use ottla::client::consumer::{OffsetAndMetadata, Offsets, RebalanceListener};
+use ottla::client::{ClientError, Consumer, ConsumerConfig, ConsumerRecord};
+use ottla::runtime::clock;
+use ottla::types::{GenerationId, Offset, TopicPartition};
+
+use super::consumer::{PAUSE, POLL, note_error, note_poll};
+use super::{Client, code_of};
+use crate::history::{Commit, CommitNumber, CommitOutcome, Processed, decode_value};
+use crate::scenario::plan::CommitStyle;
+
+/// What a member is to do.
+pub struct MemberWork {
+    /// `group.id`.
+    pub group: Arc<str>,
+    /// What it subscribes to.
+    pub topics: Vec<String>,
+    /// Whether it begins at the start of the log or at its end, where nothing is committed.
+    pub from_earliest: bool,
+    /// Whether it has a `group.instance.id`: its own name.
+    pub is_static: bool,
+    /// When it commits.
+    pub commit: CommitStyle,
+    /// Draws how long a record takes.
+    pub processing: Box<dyn FnMut() -> Duration + Send>,
+}
+
+impl MemberWork {
+    /// Reads until it is asked to stop. What it has then it processes without taking its time.
+    pub async fn run(self, client: Client) {
+        let config = ConsumerConfig::from_properties(&self.properties(&client))
+            .expect("the scenario was checked");
+        let mut consumer = Consumer::new(config, client.env.clone());
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let listener = Listener {
+            client: client.clone(),
+            assigned: Arc::clone(&heard),
+            hands_over: self.commit == CommitStyle::AsyncAndSync,
+        };
+        consumer.subscribe_with(self.topics.clone(), listener).expect("it has a group");
+        let assigned = heard;
+        Member { work: self, client, consumer, assigned, generation: None, is_hurried: false }
+            .run()
+            .await;
+    }
+
+    fn properties(&self, client: &Client) -> BTreeMap<String, String> {
+        let is_automatic = self.commit == CommitStyle::Auto;
+        let mut own = vec![
+            ("group.id", &*self.group),
+            ("auto.offset.reset", if self.from_earliest { "earliest" } else { "latest" }),
+            ("enable.auto.commit", if is_automatic { "true" } else { "false" }),
+        ];
+        let instance = client.name.replace('/', "-");
+        if self.is_static {
+            own.push(("group.instance.id", &instance));
+        }
+        client.all_properties(&own)
+    }
+}
+
+/// Partitions that were assigned and not polled since.
+type Assigned = Arc<Mutex<Vec<TopicPartition>>>;
+
+fn lock(assigned: &Assigned) -> MutexGuard<'_, Vec<TopicPartition>> {
+    assigned.lock().expect("nothing panics with it locked")
+}
+
+/// Tells the story of what is assigned and taken away.
+struct Listener {
+    client: Client,
+    assigned: Assigned,
+    /// Whether what is taken away is committed before.
+    hands_over: bool,
+}
+
+impl Listener {
+    fn tell(&self, kind: &'static str, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            (self.client.tell)(kind, &|event| event.partition(partition.clone()));
+        }
+    }
+}
+
+impl RebalanceListener for Listener {
+    fn on_partitions_revoked(
+        &mut self,
+        partitions: &[TopicPartition],
+        positions: &Offsets,
+    ) -> Offsets {
+        self.tell("member.revoked", partitions);
+        if self.hands_over { positions.clone() } else { Offsets::new() }
+    }
+
+    fn on_partitions_assigned(
+        &mut self,
+        partitions: &[TopicPartition],
+    ) -> BTreeMap<TopicPartition, Offset> {
+        self.tell("member.assigned", partitions);
+        lock(&self.assigned).extend(partitions.iter().cloned());
+        BTreeMap::new()
+    }
+
+    fn on_partitions_lost(&mut self, partitions: &[TopicPartition]) {
+        self.tell("member.lost", partitions);
+    }
+}
+
+/// A member at work.
+struct Member {
+    work: MemberWork,
+    client: Client,
+    consumer: Consumer,
+    assigned: Assigned,
+    generation: Option<GenerationId>,
+    /// It was asked to stop while it had records.
+    is_hurried: bool,
+}
+
+impl Member {
+    async fn run(mut self) {
+        loop {
+            let polled = tokio::select! {
+                biased;
+                () = self.client.asked_to_stop() => break,
+                polled = self.consumer.poll(POLL) => polled,
+            };
+            self.look_at_generation();
+            match polled {
+                Ok(records) => self.work_off(&records).await,
+                Err(error) => {
+                    note_error(&self.client, &error);
+                    clock::sleep(self.client.env.clock.as_ref(), PAUSE).await;
+                }
+            }
+        }
+        if self.work.commit == CommitStyle::AsyncAndSync {
+            self.commit(self.consumer.positions()).await;
+        }
+        self.consumer.close().await;
+        (self.client.tell)("member.left", &|event| event);
+    }
+
+    fn look_at_generation(&mut self) {
+        let (_, generation) = self.consumer.group_metadata();
+        let Some(generation) = generation.filter(|now| Some(*now) != self.generation) else {
+            return;
+        };
+        self.generation = Some(generation);
+        let words = format!("generation {generation} of {}", self.work.group);
+        let seen = (Arc::clone(&self.work.group), generation);
+        if self.client.history.lock().generations.insert(seen) {
+            (self.client.tell)("group.rebalanced", &|event| event.note(words.clone()));
+        }
+        (self.client.tell)("member.joined", &|event| event.note(words.clone()));
+    }
+
+    async fn work_off(&mut self, records: &[ConsumerRecord]) {
+        if records.is_empty() {
+            return;
+        }
+        let mut repositioned = std::mem::take(&mut *lock(&self.assigned));
+        note_poll(&self.client, records, &mut repositioned);
+        if self.work.commit == CommitStyle::BeforeProcessing {
+            self.commit(self.consumer.positions()).await;
+        }
+        let mut done = BTreeMap::new();
+        for record in records {
+            self.take_time(&mut done).await;
+            self.note_processed(record);
+            *done.entry(record.topic_partition()).or_default() += 1;
+            if self.work.commit == CommitStyle::EachRecord {
+                self.commit(self.offset_after(record)).await;
+            }
+        }
+        self.tell_processed(&mut done);
+        match self.work.commit {
+            CommitStyle::AfterProcessing => self.commit(self.consumer.positions()).await,
+            CommitStyle::Async | CommitStyle::AsyncAndSync => self.commit_async(),
+            CommitStyle::Auto
+            | CommitStyle::BeforeProcessing
+            | CommitStyle::EachRecord
+            | CommitStyle::Never => {}
+        }
+    }
+
+    /// Works on a record. What is done so far is told before.
+    async fn take_time(&mut self, done: &mut BTreeMap<TopicPartition, u64>) {
+        let time = (self.work.processing)();
+        if time.is_zero() || self.is_hurried {
+            return;
+        }
+        self.tell_processed(done);
+        let env = self.client.env.clone();
+        tokio::select! {
+            biased;
+            () = self.client.asked_to_stop() => self.is_hurried = true,
+            () = clock::sleep(env.clock.as_ref(), time) => {}
+        }
+    }
+
+    fn note_processed(&self, record: &ConsumerRecord) {
+        let processed = Processed {
+            client: Arc::clone(&self.client.name),
+            group: Arc::clone(&self.work.group),
+            at: (self.client.now)(),
+            partition: record.topic_partition(),
+            offset: record.offset,
+            id: decode_value(record.value.as_deref().unwrap_or(&[])),
+        };
+        self.client.history.lock().processed.push(processed);
+    }
+
+    fn tell_processed(&self, done: &mut BTreeMap<TopicPartition, u64>) {
+        for (partition, count) in std::mem::take(done) {
+            let of = |event: crate::event::Event| event.partition(partition.clone()).count(count);
+            (self.client.tell)("consumer.processed", &of);
+        }
+    }
+
+    // ── Commits ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// The offset behind a record alone, with who read it.
+    fn offset_after(&self, record: &ConsumerRecord) -> Offsets {
+        let offset = OffsetAndMetadata {
+            offset: record.offset + 1,
+            leader_epoch: record.leader_epoch,
+            metadata: self.client.name.to_string(),
+        };
+        Offsets::from([(record.topic_partition(), offset)])
+    }
+
+    async fn commit(&mut self, offsets: Offsets) {
+        if offsets.is_empty() {
+            return;
+        }
+        let number = self.begin_commit(&offsets);
+        let result = self.consumer.commit_offsets(offsets).await;
+        end_commit(&self.client, number, result);
+    }
+
+    fn commit_async(&mut self) {
+        let offsets = self.consumer.positions();
+        if offsets.is_empty() {
+            return;
+        }
+        let number = self.begin_commit(&offsets);
+        let client = self.client.clone();
+        let done = move |result| end_commit(&client, number, result);
+        self.consumer.commit_async(offsets, done).expect("it has a group");
+    }
+
+    fn begin_commit(&self, offsets: &Offsets) -> CommitNumber {
+        let of =
+            |(partition, of): (&TopicPartition, &OffsetAndMetadata)| (partition.clone(), of.offset);
+        self.client.history.begin_commit(Commit {
+            client: Arc::clone(&self.client.name),
+            group: Arc::clone(&self.work.group),
+            asked_at: (self.client.now)(),
+            done_at: None,
+            offsets: offsets.iter().map(of).collect(),
+            outcome: CommitOutcome::Pending,
+        })
+    }
+}
+
+fn end_commit(client: &Client, number: CommitNumber, result: Result<(), ClientError>) {
+    let outcome = match result {
+        Ok(()) => {
+            (client.tell)("consumer.committed", &|event| event);
+            CommitOutcome::Stored
+        }
+        Err(error) => {
+            let (code, reason) = (code_of(&error), error.to_string());
+            client.note_failure(code, reason.clone());
+            (client.tell)("consumer.commit-failed", &|event| {
+                crate::event::Event { error: code, ..event }.note(reason.clone())
+            });
+            CommitOutcome::Failed { error: code, reason }
+        }
+    };
+    client.history.end_commit(number, (client.now)(), outcome);
+}
