@@ -70,13 +70,17 @@ impl Driven {
         self.replies.extend(outcome.replies);
     }
 
-    /// The first generation's members may all be there.
+    /// Time passes, and what is due happens when it is.
     fn wait(&mut self, span: Duration) {
-        self.now.monotonic = self.now.monotonic + span;
-        while self.coordinator.deadline().is_some_and(|deadline| deadline <= self.now.monotonic) {
+        let end = self.now.monotonic + span;
+        while let Some(deadline) = self.coordinator.deadline()
+            && deadline <= end
+        {
+            self.now.monotonic = self.now.monotonic.max(deadline);
             let outcome = self.coordinator.tick(self.now);
             self.perform(outcome);
         }
+        self.now.monotonic = end;
     }
 }
 
