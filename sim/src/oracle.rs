@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use bytes::Bytes;
 use ottla::runtime::watch;
-use ottla::types::{BrokerId, Observation, TopicId, TopicIdPartition};
+use ottla::types::{BrokerId, Observation, ShortName, TopicId, TopicIdPartition, TopicPartition};
 
 use crate::checker::atlas::{self, Fault};
 use crate::checker::ghost::GhostPartition;
@@ -177,6 +177,16 @@ impl Oracle {
             })
         };
         ghost.partitions().flat_map(of).collect()
+    }
+
+    /// Where groups were set past something, or back, by something else than their members' reading.
+    #[must_use]
+    pub fn resets(&self) -> Vec<(ShortName, TopicPartition)> {
+        let inner = self.lock();
+        let ghost = inner.checkers.ghost();
+        let known = ghost.groups().offsets.keys();
+        let reset = known.filter(|(group, id)| ghost.groups().reset_at(*group, *id).is_some());
+        reset.filter_map(|(group, id)| Some((*group, partition_of(&ghost.name(*id))?))).collect()
     }
 
     /// From now on the topic of this id is known by its name.

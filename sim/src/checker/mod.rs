@@ -10,6 +10,7 @@ pub mod atlas;
 mod disk_logs;
 pub mod ghost;
 mod groups;
+mod history_groups;
 mod history_order;
 mod history_records;
 pub mod liveness;
@@ -353,6 +354,8 @@ pub struct Context<'a> {
     pub may_be_lost: &'a dyn Fn(&Sent) -> bool,
     /// The cuts that the controller declared; none where the budget of faults permits no loss.
     pub cuts: &'a [DeclaredCut],
+    /// The groups and partitions in which a group was set past something, or back: by hand, by expiry, by a position out of range.
+    pub resets: &'a [(ShortName, TopicPartition)],
     /// Whether records were removed on purpose (retention, DeleteRecords, a deleted topic) or rotted: then a record that is not
     /// there is no loss.
     pub records_removed: bool,
@@ -374,6 +377,12 @@ impl Context<'_> {
         self.cuts_of(partition).any(|cut| cut.from <= offset && cut.at <= at)
     }
 
+    /// Whether a group was set to where it reads in a partition.
+    fn is_reset(&self, group: &str, partition: &TopicPartition) -> bool {
+        let group = ShortName::of(group);
+        self.resets.iter().any(|(of, seen)| *of == group && seen == partition)
+    }
+
     fn cuts_of(&self, partition: &TopicPartition) -> impl Iterator<Item = &DeclaredCut> {
         self.cuts.iter().filter(move |cut| cut.partition == *partition)
     }
@@ -393,6 +402,7 @@ const HISTORY_CHECKS: &[HistoryCheck] = &[
     history_order::polls_inside,
     history_order::polls_between,
     history_order::sends,
+    history_groups::committed_past,
 ];
 
 /// Holds a finished history against every property that clients may rely on.

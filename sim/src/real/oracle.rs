@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use ottla::types::{BrokerId, Observation, TopicId};
+use ottla::types::{BrokerId, Observation, ShortName, TopicId, TopicPartition};
 
 use crate::checker::liveness::Missing;
 use crate::checker::{DeclaredCut, GroupFacts, TopicFacts};
@@ -39,6 +39,12 @@ impl Oracle {
 
     /// Nothing depends on it.
     pub fn describe_topic(&self, _: TopicId, _: TopicFacts) {}
+
+    /// Nobody hears of them here.
+    #[must_use]
+    pub fn resets(&self) -> Vec<(ShortName, TopicPartition)> {
+        Vec::new()
+    }
 
     /// Nothing is judged online here.
     pub fn describe_group(&self, _: &str, _: GroupFacts) {}

@@ -99,8 +99,14 @@ impl Findings<'_> {
             Budget::Beyond => self.ears.oracle.cuts(),
             Budget::Tolerable => Vec::new(),
         };
-        let context =
-            Context { end: self.seen.end, may_be_lost: &may_be_lost, cuts: &cuts, records_removed };
+        let resets = self.ears.oracle.resets();
+        let context = Context {
+            end: self.seen.end,
+            may_be_lost: &may_be_lost,
+            cuts: &cuts,
+            resets: &resets,
+            records_removed,
+        };
         let mut all = self.ears.oracle.violations();
         all.extend(seen);
         all.extend(tally::judge(&self.ears.recorder, self.history, &context));

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use ottla::types::TopicPartition;
+use ottla::types::{ShortName, TopicPartition};
 
 use super::*;
 use crate::checker::{Context, DeclaredCut, history_checks};
-use crate::history::{FINAL_READER, History, Outcome, Poll, Read, SendId, Sent};
+use crate::history::{
+    FINAL_READER, FinalOffsets, History, Outcome, Poll, Processed, Read, SendId, Sent,
+};
 
 fn orders() -> TopicPartition {
     TopicPartition { topic: "orders".into(), partition: PartitionIndex::new(0) }
@@ -46,8 +48,13 @@ fn poll(client: &str, records: &[(i64, u64)]) -> Poll {
 }
 
 fn history_fired(history: &History) -> Vec<&'static str> {
-    let context =
-        Context { end: SimTime(2_000), may_be_lost: &|_| false, cuts: &[], records_removed: false };
+    let context = Context {
+        resets: &[],
+        end: SimTime(2_000),
+        may_be_lost: &|_| false,
+        cuts: &[],
+        records_removed: false,
+    };
     names(&history_checks(history, &context))
 }
 
@@ -77,6 +84,7 @@ fn lost_write_and_unseen_see_a_missing_record() {
 fn a_declared_loss_is_none() {
     let history = with_final(Vec::new(), &ALL[..3]);
     let context = Context {
+        resets: &[],
         end: SimTime(2_000),
         may_be_lost: &|sent| sent.id == SendId(3),
         cuts: &[],
@@ -152,8 +160,13 @@ fn a_cut_that_the_controller_declared_explains_what_it_took_and_no_more() {
         vec![DeclaredCut { partition: orders(), at: SimTime(at), from: Offset::new(from) }]
     };
     let fired = |history: &History, cuts: &[DeclaredCut]| {
-        let context =
-            Context { end: SimTime(2_000), may_be_lost: &|_| false, cuts, records_removed: false };
+        let context = Context {
+            resets: &[],
+            end: SimTime(2_000),
+            may_be_lost: &|_| false,
+            cuts,
+            records_removed: false,
+        };
         names(&history_checks(history, &context))
     };
     let lost = with_final(vec![poll("reader/0", &ALL)], &ALL[..3]);
@@ -179,4 +192,47 @@ fn r16_sees_a_record_that_was_refused_for_good_and_is_there() {
     history.sent[1].outcome =
         Outcome::Unknown { error: Some(refused), reason: "one attempt was cut off".to_owned() };
     assert!(history_fired(&history).is_empty());
+}
+
+/// A group of two: its first member is given records up to `first`, the other those from `next` on; `committed` is told at the end.
+fn of_group(first: usize, next: usize, committed: i64) -> History {
+    let polls = vec![poll("billing/0", &ALL[..first]), poll("billing/1", &ALL[next..])];
+    let mut history = with_final(polls, &ALL);
+    history.processed.push(Processed {
+        client: "billing/0".into(),
+        group: "audit".into(),
+        at: SimTime(1_000),
+        partition: orders(),
+        offset: Offset::ZERO,
+        id: Some(SendId(0)),
+    });
+    let committed = [(orders(), Offset::new(committed))].into();
+    let last = FinalOffsets { committed, ..FinalOffsets::default() };
+    history.final_offsets.insert("audit".into(), last);
+    history
+}
+
+#[test]
+fn g10_sees_a_record_that_is_committed_and_was_given_to_nobody() {
+    let fired = |history: &History| history_fired(history).contains(&"G10");
+    assert!(fired(&of_group(1, 2, 4)));
+    assert!(fired(&of_group(1, 3, 2)), "it is committed, whoever reads on where");
+    // Given twice, or not committed yet, or given to the one before.
+    assert!(!fired(&of_group(2, 1, 4)));
+    assert!(!fired(&of_group(2, 2, 4)));
+    assert!(!fired(&of_group(1, 2, 1)));
+    // It was set past it.
+    let resets = [(ShortName::of("audit"), orders())];
+    let context = Context {
+        end: SimTime(2_000),
+        may_be_lost: &|_| false,
+        cuts: &[],
+        resets: &resets,
+        records_removed: false,
+    };
+    assert!(!names(&history_checks(&of_group(1, 2, 4), &context)).contains(&"G10"));
+    // What stood in front of where the group began is not its matter.
+    let mut history = of_group(1, 2, 4);
+    history.polls.remove(0);
+    assert!(!fired(&history));
 }

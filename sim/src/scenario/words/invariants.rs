@@ -173,6 +173,10 @@ pub const INVARIANTS: &[(&str, &str)] = &[
         "G9",
         "No offset expires of a topic that members of the group read, and none while they rebalance.",
     ),
+    (
+        "G10",
+        "Every record between where a group began and what it has committed was given to one of its members, unless the group was set past it.",
+    ),
     ("G11", "No group waits longer in a rebalance than its members' longest rebalance timeout."),
     (
         "G12",

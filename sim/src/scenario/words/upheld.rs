@@ -187,6 +187,13 @@ const UPHELD: &[(&str, Places)] = &[
         ],
     ),
     ("G9", &[(OFFSETS, "expire_topics"), (OFFSETS, "expiry_base")]),
+    (
+        "G10",
+        &[
+            ("src/client/consumer/membership/commit.rs", "auto_commit_if_due"),
+            ("src/client/consumer/membership/start.rs", "on_read"),
+        ],
+    ),
     ("G11", &[(TURN, "on_join_timer"), (TURN, "on_sync_timer"), (MEMBERSHIP, "on_session_timer")]),
     (
         "G12",

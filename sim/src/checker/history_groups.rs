@@ -1,0 +1,74 @@
+//! What the members of consumer groups were given, against what their groups have committed and what there was to read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ottla::types::{Offset, TopicPartition};
+
+use super::{Context, Violation};
+use crate::history::{CommitOutcome, History};
+
+/// Offsets, by partition.
+type Offsets<'a> = BTreeMap<&'a TopicPartition, BTreeSet<Offset>>;
+
+/// G10: every record between where a group began and what it has committed was given to some member of it.
+///
+/// Not asked of partitions in which the group was set past something: see [`Context::resets`].
+pub(super) fn committed_past(history: &History, context: &Context<'_>, out: &mut Vec<Violation>) {
+    let there = history.final_log();
+    for group in groups(history) {
+        let given = given(history, group);
+        for (partition, end) in committed(history, group) {
+            let Some(of_group) = given.get(partition) else { continue };
+            let Some(start) = of_group.first() else { continue };
+            if context.is_reset(group, partition) || context.cuts_of(partition).next().is_some() {
+                continue;
+            }
+            let of_log = there.get(partition).into_iter().flatten().map(|read| read.offset);
+            let within = of_log.filter(|offset| *offset >= *start && *offset < end);
+            let missed: Vec<Offset> = within.filter(|offset| !of_group.contains(offset)).collect();
+            let (Some(first), Some(last)) = (missed.first(), missed.last()) else { continue };
+            out.push(Violation {
+                check: "G10",
+                at: context.end,
+                node: None,
+                partition: Some(partition.to_string()),
+                what: format!("{group} has committed offset {end}, and {} records before it were given to none of its members", missed.len()),
+                evidence: vec![format!("the first at offset {first}, the last at {last}; the group began at {start}")],
+            });
+        }
+    }
+}
+
+fn groups(history: &History) -> BTreeSet<&Arc<str>> {
+    let by_processing = history.processed.iter().map(|one| &one.group);
+    by_processing.chain(history.commits.iter().map(|commit| &commit.group)).collect()
+}
+
+/// What its members were given.
+fn given<'a>(history: &'a History, group: &str) -> Offsets<'a> {
+    let workload = |client: &'a str| client.rsplit_once('/').map_or(client, |(name, _)| name);
+    let done = history.processed.iter().filter(|one| *one.group == *group).map(|one| &one.client);
+    let commits = history.commits.iter().filter(|one| *one.group == *group).map(|one| &one.client);
+    let members: BTreeSet<&str> = done.chain(commits).map(|client| workload(client)).collect();
+    let mut given = Offsets::new();
+    for poll in history.polls.iter().filter(|poll| members.contains(workload(&poll.client))) {
+        for read in &poll.records {
+            given.entry(&read.partition).or_default().insert(read.offset);
+        }
+    }
+    given
+}
+
+/// What it has committed, by what its members and the last reader were told.
+fn committed<'a>(history: &'a History, group: &str) -> BTreeMap<&'a TopicPartition, Offset> {
+    let mut committed: BTreeMap<&TopicPartition, Offset> = BTreeMap::new();
+    let of_group = history.commits.iter().filter(|commit| *commit.group == *group);
+    let stored = of_group.filter(|commit| commit.outcome == CommitOutcome::Stored);
+    let last = history.final_offsets.get(group).map(|offsets| &offsets.committed);
+    for (partition, offset) in stored.map(|commit| &commit.offsets).chain(last).flatten() {
+        let known = committed.entry(partition).or_insert(*offset);
+        *known = (*known).max(*offset);
+    }
+    committed
+}
