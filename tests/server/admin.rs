@@ -96,6 +96,8 @@ fn api_versions_tells_what_is_served_and_nothing_else() {
             (57, 0, 2),
             (60, 0, 2),
             (64, 0, 0),
+            (68, 0, 1),
+            (69, 0, 1),
             (75, 0, 0),
         ];
         assert_eq!(ranges, expected);
