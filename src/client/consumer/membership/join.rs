@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{About, Asked, Effect, Identity, Membership, Question, State};
+use super::{About, Asked, Basis, Effect, Identity, Membership, Question, State};
 use crate::client::consumer::assignors::protocol::{
     NEWEST, PROTOCOL_TYPE, assignment_bytes, read_assignment, read_subscription, subscription_bytes,
 };
@@ -156,10 +156,10 @@ impl Membership {
     }
 
     /// The topics that anybody in the group reads, and what is known of them.
-    fn topics_of(&self, members: &Members) -> BTreeMap<Arc<str>, Option<u32>> {
+    fn topics_of(&self, members: &Members) -> Basis {
         let read = members.values().flat_map(|member| &member.subscription.topics);
         let read: BTreeSet<&Arc<str>> = read.collect();
-        let known = |topic: &Arc<str>| self.topics.get(topic).copied().flatten();
+        let known = |topic: &Arc<str>| self.topics.get(topic).copied();
         read.into_iter().map(|topic| (Arc::clone(topic), known(topic))).collect()
     }
 
@@ -176,11 +176,13 @@ impl Membership {
             out.push(Effect::Watch(watched));
         }
         self.assign_if_known(now, out);
-        let Some(assigned_of) = &self.assigned_of else { return };
-        // What is not known at the moment has not changed.
-        let has_changed = assigned_of
-            .iter()
-            .any(|(topic, count)| self.topics.get(topic).is_some_and(|known| known != count));
+        let Some(assigned_of) = &mut self.assigned_of else { return };
+        let mut has_changed = false;
+        for (topic, count) in assigned_of {
+            // What is not known at the moment has not changed, and what was not known then is what is heard first.
+            let Some(known) = self.topics.get(topic) else { continue };
+            has_changed |= count.get_or_insert(*known) != known;
+        }
         if has_changed && self.rejoin.is_none() && matches!(self.state, State::Stable) {
             crate::mark!("group leader sees that topics changed");
             self.rejoin = Some("topics have changed since the last assignment");
@@ -196,7 +198,7 @@ impl Membership {
         let (assignor, assigned_of) = (*assignor, self.topics_of(members));
         let counts: PartitionCounts = assigned_of
             .iter()
-            .filter_map(|(topic, count)| Some((Arc::clone(topic), (*count)?)))
+            .filter_map(|(topic, count)| Some((Arc::clone(topic), count.flatten()?)))
             .collect();
         let assignments = assignor.assign(members, &counts);
         self.assigned_of = Some(assigned_of);

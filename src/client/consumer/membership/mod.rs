@@ -182,6 +182,9 @@ pub(super) enum Effect {
     Closed,
 }
 
+/// Of each topic that anybody in the group reads, how many partitions it had, or that there was none; `None` where that was not known.
+type Basis = BTreeMap<Arc<str>, Option<Option<u32>>>;
+
 /// Who the member is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Identity {
@@ -263,7 +266,7 @@ pub(super) struct Membership {
     /// What was last asked to be watched.
     watched: BTreeSet<Arc<str>>,
     /// For the leader: what it made the assignment of.
-    assigned_of: Option<BTreeMap<Arc<str>, Option<u32>>>,
+    assigned_of: Option<Basis>,
     polled_at: Monotonic,
     /// When the last heartbeat was sent.
     beat_at: Monotonic,

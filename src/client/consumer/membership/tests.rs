@@ -12,7 +12,7 @@
 //! commit ID P@OFFSET … | read ID P …
 //! found R BROKER             end of request R: the coordinator
 //! required R MEMBER          JoinGroup: to come back as MEMBER
-//! joined R GENERATION MEMBER LEADER ASSIGNOR [ID=T+T …]
+//! joined R GENERATION MEMBER LEADER ASSIGNOR [skip] [ID=T+T …]     skip: the leader need not assign
 //! synced R P …               SyncGroup: what it is to read
 //! ok R                       Heartbeat, LeaveGroup, OffsetCommit: without error
 //! offsets R P@OFFSET …       OffsetFetch
@@ -251,6 +251,8 @@ impl Harness {
         let [number, generation, member, leader, assignor, members @ ..] = words else {
             panic!("joined R GENERATION MEMBER LEADER ASSIGNOR")
         };
+        let skip_assignment = members.first() == Some(&"skip");
+        let members = &members[usize::from(skip_assignment)..];
         let members = members.iter().map(|word| {
             let (id, topics) = word.split_once('=').unwrap();
             let topics = topics.split('+').map(Arc::from).collect();
@@ -268,6 +270,7 @@ impl Harness {
             leader: (*leader).to_owned(),
             member_id: (*member).to_owned(),
             members: members.collect(),
+            skip_assignment,
             ..JoinGroupResponse::default()
         };
         self.answered(number, Answer::JoinGroup(Ok(response)), text);
