@@ -17,7 +17,7 @@ pub struct GroupStats {
     pub fates: Vec<GroupFate>,
     /// Records below an offset that was committed before any member had processed them: when it was committed, and where.
     pub committed_unprocessed: Vec<(Span, TopicPartition)>,
-    /// Commits of a lower offset than one committed before.
+    /// Commits of a lower offset than one that was stored before they were asked for.
     pub moved_back: Vec<(Span, TopicPartition)>,
     /// How far what was committed at the end is from the ends of the logs; `None` where nobody could ask.
     pub lag: Option<BTreeMap<TopicPartition, u64>>,
@@ -140,18 +140,25 @@ impl<'a> Commits<'a> {
         Self { log, processed, stored }
     }
 
-    /// What was committed unprocessed, and what moved back.
+    /// What was committed unprocessed, and what moved back: of two commits that were under way at once nobody knows which was stored
+    /// first, and a member that stood still may hear late of one stored long ago.
     fn walk(&self, recorder: &Recorder) -> (Found, Found) {
         let (mut unprocessed, mut back) = (Found::new(), Found::new());
         let mut highest: BTreeMap<&TopicPartition, Offset> = BTreeMap::new();
+        let mut told: BTreeMap<&TopicPartition, Vec<(SimTime, Offset)>> = BTreeMap::new();
         for (asked_at, done_at, offsets) in &self.stored {
             let at = recorder.time(done_at.nanos());
             for (partition, offset) in *offsets {
+                let told = told.entry(partition).or_default();
+                let known = told.iter().rev().find(|(told_at, _)| told_at <= asked_at);
+                if known.is_some_and(|(_, known)| offset < known) {
+                    back.push((at, partition.clone()));
+                }
                 let before = highest.entry(partition).or_insert(Offset::ZERO);
                 if *offset < *before {
-                    back.push((at, partition.clone()));
                     continue;
                 }
+                told.push((*done_at, *offset));
                 let of_log = self.log.get(partition).map_or(&[][..], Vec::as_slice);
                 let new = of_log.iter().filter(|there| (*before..*offset).contains(there));
                 let is_processed = |there: &&Offset| {
@@ -276,6 +283,11 @@ mod tests {
         let seen = stats(&history);
         assert_eq!(seen.committed_unprocessed, [(Span::from_nanos(16), partition())], "record 1");
         assert_eq!(seen.moved_back, [(Span::from_nanos(51), partition())]);
+        // A member that stood still hears late of a commit that it asked for before the others did.
+        history.commits[3].asked_at = SimTime(14);
+        assert_eq!(stats(&history).moved_back, []);
+        history.commits[3].asked_at = SimTime(16);
+        assert_eq!(stats(&history).moved_back.len(), 1);
         // What the client committed by itself is seen at the end: record 2 was never processed.
         let ends = [(partition(), Offset::ZERO + 3)];
         let last = FinalOffsets { committed: ends.clone().into(), ends: ends.into() };

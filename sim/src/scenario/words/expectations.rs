@@ -201,7 +201,7 @@ pub const EXPECTATIONS: &[Word] = &[
     },
     Word {
         name: "commit-moves-back",
-        doc: "How often members were told that an offset is committed that is lower than one committed before.",
+        doc: "How often members were told that an offset is committed that is lower than one that was committed before they asked.",
         fields: &[OF_GROUP, OF_PARTITION],
     },
     Word {
