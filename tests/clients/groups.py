@@ -205,7 +205,7 @@ class Round:
             raise RuntimeError(f"{len(missing)} records were processed by nobody, the first: {missing[:3]}")
         self.wait_committed()
         self.wait_described("STABLE", len(running))
-        self.check_tool(sorted(len(one.assigned) for one in running))
+        self.check_tool(running)
         for member in running:
             problem = member.stop()
             if problem:
@@ -237,8 +237,9 @@ class Round:
             raise RuntimeError(f"{' '.join(words)}: exit code {done.returncode}: {done.stderr}")
         return json.loads(done.stdout)
 
-    def check_tool(self, shares):
-        """`ottla group` shows each partition read to its end, by as many members as there are, each with its share."""
+    def check_tool(self, running):
+        """`ottla group` shows each partition read to its end, by as many members as there are, each with its share. A member may learn of
+        its share a moment after the coordinator has given it."""
         rows = self.tool("describe", self.group)["partitions"]
         shown = [(row["topic"], row["partition"], row["lag"]) for row in sorted(rows, key=lambda row: row["partition"])]
         if shown != [(self.topic, partition, 0) for partition in range(PARTITIONS)]:
@@ -246,8 +247,8 @@ class Round:
         by_member = [row["consumer_id"] for row in rows]
         members = self.tool("members", self.group)["members"]
         for found in (sorted(by_member.count(one) for one in set(by_member)), sorted(len(one["assignment"]) for one in members)):
-            if found != shares:
-                raise RuntimeError(f"ottla group shows members that read {found} partitions, not {shares}")
+            is_share_of_each = lambda found=found: found == sorted(len(one.assigned) for one in running)
+            wait_for(f"members say that they read {found} partitions, as ottla group shows", is_share_of_each, self.members)
         listed = [one["group"] for one in self.tool("list", "--state", "stable")["groups"]]
         if self.group not in listed:
             raise RuntimeError(f"ottla group list shows {listed}")
