@@ -10,6 +10,7 @@ use ottla::types::{
     BrokerId, LeaderEpoch, Observation, Offset, QuorumRole, TopicIdPartition, TopicPartition, Uuid,
 };
 
+use crate::chunks::Chunks;
 use crate::event::Who;
 use crate::scenario::duration::Span;
 use crate::views::{NodeTurn, Versions};
@@ -71,7 +72,7 @@ pub enum Replica {
 #[derive(Clone, Debug, Default)]
 pub struct Chronicle {
     /// In the order they happened.
-    pub changes: Vec<Change>,
+    pub changes: Chunks<Change>,
     /// Every version of each partition, as the controller committed it and the first node told it.
     pub versions: Versions,
     /// What files call the partitions.

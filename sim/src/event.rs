@@ -14,6 +14,7 @@ use ottla::types::{
 };
 use tokio::sync::oneshot;
 
+use crate::chunks::Chunks;
 use crate::group_event;
 use crate::scenario::duration::Span;
 use crate::scenario::plan::When;
@@ -161,7 +162,7 @@ struct Inner {
     isrs: BTreeMap<TopicIdPartition, (PartitionEpoch, BrokerSet)>,
     /// The newest term of each partition that was told of.
     terms: BTreeMap<TopicIdPartition, LeaderEpoch>,
-    events: Vec<Event>,
+    events: Chunks<Event>,
     triggers: Vec<Trigger>,
 }
 
@@ -257,7 +258,7 @@ impl Recorder {
 
     /// What was recorded so far, and nothing is kept. A topic whose name was told later than its first events has it in all of them.
     #[must_use]
-    pub fn take(&self) -> Vec<Event> {
+    pub fn take(&self) -> Chunks<Event> {
         let mut inner = self.lock();
         let names: BTreeMap<String, Arc<str>> =
             inner.topics.iter().map(|(id, name)| (id.to_string(), name.clone())).collect();
@@ -596,7 +597,8 @@ mod tests {
         recorder.record(polled(1, 1).partition(recorder.partition(partition)));
         recorder.name_topic(id, "orders");
         assert_eq!(recorder.partition(partition).to_string(), "orders-3");
-        let early = recorder.take().remove(0).partition.map(|of| of.to_string());
+        let early = recorder.take().into_iter().next().and_then(|event| event.partition);
+        let early = early.map(|of| of.to_string());
         assert_eq!(early.as_deref(), Some("orders-3"), "it was recorded before it was named");
     }
 }

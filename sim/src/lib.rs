@@ -7,6 +7,7 @@
 
 pub mod checker;
 pub mod chronicle;
+pub mod chunks;
 pub mod event;
 pub mod expect;
 pub mod explore;

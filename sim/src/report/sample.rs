@@ -66,6 +66,7 @@ fn chronicle() -> Chronicle {
         (millis(900), view(1, 2, two, &[2])),
         (millis(1_700), view(2, 2, two, &[1, 2])),
     ];
+    let changes = changes.into_iter().collect();
     Chronicle { changes, versions: [(id, versions)].into(), names: [(id, name)].into() }
 }
 

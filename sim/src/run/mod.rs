@@ -38,6 +38,7 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use crate::checker::liveness::Missing;
+use crate::chunks::Chunks;
 use crate::event::{Event, Who};
 use crate::history::SharedHistory;
 use crate::scenario::duration::Span;
@@ -247,9 +248,16 @@ async fn settle(stage: &Arc<Stage>, deadline: SimTime) -> Vec<Missing> {
     }
 }
 
-/// Events that only a finished history shows: what producers gave up, what consumers were given.
-fn merge(mut events: Vec<Event>, more: Vec<Event>) -> Vec<Event> {
-    events.extend(more);
-    events.sort_by_key(|event| event.at); // stable: those of one moment stay in order
-    events
+/// What was told, with the events that only a finished history shows: in the order of time, of one moment what was told first.
+fn merge(told: Chunks<Event>, mut more: Vec<Event>) -> Vec<Event> {
+    more.sort_by_key(|event| event.at); // stable: those of one moment stay in order
+    let mut all = Vec::with_capacity(told.len() + more.len());
+    let mut more = more.into_iter().peekable();
+    for event in told {
+        all.extend(std::iter::from_fn(|| more.next_if(|other| other.at < event.at)));
+        all.push(event);
+    }
+    all.extend(more);
+    assert!(all.is_sorted_by_key(|event| event.at), "events are told as they happen");
+    all
 }

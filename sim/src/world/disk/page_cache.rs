@@ -82,6 +82,7 @@ impl PageCache {
         self.make_dirty(position.min(old_length), end);
         self.changes(position.min(old_length));
         if end > old_length {
+            self.grow_to(at(end));
             // Appends, the common case, fill what they extend at once.
             self.data.resize(at(position.max(old_length)), 0);
         }
@@ -95,6 +96,13 @@ impl PageCache {
         }
         self.forget_rot(position, end);
         self.last_write = Some(LastWrite { position, end, overwritten, old_length });
+    }
+
+    /// Makes room for `length` bytes, and an eighth more: files are most of what a run holds, and twice as much is too much.
+    fn grow_to(&mut self, length: usize) {
+        if length > self.data.capacity() {
+            self.data.reserve_exact(length + length / 8 - self.data.len());
+        }
     }
 
     /// Cuts the file, or extends it with zeros.
