@@ -250,6 +250,8 @@ fn with_variant(base: &Document, name: &str) -> Result<Document, Problem> {
 }
 
 #[cfg(test)]
+mod good_file;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_of_choices;

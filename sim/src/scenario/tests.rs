@@ -1,6 +1,7 @@
 //! Whole files: what is accepted, and what is said of those that are not.
 
 use super::duration::Span;
+use super::good_file::{GoodFile, load};
 use super::*;
 use expect_test::{Expect, expect};
 
@@ -40,7 +41,7 @@ bites = true
 
 #[track_caller]
 fn check(text: &str, expected: Expect) {
-    let out = match Scenario::load("x.toml", text, &[]) {
+    let out = match load(text) {
         Ok(_) => "fine\n".to_string(),
         Err(problems) => format!("{problems}\n"),
     };
@@ -50,8 +51,7 @@ fn check(text: &str, expected: Expect) {
 /// The good file with one piece of text replaced.
 #[track_caller]
 fn check_change(from: &str, to: &str, expected: Expect) {
-    assert!(GOOD.contains(from), "the good file holds {from}");
-    check(&GOOD.replacen(from, to, 1), expected);
+    check(&GoodFile(GOOD).with(from, to), expected);
 }
 
 #[test]

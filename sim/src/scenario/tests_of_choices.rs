@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::good_file::GoodFile;
 use super::*;
 
-const FILE: &str = r#"
+const FILE: GoodFile = GoodFile(
+    r#"
 claim = "Records survive."
 seeds = "1..=100"
 run-for = "20s"
@@ -50,22 +52,12 @@ that = "event"
 event = "fault.started"
 is = ">= 1"
 bites = true
-"#;
-
-fn load(text: &str) -> Result<Scenario, String> {
-    Scenario::load("x.toml", text, &[]).map_err(|problems| problems.to_string())
-}
-
-#[track_caller]
-fn refused(from: &str, to: &str, expected: &str) {
-    assert!(FILE.contains(from), "the file holds {from}");
-    let said = load(&FILE.replacen(from, to, 1)).unwrap_err();
-    assert!(said.contains(expected), "{said}");
-}
+"#,
+);
 
 #[test]
 fn every_seed_chooses_and_what_it_chose_is_told() {
-    let scenario = load(FILE).unwrap();
+    let scenario = FILE.load().unwrap();
     let all: Vec<Plan> = (0..100).map(|seed| scenario.plan(None, seed)).collect();
     let shapes: BTreeSet<_> =
         all.iter().map(|plan| (plan.cluster.brokers, plan.cluster.is_combined())).collect();
@@ -96,13 +88,13 @@ fn every_seed_chooses_and_what_it_chose_is_told() {
 
 #[test]
 fn what_was_drawn_can_be_set_and_then_all_else_is_drawn_as_before() {
-    let scenario = load(FILE).unwrap();
+    let scenario = FILE.load().unwrap();
     let plan = scenario.plan(None, 7);
-    let again = Scenario::load("x.toml", FILE, &plan.drawn).unwrap();
+    let again = Scenario::load("x.toml", FILE.0, &plan.drawn).unwrap();
     assert_eq!(again.resolved(None, 7), scenario.resolved(None, 7));
     assert_eq!(again.resolved(None, 8), scenario.resolved(None, 7), "nothing is left to draw");
     let one = ["/cluster/brokers=5".to_owned()];
-    let one = Scenario::load("x.toml", FILE, &one).unwrap();
+    let one = Scenario::load("x.toml", FILE.0, &one).unwrap();
     for seed in 0..20 {
         let (set, free) = (one.plan(None, seed), scenario.plan(None, seed));
         assert_eq!(set.cluster.brokers, 5);
@@ -112,39 +104,39 @@ fn what_was_drawn_can_be_set_and_then_all_else_is_drawn_as_before() {
 
 #[test]
 fn every_choice_is_checked_not_only_the_first() {
-    refused("[true, false]", "[true, \"no\"]", "`combined`: expected `true` or `false`");
-    refused("[true, false]", "[]", "`one-of` takes at least one value");
-    refused("[0.0, 0.01]", "[0.0, 2.0]", "expected a number of 0 to 1");
-    refused("\"lose-unsynced\"]", "\"lose-unsinced\"]", "did you mean `lose-unsynced`?");
-    refused("[20000, 1000000]", "[20000, 3]", "log.segment.bytes=3");
-    refused("[1000, 9000]", "[9000, 1000]", "`uniform` takes the smaller value first");
-    refused(
+    FILE.refused("[true, false]", "[true, \"no\"]", "`combined`: expected `true` or `false`");
+    FILE.refused("[true, false]", "[]", "`one-of` takes at least one value");
+    FILE.refused("[0.0, 0.01]", "[0.0, 2.0]", "expected a number of 0 to 1");
+    FILE.refused("\"lose-unsynced\"]", "\"lose-unsinced\"]", "did you mean `lose-unsynced`?");
+    FILE.refused("[20000, 1000000]", "[20000, 3]", "log.segment.bytes=3");
+    FILE.refused("[1000, 9000]", "[9000, 1000]", "`uniform` takes the smaller value first");
+    FILE.refused(
         "brokers = { one-of = [3, 5] }",
         "brokers = { one-of = [2, 5] }",
         "combined controllers need",
     );
-    refused("{ one-of = [0, 50] }", "{ one-of = [0, -5] }", "linger.ms");
+    FILE.refused("{ one-of = [0, 50] }", "{ one-of = [0, -5] }", "linger.ms");
 }
 
 #[test]
 fn a_fault_at_a_moment_says_which() {
-    refused(
+    FILE.refused(
         "when = { event = \"produce.appended\" }\n",
         "",
         "no other step saves its target as `event`",
     );
-    refused(
+    FILE.refused(
         "target = \"$event\"\nwhen = { event = \"produce.appended\" }\n",
         "target = \"brokers(1)\"\n",
         "a delay after what? it goes with `when`",
     );
-    refused("produce.appended", "produce.apended", "did you mean `produce.appended`?");
-    refused(
+    FILE.refused("produce.appended", "produce.apended", "did you mean `produce.appended`?");
+    FILE.refused(
         "target = \"$event\"",
         "target = \"$even\"",
         "no other step saves its target as `even`",
     );
-    refused(
+    FILE.refused(
         "event = \"produce.appended\" }",
         "event = \"produce.appended\", partition = \"orders-7\" }",
         "orders-7",

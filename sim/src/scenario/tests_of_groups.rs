@@ -1,9 +1,10 @@
 //! Consumer groups in files: what is read, and what is said of those that make no sense.
 
+use super::good_file::GoodFile;
 use super::plan::{CommitStyle, WorkloadKind};
-use super::*;
 
-const GOOD: &str = r#"
+const GOOD: GoodFile = GoodFile(
+    r#"
 claim = "A group reads everything."
 run-for = "20s"
 
@@ -44,22 +45,12 @@ group = "billing"
 partition = "orders-3"
 is = 0
 bites = true
-"#;
-
-fn load(text: &str) -> Result<Scenario, String> {
-    Scenario::load("x.toml", text, &[]).map_err(|problems| problems.to_string())
-}
-
-#[track_caller]
-fn refused(from: &str, to: &str, expected: &str) {
-    assert!(GOOD.contains(from), "the good file holds {from}");
-    let said = load(&GOOD.replacen(from, to, 1)).unwrap_err();
-    assert!(said.contains(expected), "{said}");
-}
+"#,
+);
 
 #[test]
 fn a_group_is_read_with_what_its_members_do() {
-    let plan = load(GOOD).unwrap_or_else(|said| panic!("{said}")).plan(None, 1);
+    let plan = GOOD.load().unwrap_or_else(|said| panic!("{said}")).plan(None, 1);
     let groups = plan.groups();
     assert_eq!(groups["billing"].iter().copied().collect::<Vec<_>>(), ["orders"]);
     assert_eq!(plan.partitions_ever("orders"), 4);
@@ -72,19 +63,19 @@ fn a_group_is_read_with_what_its_members_do() {
 
 #[test]
 fn members_have_a_group_and_no_assignment_of_their_own() {
-    refused(
+    GOOD.refused(
         "group = \"billing\"\ncommit",
         "commit",
         "`commit` is of members, and there is no `group`",
     );
-    refused("commit = \"each-record\"", "assign = \"*\"", "either `assign` or `group`");
-    refused(
+    GOOD.refused("commit = \"each-record\"", "assign = \"*\"", "either `assign` or `group`");
+    GOOD.refused(
         "commit = \"each-record\"",
         "commit = \"after-procesing\"",
         "did you mean `after-processing`?",
     );
-    refused("commit = \"each-record\"", "topics = [\"other\"]", "there is no topic `other`");
-    refused("group = \"billing\"\ncommit", "group = \"a/b\"\ncommit", "holds none of");
+    GOOD.refused("commit = \"each-record\"", "topics = [\"other\"]", "there is no topic `other`");
+    GOOD.refused("group = \"billing\"\ncommit", "group = \"a/b\"\ncommit", "holds none of");
     for (property, word) in [
         ("group.id", "group"),
         ("group.instance.id", "static-members"),
@@ -92,14 +83,18 @@ fn members_have_a_group_and_no_assignment_of_their_own() {
         ("auto.offset.reset", "from"),
     ] {
         let said = format!("`{property}` of members is said by `{word}`");
-        refused("\"max.poll.records\" = 10", &format!("\"{property}\" = \"latest\""), &said);
+        GOOD.refused("\"max.poll.records\" = 10", &format!("\"{property}\" = \"latest\""), &said);
     }
 }
 
 #[test]
 fn groups_and_partitions_that_nobody_has_are_refused() {
-    refused("coordinator(group:billing)", "coordinator(group:biling)", "did you mean `billing`?");
-    refused("group = \"billing\"\npart", "group = \"x\"\npart", "no consumer group `x`");
-    refused("\"orders-3\"", "\"orders-4\"", "`orders` has 4, from 0");
-    refused("partitions = 4", "partitions = 2", "it can only have more");
+    GOOD.refused(
+        "coordinator(group:billing)",
+        "coordinator(group:biling)",
+        "did you mean `billing`?",
+    );
+    GOOD.refused("group = \"billing\"\npart", "group = \"x\"\npart", "no consumer group `x`");
+    GOOD.refused("\"orders-3\"", "\"orders-4\"", "`orders` has 4, from 0");
+    GOOD.refused("partitions = 4", "partitions = 2", "it can only have more");
 }
