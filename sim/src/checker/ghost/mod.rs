@@ -1,8 +1,10 @@
 //! The ghost: what the testbed knows because it heard everything, and the nodes do not know themselves.
 //!
-//! [`groups`]: consumer groups and their coordinators. [`log`]: a node's copy of a partition. [`partition`]: what is true of a partition across all nodes. [`replica`]: what a node
-//! believes it is to a partition. [`quorum`]: the metadata quorum. Here: the nodes, and where an event goes.
+//! [`groups`]: consumer groups and their coordinators. [`log`]: a node's copy of a partition. [`partition`]: what is true of a
+//! partition across all nodes. [`committed`]: what is committed of it. [`replica`]: what a node believes it is to a partition.
+//! [`quorum`]: the metadata quorum. Here: the nodes, and where an event goes.
 
+pub mod committed;
 pub mod groups;
 pub mod log;
 pub mod partition;
@@ -21,6 +23,7 @@ use super::{Event, Occurrence, Stop};
 use crate::scenario::duration::Span;
 use crate::verdict::show_time;
 use crate::world::{NodeId, SimTime};
+pub use committed::CommittedLog;
 pub use groups::{GhostGroups, GroupFacts};
 pub use log::{GhostBatch, GhostLog};
 pub use partition::{Acked, Cut, Dirty, GhostPartition, PartitionState, Proposal};

@@ -7,6 +7,7 @@ use ottla::types::{
     BrokerEpoch, BrokerId, BrokerSet, LeaderEpoch, Observation, Offset, PartitionEpoch,
 };
 
+use super::committed::CommittedLog;
 use super::log::{GhostBatch, GhostLog};
 use crate::world::SimTime;
 
@@ -155,10 +156,8 @@ pub struct GhostPartition {
     pub leaders: BTreeMap<LeaderEpoch, crate::world::NodeId>,
     /// The largest high watermark that a legal leader reached; less what was declared lost.
     pub true_hw: Offset,
-    /// What stands below it, by first offset. Write-once, but for declared cuts.
-    pub committed: BTreeMap<Offset, GhostBatch>,
-    /// The term in which that was committed: not before the term in which it was written. By first offset.
-    pub committed_in: BTreeMap<Offset, LeaderEpoch>,
+    /// What stands below it.
+    pub committed: CommittedLog,
     /// What producers were told with `acks=all`, by first offset; less what was declared lost.
     pub acked: BTreeMap<Offset, Acked>,
     /// U: who stopped dirty and was not taken into the ISR again since.
@@ -227,14 +226,6 @@ impl GhostPartition {
             let is_open = self.partition_epoch() == Some(asked.partition_epoch);
             is_open && registered.is_some() && asked.caught_up.get(&broker).copied() == registered
         })
-    }
-
-    /// Whether a leader of this term must hold a batch: it was committed in this term or before, or, where it was acknowledged and
-    /// never committed, written then.
-    #[must_use]
-    pub fn is_due(&self, batch: &GhostBatch, term: LeaderEpoch) -> bool {
-        let decided_in = self.committed_in.get(&batch.base_offset).copied();
-        decided_in.unwrap_or(batch.leader_epoch) <= term
     }
 
     /// D: replicas that were eligible, or about to be, and whose bytes may be gone.
@@ -310,9 +301,7 @@ impl GhostPartition {
             return;
         }
         for batch in passed {
-            self.committed.entry(batch.base_offset).or_insert(*batch);
-            let decided_in = epoch.unwrap_or(batch.leader_epoch);
-            self.committed_in.entry(batch.base_offset).or_insert(decided_in);
+            self.committed.commit(*batch, epoch.unwrap_or(batch.leader_epoch));
         }
         self.true_hw = self.true_hw.max(to);
     }
@@ -333,13 +322,12 @@ impl GhostPartition {
         end: Offset,
     ) {
         let kept = |batch: &GhostBatch| batch.end_offset <= end && log.holds(batch);
-        let first_gone = self.committed.values().find(|batch| !kept(batch));
+        let first_gone = self.committed.batches().find(|batch| !kept(batch));
         let from = first_gone.map_or(end, |batch| batch.base_offset.min(end));
         let (stay, lost): (Vec<Acked>, Vec<Acked>) =
             self.acked.values().partition(|acked| kept(&acked.batch));
         self.acked = stay.into_iter().map(|acked| (acked.batch.base_offset, acked)).collect();
-        self.committed.retain(|_, batch| kept(batch));
-        self.committed_in.retain(|base, _| self.committed.contains_key(base));
+        self.committed.retain(kept);
         self.true_hw = self.true_hw.min(end);
         let was_damaged = self.was_damaged(leader_epoch);
         self.cuts.push(Cut { at, leader_epoch, from, lost, was_damaged });

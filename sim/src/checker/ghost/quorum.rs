@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ottla::types::{BrokerId, LeaderEpoch, Observation, Offset, QuorumRole};
 
+use super::committed::CommittedLog;
 use super::log::{GhostBatch, GhostLog, METADATA, appended, partition_of};
 use crate::checker::Occurrence;
 use crate::world::{NodeId, SimTime};
@@ -54,10 +55,8 @@ pub struct GhostQuorum {
     pub votes: BTreeMap<(BrokerId, LeaderEpoch), BrokerId>,
     /// The largest high watermark that any leader told.
     pub high_watermark: Offset,
-    /// What stands below it, by first offset. Write-once.
-    pub committed: BTreeMap<Offset, GhostBatch>,
-    /// The epoch in which that was committed: not before the epoch in which it was written. By first offset.
-    pub committed_in: BTreeMap<Offset, LeaderEpoch>,
+    /// What stands below it.
+    pub committed: CommittedLog,
     /// (epoch, first offset) → what was written there first.
     pub written: BTreeMap<(LeaderEpoch, Offset), GhostBatch>,
 }
@@ -151,8 +150,7 @@ impl GhostQuorum {
                 if let Some((QuorumRole::Leader, _)) = state.role {
                     self.high_watermark = self.high_watermark.max(high_watermark);
                     for batch in state.log.batches_in(from, high_watermark) {
-                        self.committed.entry(batch.base_offset).or_insert(*batch);
-                        self.committed_in.entry(batch.base_offset).or_insert(epoch);
+                        self.committed.commit(*batch, epoch);
                     }
                 }
             }

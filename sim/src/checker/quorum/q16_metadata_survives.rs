@@ -10,7 +10,7 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
     let Some(Observation::ControllerElected { epoch, .. }) = observed(occurrence) else { return };
     let quorum = ghost.quorum();
     let Some(node) = quorum.node(occurrence.node) else { return };
-    let missing = node.log.first_missing(quorum.committed.values(), quorum.high_watermark);
+    let missing = node.log.first_missing(quorum.committed.batches(), quorum.high_watermark);
     if let Some(missing) = missing {
         let what = format!("the controller of epoch {epoch} lacks committed metadata");
         out.push(on_node("Q16", ghost, occurrence, what, format!("it lacks {}", missing.text())));

@@ -4,6 +4,7 @@ use ottla::types::{LeaderEpoch, Observation, Offset};
 
 use super::{observed, on_node};
 use crate::checker::disk_logs::NodeDisk;
+use crate::checker::ghost::GhostBatch;
 use crate::checker::ghost::log::appended;
 use crate::checker::segment_reader::sound;
 use crate::checker::{Ghost, Occurrence, Violation};
@@ -24,12 +25,8 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
     }
     // A leader that was deposed and does not know it yet may still write in its old epoch: that is never committed. Its epoch may be
     // later than that of the record, which a still later leader committed.
-    let committed = quorum.committed.get(&batch.base_offset);
-    let decided_in = quorum.committed_in.get(&batch.base_offset).copied();
-    let contradicts = |known: &&crate::checker::ghost::GhostBatch| {
-        Some(batch.leader_epoch) >= decided_in && !known.is_same(&batch)
-    };
-    if let Some(committed) = committed.filter(contradicts) {
+    let is_due = |known: &&GhostBatch| quorum.committed.is_due(known, batch.leader_epoch);
+    if let Some(committed) = quorum.committed.other_than(&batch).filter(is_due) {
         let what = "a node wrote other metadata where some is committed".to_owned();
         let fact = format!("committed is {}, written {}", committed.text(), batch.text());
         out.push(on_node("Q6", ghost, occurrence, what, fact));
@@ -49,7 +46,7 @@ pub(crate) fn on_disk(ghost: &Ghost, disk: &NodeDisk<'_>, at: SimTime, out: &mut
         for batch in sound(segment.content.batches.iter()) {
             let Some(base) = Offset::from_wire(batch.base_offset) else { continue };
             let Some(committed) =
-                quorum.committed.get(&base).filter(|_| batch.end_offset <= known.value())
+                quorum.committed.get(base).filter(|_| batch.end_offset <= known.value())
             else {
                 continue;
             };

@@ -14,10 +14,8 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
     };
     let quorum = ghost.quorum();
     let Some(node) = quorum.node(occurrence.node).filter(|_| to < from) else { return };
-    let is_committed = |batch: &&crate::checker::ghost::GhostBatch| {
-        quorum.committed.get(&batch.base_offset).is_some_and(|known| known.is_same(batch))
-    };
-    if let Some(first) = node.log.batches_in(to, from).iter().find(is_committed) {
+    let removed = node.log.batches_in(to, from);
+    if let Some(first) = removed.iter().find(|batch| quorum.committed.holds(batch)) {
         let what =
             format!("the metadata log was cut from {from} back to {to}, below what is committed");
         let fact = format!("{} is committed", first.text());

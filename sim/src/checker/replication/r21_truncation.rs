@@ -27,10 +27,8 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
     let leader = of.state().and_then(|state| state.leader);
     let leader_start =
         leader.and_then(|leader| ghost.log_of(leader, partition)).map(|log| log.start);
-    let is_due = |batch: &&GhostBatch| {
-        Some(batch.base_offset) >= leader_start
-            && of.committed.get(&batch.base_offset).is_some_and(|known| known.is_same(batch))
-    };
+    let is_due =
+        |batch: &&GhostBatch| Some(batch.base_offset) >= leader_start && of.committed.holds(batch);
     let removed = log.batches_in(to, from);
     if let Some(first) = removed.iter().find(is_due) {
         let what = format!("a log was cut from {from} back to {to}, through committed records");

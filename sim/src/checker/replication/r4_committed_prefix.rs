@@ -1,6 +1,6 @@
 //! R4: what is below the high watermark is the same on every replica.
 
-use ottla::types::{LeaderEpoch, Observation, TopicIdPartition};
+use ottla::types::{LeaderEpoch, Observation, Offset, TopicIdPartition};
 
 use crate::checker::ghost::GhostBatch;
 use crate::checker::ghost::log::appended;
@@ -29,12 +29,9 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
         if rot || leader_epoch.is_some_and(|epoch| of.is_unsettled(epoch)) {
             return;
         }
-        let passed = log.batches_in(from, to).iter();
-        let differs = |batch: &&GhostBatch| {
-            of.committed.get(&batch.base_offset).is_some_and(|known| !known.is_same(batch))
-        };
-        if let Some(batch) = passed.clone().find(differs) {
-            let known = of.committed.get(&batch.base_offset);
+        let mut passed = log.batches_in(from, to).iter();
+        let other = passed.find_map(|batch| Some((batch, of.committed.other_than(batch)?)));
+        if let Some((batch, known)) = other {
             report(ghost, occurrence, partition, batch, known, out);
         }
     }
@@ -49,13 +46,14 @@ fn wrote(
     out: &mut Vec<Violation>,
 ) {
     let Some(of) = ghost.partition(partition).filter(|of| !of.is_unsettled(term)) else { return };
-    let overlapping = of.committed.range(..batch.end_offset).next_back().map(|(_, known)| known);
+    let overlapping = of.committed.batches_in(Offset::ZERO, batch.end_offset).next_back();
     let overlapping = overlapping.filter(|known| known.end_offset > batch.base_offset);
     // A leader that was deposed and does not know it yet may still write in its old term, and its followers copy that: it is never
     // committed. The term may be later than that of the record, which a still later leader committed.
-    let contradicts = |known: &&GhostBatch| of.is_due(known, term) && !known.is_same(batch);
+    let contradicts =
+        |known: &&GhostBatch| of.committed.is_due(known, term) && !known.is_same(batch);
     if let Some(known) = overlapping.filter(contradicts) {
-        report(ghost, occurrence, partition, batch, Some(known), out);
+        report(ghost, occurrence, partition, batch, known, out);
     }
 }
 
@@ -64,10 +62,10 @@ fn report(
     occurrence: &Occurrence,
     partition: TopicIdPartition,
     batch: &GhostBatch,
-    known: Option<&GhostBatch>,
+    known: &GhostBatch,
     out: &mut Vec<Violation>,
 ) {
     let what = format!("a replica holds {} where another record is committed", batch.text());
-    let fact = known.map_or(String::new(), |known| format!("committed is {}", known.text()));
+    let fact = format!("committed is {}", known.text());
     out.push(found("R4", ghost, occurrence, Some(partition), what, vec![fact]));
 }

@@ -24,7 +24,7 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
     {
         return;
     }
-    let committed = of.committed.range(fetch_offset..end_offset).map(|(_, batch)| batch);
+    let committed = of.committed.batches_in(fetch_offset, end_offset);
     if let Some(missing) = log.first_missing(committed, end_offset) {
         let what =
             format!("{fetch_offset}..{end_offset} was served without what is committed in it");

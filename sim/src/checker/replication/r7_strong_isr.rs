@@ -17,8 +17,8 @@ pub(crate) fn at_barrier(ghost: &Ghost, at: SimTime, out: &mut Vec<Violation>) {
                 continue;
             }
             let missing = match ghost.log(node, partition) {
-                Some(log) => log.first_missing(of.committed.values(), of.true_hw),
-                None => of.committed.values().next(),
+                Some(log) => log.first_missing(of.committed.batches(), of.true_hw),
+                None => of.committed.batches().next(),
             };
             let Some(missing) = missing else { continue };
             out.push(Violation {

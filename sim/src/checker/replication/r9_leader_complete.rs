@@ -21,9 +21,9 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
     let Some(log) = ghost.log(occurrence.node, partition) else { return };
     // Who slept over the beginning of its term may find it over: what later terms committed it need not have.
     let is_over = of.leaders.keys().any(|later| *later > leader_epoch);
-    let is_due = |batch: &&GhostBatch| of.is_due(batch, leader_epoch);
+    let is_due = |batch: &&GhostBatch| of.committed.is_due(batch, leader_epoch);
     let missing = log
-        .first_missing(of.committed.values().filter(is_due), of.true_hw)
+        .first_missing(of.committed.batches().filter(is_due), of.true_hw)
         .map(|batch| ("committed", batch))
         .or_else(|| {
             let acked = of.acked.values().map(|acked| &acked.batch).filter(is_due);
