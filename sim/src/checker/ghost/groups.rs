@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ottla::types::{
     Committer, CoordinatorTerm, GenerationId, GroupObservation, GroupPhase, GroupProtocol,
-    LeaderEpoch, MemberEnd, Observation, Offset, OffsetEnd, PartitionIndex, ShortName, TopicId,
+    LeaderEpoch, MemberEnd, Observation, Offset, PartitionIndex, ShortName, TopicId,
     TopicIdPartition,
 };
 
@@ -245,11 +245,8 @@ impl GhostGroups {
         by_hand.max(self.out_of_range.get(&partition).copied())
     }
 
-    pub(super) fn on_started(&mut self, node: NodeId) {
-        self.coordinators.retain(|(owner, _), _| *owner != node);
-    }
-
-    pub(super) fn on_stopped(&mut self, node: NodeId) {
+    /// A node starts or has stopped: it believes nothing any more.
+    pub(super) fn forget(&mut self, node: NodeId) {
         self.coordinators.retain(|(owner, _), _| *owner != node);
     }
 
@@ -341,15 +338,10 @@ impl GhostGroups {
                     known.reset_at = Some(at);
                 }
             }
-            G::OffsetForgotten { group, partition, end } => {
+            G::OffsetForgotten { group, partition, .. } => {
                 let known = self.offsets.entry((group, partition)).or_default();
                 known.accept(Accepted { leader_epoch, offset: None, by_member: false });
-                match end {
-                    OffsetEnd::Expired
-                    | OffsetEnd::Deleted
-                    | OffsetEnd::GroupDeleted
-                    | OffsetEnd::TopicDeleted => known.reset_at = Some(at),
-                }
+                known.reset_at = Some(at);
             }
             G::CommitTold { group, partition, offset } => {
                 let known = self.offsets.entry((group, partition)).or_default();

@@ -432,7 +432,7 @@ impl Ghost {
         self.logs_of(node).for_each(|log| log.is_open = false);
         self.replicas.retain(|(owner, _), _| *owner != node);
         self.quorum.on_started(node);
-        self.groups.on_started(node);
+        self.groups.forget(node);
     }
 
     fn on_stopped(&mut self, node: NodeId, stop: Stop) {
@@ -449,7 +449,7 @@ impl Ghost {
             self.logs_of(node).for_each(|log| log.may_lack = true);
         }
         self.quorum.on_stopped(node);
-        self.groups.on_stopped(node);
+        self.groups.forget(node);
         if !is_well_stopped && !was_well_stopped {
             let how = Dirt {
                 has_stopped: true,
