@@ -46,19 +46,10 @@ struct Word<'a> {
 impl<'a> Word<'a> {
     /// The word that an event is, if it is one.
     fn of(ghost: &'a Ghost, occurrence: &'a Occurrence) -> Option<Self> {
-        match occurrence.event {
-            Event::Observed(Observation::Group { term, what }) => {
-                Some(Self { ghost, occurrence, term, what })
-            }
-            Event::Observed(_)
-            | Event::Started
-            | Event::Stopped(_)
-            | Event::Paused
-            | Event::Resumed
-            | Event::Wiped
-            | Event::DiskFailed { .. }
-            | Event::DiskRotted => None,
-        }
+        let Event::Observed(Observation::Group { term, what }) = occurrence.event else {
+            return None;
+        };
+        Some(Self { ghost, occurrence, term, what })
     }
 
     fn coordinator(&self) -> Option<&'a GhostCoordinator> {

@@ -69,14 +69,6 @@ fn on_node(
 
 /// What a node says.
 fn observed(occurrence: &Occurrence) -> Option<Observation> {
-    match occurrence.event {
-        Event::Observed(observation) => Some(observation),
-        Event::Started
-        | Event::Stopped(_)
-        | Event::Paused
-        | Event::Resumed
-        | Event::Wiped
-        | Event::DiskFailed { .. }
-        | Event::DiskRotted => None,
-    }
+    let Event::Observed(observation) = occurrence.event else { return None };
+    Some(observation)
 }
