@@ -72,9 +72,7 @@ impl Shared {
             stop: stop.clone(),
         }
     }
-}
 
-impl Shared {
     /// Tells the story of a client while it happens.
     fn teller(&self, name: &str) -> Tell {
         let (workload, index) = name.rsplit_once('/').unwrap_or((name, "0"));
@@ -87,6 +85,21 @@ impl Shared {
     }
 }
 
+/// A client's place in the file.
+#[derive(Clone)]
+struct Place {
+    workload: String,
+    index: u32,
+}
+
+impl Place {
+    /// Where a key of its workload is drawn for this client alone.
+    fn of(&self, key: &str) -> String {
+        let Self { workload, index } = self;
+        format!("/workloads/{workload}/{key}#{index}")
+    }
+}
+
 /// Makes the process of a workload's client at each start; it ends when `stop` turns true and all is sent.
 pub(super) fn workload_client(
     shared: &Arc<Shared>,
@@ -96,29 +109,29 @@ pub(super) fn workload_client(
 ) -> NodeFactory {
     let shared = Arc::clone(shared);
     let name = format!("{workload}/{index}");
+    let place = Place { workload: workload.to_owned(), index };
     let work = shared.plan.workloads.get(workload).expect("the scenario was checked").clone();
-    let pointer = format!("/workloads/{workload}/value-bytes#{index}");
     let starts = AtomicU32::new(0);
     factory(move |context| {
         let incarnation = starts.fetch_add(1, Ordering::Relaxed) + 1;
         let mut client = shared.client(&name, incarnation, &context, &stop);
         client.properties = work.config.0.clone();
-        let (shared, work, pointer) = (Arc::clone(&shared), work.clone(), pointer.clone());
+        let (shared, work, place) = (Arc::clone(&shared), work.clone(), place.clone());
         async move {
             // The context holds the node's right to be asked to stop: a client is asked through `stop`.
             let _context = context;
-            run(&shared, client, work, &pointer).await;
+            run(&shared, client, work, &place).await;
             ProcessEnd::Clean
         }
     })
 }
 
-async fn run(shared: &Shared, client: Client, work: WorkloadPlan, pointer: &str) {
+async fn run(shared: &Shared, client: Client, work: WorkloadPlan, place: &Place) {
     let topics: Vec<String> = work.topics().map(str::to_owned).collect();
     let WorkloadPlan { topic, kind, .. } = work;
     match kind {
         WorkloadKind::Producer { rate_per_s, value_bytes, keys, records } => {
-            let mut sample = sampler(shared, value_bytes.0, pointer.to_owned());
+            let mut sample = sampler(shared, value_bytes.0, place.of("value-bytes"));
             let value_bytes = Box::new(move || usize::try_from(sample()).unwrap_or(usize::MAX));
             ProducerWork { topic, rate_per_s, keys, records, value_bytes }.run(client).await;
         }
@@ -136,7 +149,7 @@ async fn run(shared: &Shared, client: Client, work: WorkloadPlan, pointer: &str)
                 from_earliest: from == StartFrom::Earliest,
                 is_static: static_members,
                 commit: commit.unwrap_or_default(),
-                processing: processing_time(shared, processing, pointer),
+                processing: processing_time(shared, processing, place),
             };
             work.run(client).await;
         }
@@ -168,11 +181,10 @@ fn sampler(shared: &Shared, draw: Draw, pointer: String) -> impl FnMut() -> u64 
 fn processing_time(
     shared: &Shared,
     processing: Option<TimeDraw>,
-    pointer: &str,
+    place: &Place,
 ) -> Box<dyn FnMut() -> Duration + Send> {
     let Some(TimeDraw(draw)) = processing else { return Box::new(|| Duration::ZERO) };
-    let pointer = pointer.replace("/value-bytes#", "/processing#");
-    let mut sample = sampler(shared, draw, pointer);
+    let mut sample = sampler(shared, draw, place.of("processing"));
     Box::new(move || Duration::from_nanos(sample()))
 }
 

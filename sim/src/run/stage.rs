@@ -333,23 +333,22 @@ impl Stage {
 
     /// Asks a client to close in good order; it does so in its own time.
     pub(super) fn stop_client(&self, who: &Who) {
+        self.ask_to_stop(who, true);
+    }
+
+    /// Asks a client to close, or asks it no longer; other nodes are not asked so.
+    fn ask_to_stop(&self, who: &Who, is_asked: bool) {
         let Who::Client { workload, index } = who else { return };
         if let Some(client) = self.lock().clients.get(&(workload.to_string(), *index)) {
-            client.stop.send_replace(true);
+            client.stop.send_replace(is_asked);
         }
     }
 
     /// Starts somebody who is not running. A client that was asked to stop is not any more.
     pub(super) fn start_again(&self, who: &Who) {
         let Some(node) = self.node(who) else { return };
-        let Who::Client { workload, index } = who else {
-            self.start(node);
-            return;
-        };
-        if let Some(client) = self.lock().clients.get(&(workload.to_string(), *index)) {
-            client.stop.send_replace(false);
-        }
-        self.cluster.start(node);
+        self.ask_to_stop(who, false);
+        self.start(node);
     }
 
     /// The disk of a dead node is replaced; it formats it at its next start.

@@ -38,14 +38,13 @@ impl MemberWork {
         let config = ConsumerConfig::from_properties(&self.properties(&client))
             .expect("the scenario was checked");
         let mut consumer = Consumer::new(config, client.env.clone());
-        let heard = Arc::new(Mutex::new(Vec::new()));
+        let assigned = Assigned::default();
         let listener = Listener {
             client: client.clone(),
-            assigned: Arc::clone(&heard),
+            assigned: Arc::clone(&assigned),
             hands_over: self.commit == CommitStyle::AsyncAndSync,
         };
         consumer.subscribe_with(self.topics.clone(), listener).expect("it has a group");
-        let assigned = heard;
         Member { work: self, client, consumer, assigned, generation: None, is_hurried: false }
             .run()
             .await;
