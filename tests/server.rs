@@ -15,6 +15,8 @@ mod admin;
 mod alter;
 #[path = "server/consumer_groups.rs"]
 mod consumer_groups;
+#[path = "server/consumer_members.rs"]
+mod consumer_members;
 #[path = "server/copies.rs"]
 mod copies;
 #[path = "server/data.rs"]

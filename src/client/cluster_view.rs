@@ -84,6 +84,12 @@ pub(crate) struct ClusterView {
     /// The last error of topics that are wanted and not known.
     errors: BTreeMap<Arc<str>, ErrorCode>,
     wanted: BTreeSet<Arc<str>>,
+    /// Topics whose names are to be known, and have been found.
+    ids: BTreeMap<TopicId, Option<Arc<str>>>,
+    /// Whether those that are missing are to be asked for.
+    is_id_wanted: bool,
+    /// Whether the question under way is for names of ids.
+    are_ids_asked: bool,
     /// Whether the names of all topics are to be known.
     is_all_wanted: bool,
     /// Whether the question under way is for all topics.
@@ -122,6 +128,9 @@ impl ClusterView {
             missed: BTreeMap::new(),
             errors: BTreeMap::new(),
             wanted: BTreeSet::new(),
+            ids: BTreeMap::new(),
+            is_id_wanted: false,
+            are_ids_asked: false,
             is_all_wanted: false,
             is_all_asked: false,
             all: None,
@@ -159,6 +168,29 @@ impl ClusterView {
         for topic in &wanted {
             self.want(topic);
         }
+    }
+
+    /// Finds out what the topics with these ids are called, and no others. What is not known to the broker that is asked is asked again.
+    pub(crate) fn want_names_of(&mut self, ids: &BTreeSet<TopicId>) {
+        self.ids.retain(|id, _| ids.contains(id));
+        for id in ids {
+            if !self.ids.contains_key(id) {
+                self.ids.insert(*id, None);
+                self.is_id_wanted = true;
+                self.failures = 0;
+                self.equivalent = 0;
+                self.not_before = Monotonic::ZERO;
+            }
+        }
+        self.is_id_wanted &= self.ids.values().any(Option::is_none);
+    }
+
+    /// The names of topics by their ids: of those that are wanted by name, and of those whose names were asked for.
+    pub(crate) fn names(&self) -> BTreeMap<TopicId, Arc<str>> {
+        let found = self.ids.iter().filter_map(|(id, name)| Some((*id, name.clone()?)));
+        let known = self.topics.iter();
+        let known = known.filter_map(|(name, topic)| Some((topic.topic_id?, Arc::clone(name))));
+        found.chain(known).collect()
     }
 
     /// Keeps the names of all topics known, or no longer.
@@ -249,7 +281,7 @@ impl ClusterView {
         if self.asking.is_some() {
             return None;
         }
-        if self.is_update_requested {
+        if self.is_update_requested || self.is_id_wanted {
             return Some(self.not_before);
         }
         self.updated_at.map(|at| (at + self.age_max).max(self.not_before))
@@ -262,6 +294,12 @@ impl ClusterView {
         }
         let target = self.anybody();
         self.asking = Some(target.node);
+        // One question cannot name topics in both ways: they take turns.
+        self.are_ids_asked = self.is_id_wanted && !(self.are_ids_asked && self.is_update_requested);
+        if self.are_ids_asked {
+            self.is_id_wanted = false;
+            return Some(MetadataQuery { target, request: self.question_for_names() });
+        }
         if !self.is_update_requested {
             // Asked because of its age: that what comes is no news says nothing.
             self.equivalent = 0;
@@ -280,10 +318,36 @@ impl ClusterView {
         Some(MetadataQuery { target, request })
     }
 
+    fn question_for_names(&self) -> MetadataRequest {
+        let missing = self.ids.iter().filter(|(_, name)| name.is_none());
+        let topics =
+            missing.map(|(id, _)| MetadataRequestTopic { topic_id: *id, name: None }).collect();
+        MetadataRequest {
+            topics: Some(topics),
+            allow_auto_topic_creation: false,
+            ..MetadataRequest::default()
+        }
+    }
+
+    /// Takes in what topics are called. Returns whether none is missing any more.
+    fn learn_names_of_ids(&mut self, topics: Vec<MetadataResponseTopic>) -> bool {
+        for topic in topics.into_iter().filter(|topic| topic.error_code.is_none()) {
+            if let (Some(name), Some(known)) = (topic.name, self.ids.get_mut(&topic.topic_id)) {
+                *known = Some(name.into());
+            }
+        }
+        self.is_id_wanted = self.ids.values().any(Option::is_none);
+        !self.is_id_wanted
+    }
+
     /// No answer came.
     pub(crate) fn on_failure(&mut self, now: Now, reason: String) {
         self.last_failure = Some(reason);
-        self.is_update_requested = true;
+        if self.are_ids_asked {
+            self.is_id_wanted = true;
+        } else {
+            self.is_update_requested = true;
+        }
         if let Some(node) = self.asking {
             self.on_node_failed(node);
         }
@@ -318,6 +382,10 @@ impl ClusterView {
             NodeKey::Broker(id) => self.brokers.contains_key(id),
         };
         self.failed.retain(|node, _| is_known(node));
+        if self.are_ids_asked {
+            let is_complete = self.learn_names_of_ids(response.topics);
+            return self.end_round(now, is_complete);
+        }
         let mut is_complete = true;
         if self.is_all_asked {
             self.learn_names(&response.topics);

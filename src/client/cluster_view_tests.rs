@@ -243,3 +243,36 @@ fn whoever_wants_all_topics_hears_of_their_names_and_of_what_is_gone() {
     view.want_all(false);
     assert_eq!(view.all(), None);
 }
+
+#[test]
+fn names_of_ids_are_asked_for_until_they_are_known() {
+    let mut view = view();
+    let (known, later) = (Uuid::from_bytes([1; 16]), Uuid::from_bytes([2; 16]));
+    view.want(&"t".into());
+    view.want_names_of(&[known, later].into());
+    let asked = |query: MetadataQuery| -> Vec<(Option<String>, TopicId)> {
+        let topics = query.request.topics.unwrap().into_iter();
+        topics.map(|topic| (topic.name, topic.topic_id)).collect()
+    };
+    // In one question topics are named in one way only.
+    assert_eq!(asked(view.poll(at(0)).unwrap()), [(None, known), (None, later)]);
+    let mut told = answer(&[1], &[(Some(1), 0)]);
+    told.topics.push(MetadataResponseTopic {
+        error_code: ErrorCode::UnknownTopicId,
+        topic_id: later,
+        ..MetadataResponseTopic::default()
+    });
+    view.on_response(at(1), told);
+    assert_eq!(view.names(), [(known, "t".into())].into());
+    let then = view.deadline().unwrap();
+    let now = Now { monotonic: then, wall: Timestamp::from_millis(0) };
+    assert_eq!(asked(view.poll(now).unwrap()), [(Some("t".to_owned()), Uuid::ZERO)]);
+    view.on_response(now, answer(&[1], &[(Some(1), 0)]));
+    let now = Now { monotonic: view.deadline().unwrap(), wall: Timestamp::from_millis(0) };
+    assert_eq!(asked(view.poll(now).unwrap()), [(None, later)]);
+    view.on_failure(now, "cut".to_owned());
+    // Who does not need it any more does not ask.
+    view.want_names_of(&[known].into());
+    let now = Now { monotonic: view.deadline().unwrap(), wall: Timestamp::from_millis(0) };
+    assert_eq!(view.poll(now).map(asked), Some(vec![(Some("t".to_owned()), Uuid::ZERO)]));
+}

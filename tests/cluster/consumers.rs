@@ -15,13 +15,22 @@ fn bootstrap(cluster: &Cluster) -> String {
 
 #[test]
 fn members_go_on_when_another_node_coordinates_them() {
+    members_go_on(&[]);
+}
+
+#[test]
+fn so_they_do_where_the_coordinator_assigns() {
+    members_go_on(&[("group.protocol", "consumer")]);
+}
+
+fn members_go_on(settings: &[(&str, &str)]) {
     let mut cluster = Cluster::start(&["broker,controller"; 3]);
     let bootstrap = bootstrap(&cluster);
     run(async {
         create(&bootstrap, TOPIC, 3).await;
         produce(&bootstrap, TOPIC, "first").await;
-        let mut a = Member::subscribed(&bootstrap, &[]);
-        let mut b = Member::subscribed(&bootstrap, &[]);
+        let mut a = Member::subscribed(&bootstrap, settings);
+        let mut b = Member::subscribed(&bootstrap, settings);
         settle(&mut [&mut a, &mut b], &[2, 2]).await;
         until(&mut [&mut a, &mut b], |members| {
             members.iter().all(|member| offsets(&member.consumer.positions()) == [10; 2])
@@ -57,7 +66,7 @@ fn members_go_on_when_another_node_coordinates_them() {
         assert_eq!(last_stored, offset, "the newest one is tried until it is stored");
         let committed = a.consumer.committed(&[orders(partition)]).await.unwrap();
         assert_eq!(committed, at(partition, offset));
-        // They are members of the same generation.
+        // They are members of the same generation, or in the same epoch.
         produce(&bootstrap, TOPIC, "second").await;
         until(&mut [&mut a, &mut b], |members| {
             members.iter().all(|member| {

@@ -132,6 +132,10 @@ impl Member {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
+        if more.contains(&("group.protocol", "consumer")) {
+            // There the coordinator says it.
+            properties.remove("heartbeat.interval.ms");
+        }
         let more = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         properties.extend(more);
         let config = ConsumerConfig::from_properties(&properties).unwrap();

@@ -8,6 +8,7 @@ use super::assignors::Assignor;
 use super::membership::MembershipConfig;
 use crate::client::config::{CommonConfig, ConfigError, Names, Reader, common_names, property_map};
 use crate::protocol::IsolationLevel;
+use crate::types::GroupProtocol;
 
 /// Where to go on where the position does not exist: `auto.offset.reset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +44,9 @@ pub struct ConsumerConfig {
     pub(crate) allow_auto_create: bool,
     /// `group.id`.
     pub(crate) group_id: Option<Arc<str>>,
+    pub(crate) group_protocol: GroupProtocol,
+    /// `group.remote.assignor`.
+    pub(crate) remote_assignor: Option<Arc<str>>,
     /// `group.instance.id`.
     pub(crate) group_instance_id: Option<Arc<str>>,
     pub(crate) session_timeout: Duration,
@@ -70,6 +74,7 @@ const NAMES: Names = Names {
         "group.id",
         "group.instance.id",
         "group.protocol",
+        "group.remote.assignor",
         "session.timeout.ms",
         "heartbeat.interval.ms",
         "max.poll.interval.ms",
@@ -123,8 +128,7 @@ impl ConsumerConfig {
             ("read_uncommitted", IsolationLevel::ReadUncommitted),
             ("read_committed", IsolationLevel::ReadCommitted),
         ];
-        // The other one, `consumer` (KIP-848), is not built.
-        reader.word("group.protocol", (), &[("classic", ())])?;
+        let group_protocol = group_protocol(&reader)?;
         let number = |name, default| {
             let number = reader.number(name, default, 0..=i32::MAX as u64)?;
             Ok(u32::try_from(number).expect("at most 2^31 − 1"))
@@ -147,6 +151,8 @@ impl ConsumerConfig {
             client_rack: reader.text("client.rack").unwrap_or_default().to_owned(),
             allow_auto_create: reader.flag("allow.auto.create.topics", true)?,
             group_id: reader.text("group.id").filter(|id| !id.is_empty()).map(Arc::from),
+            group_protocol,
+            remote_assignor: reader.text("group.remote.assignor").map(Arc::from),
             group_instance_id: reader.text("group.instance.id").map(Arc::from),
             session_timeout: reader.millis("session.timeout.ms", 45_000)?,
             heartbeat_interval: heartbeat_interval(&reader)?,
@@ -161,6 +167,8 @@ impl ConsumerConfig {
         let rack = Some(self.client_rack.as_str()).filter(|rack| !rack.is_empty());
         Some(MembershipConfig {
             group: self.group_id.clone()?,
+            protocol: self.group_protocol,
+            remote_assignor: self.remote_assignor.clone(),
             instance: self.group_instance_id.clone(),
             rack: rack.map(Arc::from),
             session_timeout: self.session_timeout,
@@ -177,6 +185,30 @@ impl ConsumerConfig {
 fn refused(name: &str, value: &str, expected: String) -> ConfigError {
     let (name, value) = (name.to_owned(), value.to_owned());
     ConfigError::Value { name, value, expected, nearest: None }
+}
+
+/// Errors: a property that the other protocol reads (Kafka: `ConsumerConfig.checkUnsupportedConfigsPostProcess`).
+fn group_protocol(reader: &Reader<'_>) -> Result<GroupProtocol, ConfigError> {
+    let words = [("classic", GroupProtocol::Classic), ("consumer", GroupProtocol::Consumer)];
+    let protocol = reader.word("group.protocol", GroupProtocol::Classic, &words)?;
+    let (not_read, instead): (&[&str], &str) = match protocol {
+        GroupProtocol::Classic => {
+            (&["group.remote.assignor"], "classic: see partition.assignment.strategy")
+        }
+        GroupProtocol::Consumer => (
+            &["partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"],
+            "consumer: the coordinator decides (group.remote.assignor, group.consumer.session.timeout.ms, \
+             group.consumer.heartbeat.interval.ms of the broker)",
+        ),
+    };
+    match not_read.iter().find(|name| reader.is_set(name)) {
+        None => Ok(protocol),
+        Some(name) => {
+            let value = reader.text(name).unwrap_or_default();
+            let expected = format!("cannot be set with group.protocol={instead}");
+            Err(refused(name, value, expected))
+        }
+    }
 }
 
 /// Must be shorter than the session (Kafka: `Heartbeat`).
@@ -273,7 +305,36 @@ mod tests {
             &[("heartbeat.interval.ms", "6000"), ("session.timeout.ms", "6000")],
             &expect![[r#"heartbeat.interval.ms=6000: less than session.timeout.ms=6000"#]],
         );
-        let refused = parse(&[("group.protocol", "consumer")]).unwrap_err().to_string();
-        assert!(refused.starts_with("group.protocol=consumer: one of classic"), "{refused}");
+        check(
+            &[("group.protocol", "comsumer")],
+            &expect![[
+                r#"group.protocol=comsumer: one of classic, consumer; did you mean consumer?"#
+            ]],
+        );
+    }
+
+    #[test]
+    fn what_the_other_protocol_reads_is_refused() {
+        let read = [
+            ("partition.assignment.strategy", "range"),
+            ("session.timeout.ms", "45000"),
+            ("heartbeat.interval.ms", "3000"),
+        ];
+        for (name, value) in read {
+            let refused = parse(&[("group.protocol", "consumer"), (name, value)]).unwrap_err();
+            let expected = format!("{name}={value}: cannot be set with group.protocol=consumer: ");
+            assert!(refused.to_string().starts_with(&expected), "{refused}");
+        }
+        check(
+            &[("group.remote.assignor", "uniform")],
+            &expect![[
+                r#"group.remote.assignor=uniform: cannot be set with group.protocol=classic: see partition.assignment.strategy"#
+            ]],
+        );
+        let pairs =
+            [("group.protocol", "CONSUMER"), ("group.id", "g"), ("group.remote.assignor", "range")];
+        let member = parse(&pairs).unwrap().membership().unwrap();
+        assert_eq!(member.protocol, GroupProtocol::Consumer);
+        assert_eq!(member.remote_assignor.as_deref(), Some("range"));
     }
 }

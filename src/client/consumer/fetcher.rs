@@ -46,7 +46,9 @@ use crate::protocol::messages::{
 use crate::protocol::{OffsetSpec, VersionRange};
 use crate::rpc::Backoff;
 use crate::rpc::network_client::RpcError;
-use crate::types::{BrokerId, LeaderEpoch, Monotonic, Now, Offset, TopicPartition, Uuid};
+use crate::types::{
+    BrokerId, GroupProtocol, LeaderEpoch, Monotonic, Now, Offset, TopicId, TopicPartition, Uuid,
+};
 
 /// A request's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -263,6 +265,10 @@ impl Fetcher {
         self.is_subscribed
     }
 
+    pub(super) fn group_protocol(&self) -> GroupProtocol {
+        self.config.group_protocol
+    }
+
     pub(super) fn set_subscribed(&mut self, is_subscribed: bool) {
         self.is_subscribed = is_subscribed;
     }
@@ -315,6 +321,16 @@ impl Fetcher {
         };
         let watched = self.watched.iter();
         watched.filter_map(|topic| Some((Arc::clone(topic), known(topic)?))).collect()
+    }
+
+    /// Finds out what these topics are called.
+    pub(super) fn watch_ids(&mut self, ids: &BTreeSet<TopicId>) {
+        self.view.want_names_of(ids);
+    }
+
+    /// What topics are called, as far as it is known: those that are kept known, and those of [`Fetcher::watch_ids`].
+    pub(super) fn known_names(&self) -> BTreeMap<TopicId, Arc<str>> {
+        self.view.names()
     }
 
     /// Keeps the names of all topics known, or no longer.

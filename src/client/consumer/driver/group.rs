@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::client::config::CommonConfig;
 use crate::client::consumer::membership::{
-    Answer, Effect, Event, Membership, MembershipConfig, Question, Token,
+    Answer, AnyMembership, Effect, Event, MembershipConfig, Question, Token,
 };
 use crate::client::driver::Nodes;
 use crate::protocol::messages::Request;
@@ -46,7 +46,7 @@ enum Input {
 }
 
 struct Inner {
-    machine: Membership,
+    machine: AnyMembership,
     env: Env,
     /// Where the coordinator is asked.
     coordinators: Nodes,
@@ -63,7 +63,7 @@ impl Group {
         let (inputs, received) = mpsc::unbounded_channel();
         let rng = env.rng(&format!("{}/group", common.client_id));
         let inner = Inner {
-            machine: Membership::new(config, rng),
+            machine: AnyMembership::new(config, rng),
             env: env.clone(),
             coordinators: Nodes::new(common, RESPONSE_BYTES_MAX, env),
             others: Nodes::new(common, RESPONSE_BYTES_MAX, env),
@@ -101,7 +101,7 @@ impl Group {
         self.shared.changed.notified().await;
     }
 
-    /// The member's id and generation.
+    /// The member's id and generation or member epoch.
     pub(super) fn identity(&self) -> (Option<Arc<str>>, Option<GenerationId>) {
         let inner = self.shared.lock();
         let (member, generation) = inner.machine.identity();
@@ -178,7 +178,10 @@ impl Inner {
             Question::LeaveGroup(request) => {
                 self.submit(channel, token, request, options, Answer::LeaveGroup);
             }
-            Question::OffsetCommit(request) => {
+            Question::ConsumerGroupHeartbeat(request) => {
+                self.submit(channel, token, request, options, Answer::ConsumerGroupHeartbeat);
+            }
+            Question::OffsetCommit(request) | Question::OffsetCommitOfEpoch(request) => {
                 self.submit(channel, token, request, options, Answer::OffsetCommit);
             }
             Question::OffsetFetch(request) => {

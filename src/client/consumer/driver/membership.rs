@@ -13,7 +13,7 @@ use crate::client::consumer::listener::RebalanceListener;
 use crate::client::consumer::membership::{CommitId, Effect, Event, ReadId};
 use crate::client::consumer::offsets::Offsets;
 use crate::client::error::ClientError;
-use crate::types::{ErrorCode, GenerationId, TopicPartition};
+use crate::types::{ErrorCode, GenerationId, GroupProtocol, TopicPartition};
 
 /// How long closing may take (Kafka: `ConsumerUtils.DEFAULT_CLOSE_TIMEOUT_MS`).
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -107,6 +107,30 @@ impl Consumer {
         Ok(())
     }
 
+    /// Reads all topics whose whole name fits `regex` from now on, and no others. The coordinator matches, in its own language: RE2/J in
+    /// Kafka, `regex-lite` in ottla. Topics that come or go are noticed by the coordinator (Kafka: `Consumer.subscribe(SubscriptionPattern)`,
+    /// KIP-848).
+    ///
+    /// Errors: [`ClientError::Answer`] with `INVALID_REQUEST` unless `group.protocol=consumer`, or with `INVALID_GROUP_ID` without `group.id`.
+    /// Whether the expression is a good one the coordinator says: then `poll` fails with `INVALID_REGULAR_EXPRESSION`.
+    pub fn subscribe_regex(&mut self, regex: &str) -> Result<(), ClientError> {
+        self.check_group("subscribe")?;
+        let refused = |why: &str| {
+            let message = Some(format!("subscribe to {regex:?}: {why}"));
+            Err(ClientError::Answer { error: ErrorCode::InvalidRequest, message })
+        };
+        if self.machine.group_protocol() != GroupProtocol::Consumer {
+            return refused("only a coordinator of group.protocol=consumer matches expressions");
+        }
+        if regex.is_empty() {
+            return refused("the expression is empty");
+        }
+        self.forget_pattern();
+        self.begin_to_subscribe();
+        self.tell_group(Event::SubscribedToRegex(regex.into()));
+        Ok(())
+    }
+
     fn forget_pattern(&mut self) {
         if self.pattern.take().is_some() {
             self.machine.want_all_topics(false);
@@ -114,13 +138,17 @@ impl Consumer {
     }
 
     fn subscribe_to(&mut self, topics: BTreeSet<Arc<str>>) {
+        self.begin_to_subscribe();
+        self.tell_group(Event::Subscribed(topics));
+    }
+
+    fn begin_to_subscribe(&mut self) {
         if !self.machine.is_subscribed() {
             // What was chosen by hand is not the group's.
             self.machine.assign(Vec::new());
             self.tell_group(Event::AssignedByHand(BTreeSet::new()));
         }
         self.machine.set_subscribed(true);
-        self.tell_group(Event::Subscribed(topics));
     }
 
     /// Subscribes to what the pattern stands for now.
@@ -140,7 +168,7 @@ impl Consumer {
         self.machine.assign(Vec::new());
     }
 
-    /// The member's id and the generation it is in, as far as it has them.
+    /// The member's id and the generation it is in (its member epoch, in the consumer protocol), as far as it has them.
     #[must_use]
     pub fn group_metadata(&self) -> (Option<Arc<str>>, Option<GenerationId>) {
         self.group.as_ref().map(super::Group::identity).unwrap_or_default()
@@ -157,8 +185,8 @@ impl Consumer {
     /// Commits these offsets: in each partition that of the next record to be read. Tries again what may come better, up to
     /// `default.api.timeout.ms`.
     ///
-    /// Errors: [`ClientError::Answer`] with `REBALANCE_IN_PROGRESS` (poll, then commit what is still assigned), `UNKNOWN_MEMBER_ID` or
-    /// `ILLEGAL_GENERATION` (out of the group: others read what was not committed), `INVALID_GROUP_ID` without `group.id`;
+    /// Errors: [`ClientError::Answer`] with `REBALANCE_IN_PROGRESS` (poll, then commit what is still assigned), `UNKNOWN_MEMBER_ID`,
+    /// `ILLEGAL_GENERATION` or `STALE_MEMBER_EPOCH` (out of the group, or it was taken away: others read what was not committed), `INVALID_GROUP_ID` without `group.id`;
     /// [`ClientError::TimedOut`], [`ClientError::WokenUp`]: it may be stored, or not.
     pub async fn commit_offsets(&mut self, offsets: Offsets) -> Result<(), ClientError> {
         self.check_group("commit")?;
@@ -294,9 +322,14 @@ impl Consumer {
     pub(super) fn tell_group_of_cluster(&mut self) {
         if self.group.is_some() {
             self.tell_group(Event::Brokers(self.machine.nodes()));
-            self.tell_group(Event::Topics(self.machine.known_topics()));
+            self.tell_group_of_topics();
             self.follow_pattern();
         }
+    }
+
+    fn tell_group_of_topics(&mut self) {
+        self.tell_group(Event::TopicNames(self.machine.known_names()));
+        self.tell_group(Event::Topics(self.machine.known_topics()));
     }
 
     pub(super) fn with_brokers_known(mut self) -> Self {
@@ -339,7 +372,11 @@ impl Consumer {
             }
             Effect::Watch(topics) => {
                 self.machine.watch(topics);
-                self.tell_group(Event::Topics(self.machine.known_topics()));
+                self.tell_group_of_topics();
+            }
+            Effect::WatchIds(ids) => {
+                self.machine.watch_ids(&ids);
+                self.tell_group_of_topics();
             }
             Effect::Committed(offsets) => self.interceptors.on_commit(&offsets),
             Effect::CommitEnded(id, result) => match self.callbacks.remove(&id) {

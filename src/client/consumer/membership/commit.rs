@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{About, Asked, Effect, Identity, Membership, Question, Retry, State};
+use super::{About, Asked, Effect, Identity, Membership, Protocol, Retry};
+use crate::client::consumer::assignors::Assignment;
 use crate::client::consumer::offsets::Offsets;
 use crate::client::error::ClientError;
 use crate::protocol::messages::offset_commit_request::{
@@ -14,15 +15,18 @@ use crate::protocol::messages::offset_commit_request::{
 };
 use crate::protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 use crate::rpc::network_client::RpcError;
-use crate::types::{ErrorCode, Monotonic};
+use crate::types::{ErrorCode, Monotonic, TopicPartition};
 
 /// The generation of a committer that is no member.
 const NO_GENERATION: i32 = -1;
 
-const REBALANCING: &str = "the group rebalances: poll, then commit what is still assigned";
-const NO_MEMBER: &str =
+const TAKEN: &str = "the group took something of it away meanwhile: others read it";
+
+pub(super) const REBALANCING: &str =
+    "the group rebalances: poll, then commit what is still assigned";
+pub(super) const NO_MEMBER: &str =
     "this consumer is not in that generation of the group any more: what it read is read by others";
-const FENCED: &str = "another consumer has the same group.instance.id";
+pub(super) const FENCED: &str = "another consumer has the same group.instance.id";
 
 /// Names a commit of the owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,14 +50,24 @@ pub(super) enum Style {
 #[derive(Debug)]
 pub(super) struct Commit {
     offsets: Offsets,
-    style: Style,
+    pub(super) style: Style,
     /// Who the member was when it was made: in a later generation others may have read on.
-    identity: Identity,
+    pub(super) identity: Identity,
+    /// Whether something of it was taken from the owner since it was made: others may have read on there.
+    pub(super) is_late: bool,
     is_asked: bool,
     pub(super) retry: Retry,
     pub(super) deadline: Monotonic,
     /// Why it is not done yet.
     last_error: Option<ClientError>,
+}
+
+/// What a refused commit says of the member, and why.
+pub(super) enum Refusal {
+    /// It may come better.
+    Passing(&'static str),
+    /// It is of no use to send it again.
+    ForGood(&'static str),
 }
 
 /// What came of an attempt.
@@ -64,7 +78,7 @@ enum Outcome {
     Refused(ClientError),
 }
 
-impl Membership {
+impl<P: Protocol> Membership<P> {
     pub(super) fn begin_commit(
         &mut self,
         now: Monotonic,
@@ -90,6 +104,7 @@ impl Membership {
             offsets,
             style,
             identity: self.identity.clone(),
+            is_late: false,
             is_asked: false,
             retry: Retry::default(),
             deadline,
@@ -101,7 +116,7 @@ impl Membership {
 
     pub(super) fn auto_commit_if_due(&mut self, now: Monotonic, out: &mut Vec<Effect>) {
         let Some(interval) = self.config.auto_commit_interval else { return };
-        let reads = matches!(self.state, State::Stable) || !self.by_hand.is_empty();
+        let reads = P::is_settled(self) || !self.by_hand.is_empty();
         if reads && self.auto_commit_at <= now && self.closing.is_none() {
             self.auto_commit_at = now + interval;
             self.ask_consumed(out);
@@ -120,25 +135,18 @@ impl Membership {
         }
     }
 
-    /// As whom to commit now what was made by `made_by`. Errors: the member is between two generations, in another one, or in none any
-    /// more.
-    fn committer(&self, made_by: &Identity) -> Result<Identity, ErrorCode> {
-        if self.subscription.is_none() && self.to_leave.is_none() {
-            return Ok(Identity::default());
-        }
-        match self.state {
-            State::Stable | State::Synced(..) if *made_by != self.identity => {
-                crate::mark!("consumer does not repeat a commit of a former generation");
-                Err(ErrorCode::IllegalGeneration)
-            }
-            State::Stable | State::Synced(..) => Ok(self.identity.clone()),
-            State::Joining(_) | State::Assigning(..) | State::Syncing(..) => {
-                Err(ErrorCode::RebalanceInProgress)
-            }
-            State::Unjoined if self.identity.generation.is_some() => {
-                Err(ErrorCode::RebalanceInProgress)
-            }
-            State::Unjoined => Err(ErrorCode::UnknownMemberId),
+    /// As whom to commit now. Errors: see [`Protocol::committer`].
+    fn committer(&self, commit: &Commit) -> Result<Identity, ErrorCode> {
+        if self.is_member() { P::committer(self, commit) } else { Ok(Identity::default()) }
+    }
+
+    /// These were taken from the owner: what it committed of them and failed is not sent again.
+    pub(super) fn let_go_of_commits(&mut self, taken: &Assignment) {
+        let is_taken = |partition: &TopicPartition| {
+            taken.get(&partition.topic).is_some_and(|taken| taken.contains(&partition.partition))
+        };
+        for commit in self.commits.values_mut() {
+            commit.is_late |= commit.offsets.keys().any(is_taken);
         }
     }
 
@@ -159,11 +167,14 @@ impl Membership {
                 self.end_commit(number, Err(superseded(error)), out);
                 continue;
             }
-            match self.committer(&commit.identity) {
+            match self.committer(commit) {
                 Ok(identity) => self.send_commit(number, &identity, out),
                 Err(error) => {
-                    let is_passing = error == ErrorCode::RebalanceInProgress;
-                    let message = if is_passing { REBALANCING } else { NO_MEMBER };
+                    let message = match error {
+                        ErrorCode::RebalanceInProgress => REBALANCING,
+                        ErrorCode::StaleMemberEpoch => TAKEN,
+                        _ => NO_MEMBER,
+                    };
                     let message = Some(message.to_owned());
                     self.end_commit(number, Err(ClientError::Answer { error, message }), out);
                 }
@@ -200,7 +211,8 @@ impl Membership {
             topics,
             ..OffsetCommitRequest::default()
         };
-        self.ask(About::Commit(number), Question::OffsetCommit(request), out);
+        let question = P::commit_question(is_member, request);
+        self.ask(About::Commit(number), question, out);
     }
 
     pub(super) fn on_commit(
@@ -216,7 +228,7 @@ impl Membership {
                 let errors = response.topics.iter().flat_map(|topic| &topic.partitions);
                 let mut errors = errors.map(|partition| partition.error_code);
                 match errors.find(|error| !error.is_none()) {
-                    Some(error) => self.on_commit_refused(now, asked, error),
+                    Some(error) => self.on_commit_refused(now, asked, number, error),
                     None => Outcome::Done,
                 }
             }
@@ -240,14 +252,15 @@ impl Membership {
         }
     }
 
-    fn on_commit_refused(&mut self, now: Monotonic, asked: &Asked, error: ErrorCode) -> Outcome {
-        let is_same = asked.identity == self.identity;
-        let is_member = self.subscription.is_some() || self.to_leave.is_some();
+    fn on_commit_refused(
+        &mut self,
+        now: Monotonic,
+        asked: &Asked,
+        number: CommitNumber,
+        error: ErrorCode,
+    ) -> Outcome {
         let told = |message: &str| ClientError::Answer { error, message: Some(message.to_owned()) };
-        if matches!(
-            error,
-            ErrorCode::CoordinatorLoadInProgress | ErrorCode::UnknownTopicOrPartition
-        ) {
+        if error == ErrorCode::CoordinatorLoadInProgress {
             return Outcome::Again(told("commit"));
         }
         if matches!(
@@ -259,23 +272,10 @@ impl Membership {
             self.lose_coordinator(now);
             return Outcome::Again(told("commit"));
         }
-        if error == ErrorCode::RebalanceInProgress {
-            self.rejoin.get_or_insert("a commit failed since the group rebalances");
-            return Outcome::Refused(told(REBALANCING));
+        match P::on_commit_refused(self, asked, number, error) {
+            Refusal::Passing(why) => Outcome::Again(told(why)),
+            Refusal::ForGood(why) => Outcome::Refused(told(why)),
         }
-        if matches!(error, ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration) {
-            if is_member && is_same {
-                self.reset(error == ErrorCode::IllegalGeneration, "a commit was refused");
-            }
-            return Outcome::Refused(told(NO_MEMBER));
-        }
-        if error == ErrorCode::FencedInstanceId {
-            if is_member && is_same {
-                self.fail(error, FENCED);
-            }
-            return Outcome::Refused(told(FENCED));
-        }
-        Outcome::Refused(told("commit"))
     }
 
     /// Sends it again after a pause, unless a newer one was made.

@@ -1,6 +1,6 @@
 //! Who coordinates the group (pure).
 
-use super::{About, Membership, Question, State};
+use super::{About, Membership, Protocol, Question, Retry};
 use crate::client::cluster_view::{NodeKey, Target};
 use crate::client::error::ClientError;
 use crate::protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
@@ -11,7 +11,7 @@ use crate::types::{ErrorCode, Monotonic};
 /// The kind of key that is a group's id (Kafka: `FindCoordinatorRequest.CoordinatorType.GROUP`).
 const KEY_OF_GROUP: i8 = 0;
 
-impl Membership {
+impl<P: Protocol> Membership<P> {
     /// Asks somebody who coordinates the group, where that must be known and is not.
     pub(super) fn look_for_coordinator(&mut self, now: Monotonic, out: &mut Vec<super::Effect>) {
         let is_needed = self.subscription.is_some()
@@ -55,8 +55,8 @@ impl Membership {
             (ErrorCode::None, Some(id), Some(port)) => {
                 let endpoint = Endpoint { host: response.host, port };
                 self.coordinator = Some(Target { node: NodeKey::Broker(id), endpoint });
-                self.lookup = super::Retry::default();
-                self.heard_at = now;
+                self.lookup = Retry::default();
+                P::on_coordinator_found(self, now);
             }
             (ErrorCode::None, _, _) => self.lookup = self.later(now, self.lookup),
             (error, _, _) if error.is_retriable() => {
@@ -78,8 +78,7 @@ impl Membership {
         }
         crate::mark!("consumer loses its coordinator");
         self.lookup = self.later(now, self.lookup);
-        let is_join = |asked: &super::Asked| matches!(asked.what, About::Join | About::Sync);
-        let was_joining = self.in_flight.values().any(is_join);
+        P::on_coordinator_lost(self);
         self.in_flight.retain(|_, asked| match asked.what {
             About::Coordinator | About::Commit(_) => true,
             About::Join
@@ -91,10 +90,6 @@ impl Membership {
         });
         for read in self.reads.values_mut() {
             read.is_asked = false;
-        }
-        if was_joining {
-            self.state = State::Unjoined;
-            self.rejoin.get_or_insert("the coordinator moved");
         }
     }
 

@@ -1,6 +1,6 @@
 //! A property: members against the real coordinator, over connections that break, with owners that are slow, processes that die, and a
-//! coordinator that moves and whose log refuses: nobody of the newest generation reads what another one of it reads, what is committed
-//! never goes back, and in the end everything is read.
+//! coordinator that moves and whose log refuses: nobody of the newest generation reads what another one of it reads (in the consumer
+//! protocol: no two members of the group read the same), what is committed never goes back, and in the end everything is read.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -11,30 +11,31 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::tests::{answer_with, config, target, to_assignment};
-use super::{
-    Answer, CommitId, Effect, Event, Membership, MembershipConfig, Question, State, Token,
-};
+use super::{Answer, AnyMembership, CommitId, Effect, Event, MembershipConfig, Question, Token};
 use crate::client::consumer::assignors::{Assignor, PartitionCounts};
 use crate::client::consumer::offsets::{OffsetAndMetadata, Offsets};
 use crate::coordinator::group::request as ledger;
 use crate::coordinator::group::{GroupConfig, GroupCoordinator, LoadingCoordinator, Outcome};
 use crate::protocol::coordinator_records::CoordinatorRecord;
+use crate::protocol::messages::consumer_group_heartbeat_response as heartbeat_response;
 use crate::protocol::messages::join_group_response::JoinGroupResponseMember;
 use crate::protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
 use crate::protocol::messages::offset_fetch_response::{
-    OffsetFetchResponsePartition, OffsetFetchResponseTopic,
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 use crate::protocol::messages::{
-    FindCoordinatorResponse, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse,
-    LeaveGroupResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest,
-    OffsetFetchResponse, SyncGroupRequest, SyncGroupResponse,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, FindCoordinatorResponse,
+    HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupResponse,
+    OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
+    SyncGroupRequest, SyncGroupResponse,
 };
 use crate::rpc::network_client::RpcError;
 use crate::types::{
-    BrokerId, ErrorCode, GenerationId, Monotonic, Now, Offset, PartitionIndex, Timestamp,
-    TopicPartition,
+    BrokerId, ErrorCode, GenerationId, GroupProtocol, Monotonic, Now, Offset, PartitionIndex,
+    Timestamp, TopicId, TopicPartition, Uuid,
 };
 
 const CLIENTS: usize = 3;
@@ -60,6 +61,8 @@ enum Step {
     /// Another one starts where none is.
     Start(usize),
     Wait(u16),
+    /// It hears what topics are called whose ids it asked about.
+    Learn(usize),
     /// The coordinator moves.
     Move,
     /// The coordinator's log refuses the next records.
@@ -79,7 +82,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => who.clone().prop_map(Step::Commit),
         1 => who.clone().prop_map(Step::Crash),
         1 => who.clone().prop_map(Step::Close),
-        2 => who.prop_map(Step::Start),
+        2 => who.clone().prop_map(Step::Start),
+        2 => who.prop_map(Step::Learn),
         4 => prop_oneof![1..4_000u16, 1..50_000u16].prop_map(Step::Wait),
         1 => Just(Step::Move),
         1 => Just(Step::Refuse),
@@ -91,6 +95,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// How a group is set up.
 #[derive(Clone, Debug)]
 struct Setup {
+    protocol: GroupProtocol,
+    /// Who names topics by an expression, in the consumer protocol.
+    regexes: [bool; CLIENTS],
     assignors: Vec<Assignor>,
     auto_commit: bool,
     /// Which clients are static members.
@@ -109,15 +116,26 @@ fn setups() -> impl Strategy<Value = Setup> {
     ]);
     let statics = prop::array::uniform3(prop::bool::weighted(0.3));
     (assignors, any::<bool>(), statics).prop_map(|(assignors, auto_commit, statics)| Setup {
+        protocol: GroupProtocol::Classic,
+        regexes: [false; CLIENTS],
         assignors,
         auto_commit,
         statics,
     })
 }
 
+fn setups_of_consumers() -> impl Strategy<Value = Setup> {
+    let regexes = prop::array::uniform3(prop::bool::weighted(0.3));
+    (setups(), regexes).prop_map(|(setup, regexes)| Setup {
+        protocol: GroupProtocol::Consumer,
+        regexes,
+        ..setup
+    })
+}
+
 /// A client's process.
 struct Client {
-    machine: Membership,
+    machine: AnyMembership,
     /// Rises when the connection breaks: what is still on its way then never arrives.
     connection: u64,
     requests: VecDeque<(Token, Question)>,
@@ -127,6 +145,11 @@ struct Client {
     /// What it reads, and how far it is, once it knows where to begin.
     reads: BTreeMap<TopicPartition, Option<i64>>,
     watched: BTreeSet<Arc<str>>,
+    watched_ids: BTreeSet<TopicId>,
+    /// Whether it was told of what those are called.
+    has_learned: bool,
+    /// Whether its poll failed: then its application begins anew.
+    has_failed: bool,
     commits: u64,
     refused: Vec<String>,
     is_gone: bool,
@@ -154,13 +177,14 @@ impl World {
         let rng = StdRng::seed_from_u64(1);
         let now = Now::default();
         let (coordinator, _) = LoadingCoordinator::new().finish(coordinator_config(), rng, now);
+        let topics: PartitionCounts = [("a".into(), 3), ("b".into(), 2)].into();
         let mut world = Self {
             setup,
             now,
             coordinator,
             log: Vec::new(),
             refuses: false,
-            topics: [("a".into(), 3), ("b".into(), 2)].into(),
+            topics,
             clients: Vec::new(),
             starts: 0,
             next: 0,
@@ -168,6 +192,7 @@ impl World {
             open: BTreeMap::new(),
             committed: BTreeMap::new(),
         };
+        world.tell_coordinator();
         for who in 0..CLIENTS {
             let client = world.process(who);
             world.clients.push(client);
@@ -180,19 +205,23 @@ impl World {
         self.starts += 1;
         let is_static = self.setup.statics[who];
         let config = MembershipConfig {
+            protocol: self.setup.protocol,
             instance: is_static.then(|| format!("i{who}").into()),
             assignors: self.setup.assignors.clone(),
             auto_commit_interval: self.setup.auto_commit.then(|| Duration::from_secs(5)),
             ..config()
         };
         Client {
-            machine: Membership::new(config, StdRng::seed_from_u64(self.starts)),
+            machine: AnyMembership::new(config, StdRng::seed_from_u64(self.starts)),
             connection: self.starts << 32,
             requests: VecDeque::new(),
             answers: VecDeque::new(),
             awaited: BTreeMap::new(),
             reads: BTreeMap::new(),
             watched: BTreeSet::new(),
+            watched_ids: BTreeSet::new(),
+            has_learned: false,
+            has_failed: false,
             commits: 0,
             refused: Vec::new(),
             is_gone: false,
@@ -203,6 +232,9 @@ impl World {
         self.event(who, Event::Brokers(vec![target(1)]));
         // Not all read the same.
         let topics: &[&str] = if who == 2 { &["b"] } else { &["a", "b"] };
+        if self.setup.regexes[who] {
+            return self.event(who, Event::SubscribedToRegex(topics.join("|").into()));
+        }
         self.event(who, Event::Subscribed(topics.iter().map(|topic| Arc::from(*topic)).collect()));
     }
 
@@ -264,6 +296,12 @@ impl World {
                 client.watched = watched;
                 self.tell_topics(who);
             }
+            Effect::WatchIds(ids) => {
+                assert_eq!(self.setup.protocol, GroupProtocol::Consumer);
+                client.watched_ids = ids;
+                client.has_learned = false;
+                self.tell_topics(who);
+            }
             // Whether it is so, the coordinator's own state says.
             Effect::Committed(_) => {}
             Effect::CommitEnded(_, result) => {
@@ -272,6 +310,7 @@ impl World {
             Effect::ReadEnded(..) => panic!("nobody asked"),
             Effect::Fail(error) => {
                 assert!(self.setup.statics[who], "{error}");
+                client.has_failed = true;
             }
             Effect::Closed => {
                 client.is_gone = true;
@@ -286,6 +325,14 @@ impl World {
     }
 
     fn tell_topics(&mut self, who: usize) {
+        let client = &self.clients[who];
+        let is_known = |topic: &str| {
+            let is_found = client.has_learned && client.watched_ids.contains(&id_of(topic));
+            client.watched.contains(topic) || is_found
+        };
+        let names = self.topics.keys().filter(|topic| is_known(topic));
+        let names = names.map(|topic| (id_of(topic), topic.clone())).collect();
+        self.event(who, Event::TopicNames(names));
         let watched = self.clients[who].watched.iter();
         let known = |topic: &Arc<str>| (topic.clone(), self.topics.get(topic).copied());
         let topics = watched.map(known).collect();
@@ -374,8 +421,12 @@ impl World {
     fn replied(&mut self, token: ledger::Token, reply: ledger::Reply) {
         let (who, connection, token) = self.open.remove(&token).expect("each is answered once");
         let client = &mut self.clients[who];
-        if client.connection == connection {
-            client.answers.push_back((token, from_ledger(reply)));
+        if client.connection != connection {
+            return;
+        }
+        if let Some((question, _)) = client.awaited.get(&token) {
+            let answer = from_ledger(question, reply);
+            client.answers.push_back((token, answer));
         }
     }
 
@@ -395,10 +446,30 @@ impl World {
         let rng = StdRng::seed_from_u64(self.terms);
         let (coordinator, outcome) = loading.finish(coordinator_config(), rng, self.now);
         let former = std::mem::replace(&mut self.coordinator, coordinator);
+        self.tell_coordinator();
         for (token, reply) in former.resign() {
             self.replied(token, reply);
         }
         self.perform(outcome);
+    }
+
+    fn tell_coordinator(&mut self) {
+        let info = |(topic, partitions): (&Arc<str>, &u32)| {
+            (topic.clone(), ledger::TopicInfo { id: id_of(topic), partitions: *partitions })
+        };
+        self.coordinator.on_topics(Arc::new(self.topics.iter().map(info).collect()));
+    }
+
+    /// The members of a group of consumers, and their epochs.
+    fn consumers(&mut self) -> BTreeMap<Arc<str>, i32> {
+        let request = ledger::Request::DescribeConsumerGroups(vec!["g".into()]);
+        let outcome = self.coordinator.decide(self.now, ledger::Token(u64::MAX), request);
+        let Some((_, ledger::Reply::DescribeConsumerGroups(groups))) = outcome.replies.first()
+        else {
+            panic!("it is answered at once")
+        };
+        let Ok(group) = &groups[0].1 else { return BTreeMap::new() };
+        group.members.iter().map(|member| (member.member.clone(), member.epoch)).collect()
     }
 
     fn members(&mut self) -> BTreeSet<Arc<str>> {
@@ -454,7 +525,18 @@ impl World {
 
     fn step(&mut self, step: &Step) {
         match *step {
-            Step::Poll(who) => self.event(who, Event::Polled),
+            Step::Poll(who) => {
+                self.event(who, Event::Polled);
+                let has_failed = std::mem::take(&mut self.clients[who].has_failed);
+                if has_failed && self.setup.protocol == GroupProtocol::Consumer {
+                    self.event(who, Event::Unsubscribed);
+                    self.begin(who);
+                }
+            }
+            Step::Learn(who) => {
+                self.clients[who].has_learned = true;
+                self.tell_topics(who);
+            }
             Step::Arrive(who) => _ = self.arrive(who),
             Step::Answer(who) => _ = self.answer(who),
             Step::Settle(who) => self.settle(who),
@@ -486,6 +568,7 @@ impl World {
             Step::MorePartitions => {
                 let count = self.topics.get_mut("b").unwrap();
                 *count = (*count + 1).min(6);
+                self.tell_coordinator();
                 (0..CLIENTS).for_each(|who| self.tell_topics(who));
             }
         }
@@ -494,6 +577,29 @@ impl World {
 
     /// G1: of those that are members of the newest generation, no two read one partition.
     fn check(&mut self) {
+        match self.setup.protocol {
+            GroupProtocol::Classic => self.check_generation(),
+            GroupProtocol::Consumer => self.check_consumers(),
+        }
+    }
+
+    /// Nobody is ahead of the coordinator, and no two members read one partition.
+    fn check_consumers(&mut self) {
+        let members = self.consumers();
+        let mut readers: BTreeMap<&TopicPartition, usize> = BTreeMap::new();
+        for (who, client) in self.clients.iter().enumerate() {
+            let (member, epoch) = client.machine.identity();
+            let known = member.and_then(|member| members.get(member));
+            let (Some(known), false) = (known, client.is_gone) else { continue };
+            assert!(epoch.is_none_or(|epoch| epoch.value() <= *known), "{who} is ahead");
+            for partition in client.reads.keys() {
+                let other = readers.insert(partition, who);
+                assert_eq!(other, None, "{who} reads {partition} too");
+            }
+        }
+    }
+
+    fn check_generation(&mut self) {
         let members = self.members();
         let generation = |client: &Client| client.machine.identity().1;
         let newest = self.clients.iter().filter_map(generation).max();
@@ -515,13 +621,14 @@ impl World {
     fn heal(&mut self) {
         self.refuses = false;
         self.step(&Step::Start(0));
-        if self.clients[0].machine.closing.is_some() {
+        if self.clients[0].machine.is_closing() {
             self.step(&Step::Crash(0));
         }
         let mut quiet = 0;
         for _ in 0..2_000 {
             for who in 0..CLIENTS {
                 self.settle(who);
+                self.step(&Step::Learn(who));
                 self.step(&Step::Poll(who));
                 self.settle(who);
             }
@@ -534,10 +641,10 @@ impl World {
         panic!("the group does not come to rest: {:?}", self.what_is_read());
     }
 
-    fn what_is_read(&self) -> Vec<(usize, &State, Vec<String>)> {
+    fn what_is_read(&self) -> Vec<(usize, &AnyMembership, Vec<String>)> {
         let alive = self.clients.iter().enumerate().filter(|(_, client)| !client.is_gone);
         let reads = |client: &Client| client.reads.keys().map(ToString::to_string).collect();
-        alive.map(|(who, client)| (who, &client.machine.state, reads(client))).collect()
+        alive.map(|(who, client)| (who, &client.machine, reads(client))).collect()
     }
 
     /// All are in one generation, all that is to be read is read by one, and each knows where it is.
@@ -546,8 +653,7 @@ impl World {
         let generation = alive[0].machine.identity().1;
         let is_settled = alive.iter().all(|client| {
             client.machine.identity().1 == generation
-                && matches!(client.machine.state, State::Stable)
-                && client.machine.rejoin.is_none()
+                && client.machine.is_at_rest()
                 && client.reads.values().all(Option::is_some)
         });
         let reads: Vec<&TopicPartition> = alive.iter().flat_map(|c| c.reads.keys()).collect();
@@ -607,7 +713,10 @@ fn to_ledger(question: &Question) -> Option<ledger::Request> {
                 })
                 .collect(),
         }),
-        Question::OffsetCommit(request) => commit_to_ledger(request),
+        Question::ConsumerGroupHeartbeat(request) => heartbeat_to_ledger(request),
+        Question::OffsetCommit(request) | Question::OffsetCommitOfEpoch(request) => {
+            commit_to_ledger(request)
+        }
         Question::OffsetFetch(request) => fetch_to_ledger(request),
     })
 }
@@ -666,7 +775,77 @@ fn commit_to_ledger(request: &OffsetCommitRequest) -> ledger::Request {
     })
 }
 
+fn heartbeat_to_ledger(request: &ConsumerGroupHeartbeatRequest) -> ledger::Request {
+    let timeout = u64::try_from(request.rebalance_timeout_ms).ok();
+    let names = request.subscribed_topic_names.as_ref();
+    let owned = request.topic_partitions.as_ref().map(|topics| {
+        let topics = topics.iter();
+        topics.map(|topic| (topic.topic_id, topic.partitions.iter().copied().collect())).collect()
+    });
+    ledger::Request::ConsumerGroupHeartbeat(ledger::ConsumerGroupHeartbeat {
+        group: request.group_id.as_str().into(),
+        member: text(&request.member_id),
+        may_lack_member_id: false,
+        epoch: match request.member_epoch {
+            0 => ledger::HeartbeatEpoch::Join,
+            -1 => ledger::HeartbeatEpoch::Leave,
+            -2 => ledger::HeartbeatEpoch::LeaveForAWhile,
+            epoch => ledger::HeartbeatEpoch::At(epoch),
+        },
+        instance: instance(request.instance_id.as_ref()),
+        rack: instance(request.rack_id.as_ref()),
+        client_id: "c".into(),
+        client_host: "h".into(),
+        rebalance_timeout: timeout.map(Duration::from_millis),
+        topics: names.map(|names| names.iter().map(|name| name.as_str().into()).collect()),
+        topic_regex: instance(request.subscribed_topic_regex.as_ref()),
+        assignor: instance(request.server_assignor.as_ref()),
+        owned,
+    })
+}
+
+fn heartbeat_from_ledger(
+    result: Result<ledger::HeartbeatAnswer, ErrorCode>,
+) -> ConsumerGroupHeartbeatResponse {
+    let answer = match result {
+        Ok(answer) => answer,
+        Err(error_code) => {
+            return ConsumerGroupHeartbeatResponse { error_code, ..Default::default() };
+        }
+    };
+    let assignment = answer.assignment.map(|assignment| {
+        let topics = assignment.into_iter().map(|(topic_id, partitions)| {
+            let partitions = partitions.into_iter().collect();
+            heartbeat_response::TopicPartitions { topic_id, partitions }
+        });
+        heartbeat_response::Assignment { topic_partitions: topics.collect() }
+    });
+    ConsumerGroupHeartbeatResponse {
+        member_id: Some(answer.member.to_string()),
+        member_epoch: answer.member_epoch,
+        heartbeat_interval_ms: i32::try_from(answer.interval.as_millis()).unwrap(),
+        assignment,
+        ..Default::default()
+    }
+}
+
+fn id_of(topic: &str) -> TopicId {
+    Uuid::from_bytes([topic.as_bytes()[0]; 16])
+}
+
 fn fetch_to_ledger(request: &OffsetFetchRequest) -> ledger::Request {
+    if let Some(group) = request.groups.first() {
+        let topics = group.topics.as_ref().map(|topics| {
+            let named = topics.iter().map(|of| (topic(&of.name), of.partition_indexes.clone()));
+            named.collect()
+        });
+        return ledger::Request::FetchOffsets(ledger::FetchOffsets {
+            group: group.group_id.as_str().into(),
+            member: instance(group.member_id.as_ref()),
+            member_epoch: Some(group.member_epoch),
+            topics,
+        });
+    }
     let topics = request.topics.as_ref().map(|topics| {
         let named = topics.iter().map(|of| (topic(&of.name), of.partition_indexes.clone()));
         named.collect()
@@ -679,7 +858,7 @@ fn fetch_to_ledger(request: &OffsetFetchRequest) -> ledger::Request {
     })
 }
 
-fn from_ledger(reply: ledger::Reply) -> Answer {
+fn from_ledger(question: &Question, reply: ledger::Reply) -> Answer {
     match reply {
         ledger::Reply::JoinGroup(joined) => Answer::JoinGroup(Ok(join_from_ledger(joined))),
         ledger::Reply::SyncGroup(synced) => Answer::SyncGroup(Ok(match synced {
@@ -699,12 +878,22 @@ fn from_ledger(reply: ledger::Reply) -> Answer {
         ledger::Reply::CommitOffsets(result) => {
             Answer::OffsetCommit(Ok(commit_from_ledger(result)))
         }
-        ledger::Reply::FetchOffsets(result) => Answer::OffsetFetch(Ok(fetch_from_ledger(result))),
+        ledger::Reply::FetchOffsets(result) => {
+            let is_of_groups =
+                matches!(question, Question::OffsetFetch(request) if !request.groups.is_empty());
+            Answer::OffsetFetch(Ok(if is_of_groups {
+                group_from_ledger(result)
+            } else {
+                fetch_from_ledger(result)
+            }))
+        }
+        ledger::Reply::ConsumerGroupHeartbeat(result) => {
+            Answer::ConsumerGroupHeartbeat(Ok(heartbeat_from_ledger(result)))
+        }
         ledger::Reply::DeleteOffsets(_)
         | ledger::Reply::ListGroups(_)
         | ledger::Reply::DescribeGroups(_)
         | ledger::Reply::DeleteGroups(_)
-        | ledger::Reply::ConsumerGroupHeartbeat(_)
         | ledger::Reply::DescribeConsumerGroups(_) => panic!("no member asks that"),
     }
 }
@@ -756,6 +945,29 @@ fn commit_from_ledger(
     OffsetCommitResponse { topics: topics.collect(), ..OffsetCommitResponse::default() }
 }
 
+fn group_from_ledger(result: Result<Vec<ledger::FetchedTopic>, ErrorCode>) -> OffsetFetchResponse {
+    let fetched = fetch_from_ledger(result);
+    let topics = fetched.topics.into_iter().map(|topic| OffsetFetchResponseTopics {
+        name: topic.name,
+        partitions: topic
+            .partitions
+            .into_iter()
+            .map(|partition| OffsetFetchResponsePartitions {
+                partition_index: partition.partition_index,
+                committed_offset: partition.committed_offset,
+                ..OffsetFetchResponsePartitions::default()
+            })
+            .collect(),
+        ..OffsetFetchResponseTopics::default()
+    });
+    let group = OffsetFetchResponseGroup {
+        group_id: "g".to_owned(),
+        topics: topics.collect(),
+        error_code: fetched.error_code,
+    };
+    OffsetFetchResponse { groups: vec![group], ..OffsetFetchResponse::default() }
+}
+
 fn fetch_from_ledger(result: Result<Vec<ledger::FetchedTopic>, ErrorCode>) -> OffsetFetchResponse {
     let topics = match result {
         Ok(topics) => topics,
@@ -778,27 +990,36 @@ fn fetch_from_ledger(result: Result<Vec<ledger::FetchedTopic>, ErrorCode>) -> Of
     OffsetFetchResponse { topics: topics.collect(), ..OffsetFetchResponse::default() }
 }
 
+fn play(setup: Setup, steps: &[Step]) {
+    let mut world = World::new(setup);
+    for step in steps {
+        world.step(step);
+    }
+    world.heal();
+    // What is read now can be committed.
+    for who in 0..CLIENTS {
+        world.clients[who].refused.clear();
+        world.step(&Step::Consume(who, 3));
+        world.step(&Step::Commit(who));
+        world.settle(who);
+        assert_eq!(&world.clients[who].refused, &Vec::<String>::new());
+    }
+    let alive = world.clients.iter().filter(|client| !client.is_gone);
+    for (partition, position) in alive.flat_map(|client| &client.reads) {
+        let committed = world.committed.get(partition).map(|offset| offset.value());
+        assert_eq!(committed, *position);
+    }
+}
+
 proptest! {
     #[test]
     fn each_partition_is_read_by_one_and_in_the_end_all_are(setup in setups(), steps in steps()) {
-        let mut world = World::new(setup);
-        for step in &steps {
-            world.step(step);
-        }
-        world.heal();
-        // What is read now can be committed.
-        for who in 0..CLIENTS {
-            world.clients[who].refused.clear();
-            world.step(&Step::Consume(who, 3));
-            world.step(&Step::Commit(who));
-            world.settle(who);
-            prop_assert_eq!(&world.clients[who].refused, &Vec::<String>::new());
-        }
-        let alive = world.clients.iter().filter(|client| !client.is_gone);
-        for (partition, position) in alive.flat_map(|client| &client.reads) {
-            let committed = world.committed.get(partition).map(|offset| offset.value());
-            prop_assert_eq!(committed, *position);
-        }
+        play(setup, &steps);
+    }
+
+    #[test]
+    fn so_it_is_where_the_coordinator_assigns(setup in setups_of_consumers(), steps in steps()) {
+        play(setup, &steps);
     }
 }
 
@@ -806,7 +1027,28 @@ proptest! {
 #[test]
 fn three_members_share_five_partitions() {
     let assignors = vec![Assignor::CooperativeSticky];
-    let mut world = World::new(Setup { assignors, auto_commit: true, statics: [false; CLIENTS] });
+    three_share(&Setup {
+        protocol: GroupProtocol::Classic,
+        regexes: [false; CLIENTS],
+        assignors,
+        auto_commit: true,
+        statics: [false; CLIENTS],
+    });
+}
+
+#[test]
+fn three_consumers_share_five_partitions() {
+    three_share(&Setup {
+        protocol: GroupProtocol::Consumer,
+        regexes: [false, true, false],
+        assignors: Vec::new(),
+        auto_commit: true,
+        statics: [false; CLIENTS],
+    });
+}
+
+fn three_share(setup: &Setup) {
+    let mut world = World::new(setup.clone());
     world.heal();
     let reads: Vec<usize> = world.clients.iter().map(|client| client.reads.len()).collect();
     assert_eq!(reads.iter().sum::<usize>(), 5);

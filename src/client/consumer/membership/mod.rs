@@ -1,63 +1,61 @@
-//! A consumer's membership in a group of the classic protocol, as a machine: who coordinates the group, joining it, what it is to
-//! read, heartbeats, and how far it has read (pure).
+//! A consumer's membership in a group, as a machine: who coordinates the group, being one of its members, what it is to read, and how far
+//! it has read (pure).
 //!
-//! ```text
-//!                  poll                joined: leader          topics known
-//! Unjoined ───────────────▶ Joining ───────────────▶ Assigning ─────────────▶ Syncing
-//!    ▲  ▲                    ▲   │  joined: follower                             │ ▲
-//!    │  │        poll, rejoin│   └───────────────────────────────────────────────┼─┘
-//!    │  │   refused          │                 poll              synced          │
-//!    │  └─────────────────   Stable ◀─────────────────── Synced ◀────────────────┘
-//!    │ fenced, max.poll.interval.ms went by, left
-//!    └──────────────────── from everywhere
-//! ```
+//! [`Membership`] is what both protocols share: the coordinator, commits, where new partitions begin, giving partitions up, the way out.
+//! What they do in ways of their own is a [`Protocol`]: [`ClassicProtocol`] (members assign) and [`ConsumerProtocol`] (the coordinator
+//! does, KIP-848).
 //!
-//! What the owner is told (revoked, assigned, lost) and every JoinGroup happen within its `poll`: [`Event::Polled`] and the answers to
-//! effects that such an event brought. Everything else goes on between polls: heartbeats, the search for the coordinator, what follows
-//! a JoinGroup that was answered, and leaving where the owner did not poll for `max.poll.interval.ms`.
+//! What the owner is told (revoked, assigned, lost) and every beginning to join happen within its `poll`: [`Event::Polled`] and the answers
+//! to effects that such an event brought. Everything else goes on between polls: heartbeats, the search for the coordinator, what follows
+//! a request to join that was answered, and leaving where the owner did not poll for `max.poll.interval.ms`.
 //!
 //! Before partitions are given up the listener is told, then what was read of them is committed (with `enable.auto.commit`) together
 //! with what the listener wants committed, and the member waits for the answer: nobody reads on from an older offset because a commit
 //! came too late. (Kafka commits before it tells the listener, and what the cooperative protocol takes away afterwards not at all.)
 //!
-//! With the eager protocol all is given up before JoinGroup; with the cooperative one (KIP-429) only what the new assignment lacks, once
-//! it is there, and then the member joins again so that others can have it.
-//!
 //! A commit that failed is sent again only while no newer one was made: an older offset never overwrites a newer one.
 //!
 //! Requests are asked in versions that name topics and groups in one way only ([`Question::versions`]).
 //!
-//! Kafka: `AbstractCoordinator`, `ConsumerCoordinator`, `Heartbeat`.
+//! Kafka: `AbstractCoordinator`, `ConsumerCoordinator`, `AbstractMembershipManager`, `CommitRequestManager`.
 
+mod any;
+mod classic;
 mod commit;
+mod consumer;
 mod coordinator;
-mod heartbeat;
-mod join;
 #[cfg(test)]
 mod ledger_tests;
 mod question;
-mod rebalance;
+mod release;
 mod start;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 
-use super::assignors::{Assignment, Assignor, Members, RebalanceProtocol};
+use super::assignors::{Assignment, Assignor};
 use super::offsets::Offsets;
 use crate::client::cluster_view::Target;
 use crate::client::error::ClientError;
+use crate::protocol::messages::OffsetCommitRequest;
 use crate::rpc::Backoff;
-use crate::types::{ErrorCode, GenerationId, Monotonic, Now, PartitionIndex, TopicPartition};
+use crate::types::{
+    ErrorCode, GenerationId, GroupProtocol, Monotonic, Now, PartitionIndex, TopicId, TopicPartition,
+};
 
+pub(super) use any::AnyMembership;
+use classic::ClassicProtocol;
 pub(super) use commit::CommitId;
-use commit::{Commit, CommitNumber};
+use commit::{Commit, CommitNumber, Refusal};
+use consumer::ConsumerProtocol;
 pub(super) use question::{Answer, Question};
-use rebalance::Stage;
+use release::Stage;
 use start::Read;
 pub(super) use start::ReadId;
 
@@ -70,19 +68,23 @@ pub(super) struct Token(pub(super) u64);
 pub(crate) struct MembershipConfig {
     /// `group.id`.
     pub(crate) group: Arc<str>,
+    /// `group.protocol`.
+    pub(crate) protocol: GroupProtocol,
+    /// `group.remote.assignor`: the coordinator's assignor that it wants. Only in the consumer protocol.
+    pub(crate) remote_assignor: Option<Arc<str>>,
     /// `group.instance.id`: makes it a static member (KIP-345).
     pub(crate) instance: Option<Arc<str>>,
     /// `client.rack`.
     pub(crate) rack: Option<Arc<str>>,
-    /// `session.timeout.ms`: how long the coordinator waits for a heartbeat.
+    /// `session.timeout.ms`: how long the coordinator waits for a heartbeat. Only in the classic protocol.
     pub(crate) session_timeout: Duration,
-    /// `heartbeat.interval.ms`.
+    /// `heartbeat.interval.ms`. Only in the classic protocol.
     pub(crate) heartbeat_interval: Duration,
     /// `max.poll.interval.ms`: also how long the coordinator waits for it in a rebalance.
     pub(crate) poll_interval_max: Duration,
     /// `auto.commit.interval.ms`; `None` without `enable.auto.commit`.
     pub(crate) auto_commit_interval: Option<Duration>,
-    /// `partition.assignment.strategy`, the best first.
+    /// `partition.assignment.strategy`, the best first. Only in the classic protocol.
     pub(crate) assignors: Vec<Assignor>,
     /// `retry.backoff.ms` and its maximum.
     pub(crate) backoff: Backoff,
@@ -99,6 +101,8 @@ pub(super) enum Event {
     Tick,
     /// The owner wants to read these topics.
     Subscribed(BTreeSet<Arc<str>>),
+    /// The owner wants to read the topics whose names fit this expression, as the coordinator understands it. Only in the consumer protocol.
+    SubscribedToRegex(Arc<str>),
     /// The owner wants to read nothing any more.
     Unsubscribed,
     /// The owner chose these partitions itself; it is no member.
@@ -107,6 +111,8 @@ pub(super) enum Event {
     Brokers(Vec<Target>),
     /// How many partitions watched topics have, `None` for those that do not exist. What is absent is not known yet.
     Topics(BTreeMap<Arc<str>, Option<u32>>),
+    /// The names of topics, as far as they are known: of watched ones, and of those whose ids were watched.
+    TopicNames(BTreeMap<TopicId, Arc<str>>),
     /// [`Effect::Consumed`] was performed.
     Consumed(Offsets),
     /// [`Effect::Revoke`] was performed.
@@ -170,6 +176,8 @@ pub(super) enum Effect {
     Consumed,
     /// Keep these topics known, and say what is known of them.
     Watch(BTreeSet<Arc<str>>),
+    /// Find out what these topics are called, and say so.
+    WatchIds(BTreeSet<TopicId>),
     /// These are committed, whoever wanted that. Comes before [`Effect::CommitEnded`].
     Committed(Offsets),
     /// A commit of the owner ended.
@@ -182,29 +190,13 @@ pub(super) enum Effect {
     Closed,
 }
 
-/// Of each topic that anybody in the group reads, how many partitions it had, or that there was none; `None` where that was not known.
-type Basis = BTreeMap<Arc<str>, Option<Option<u32>>>;
-
 /// Who the member is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Identity {
-    /// As the coordinator named it.
+    /// Its id.
     member: Option<Arc<str>>,
-    /// The generation it is a member of.
+    /// The generation it is a member of, or its member epoch.
     generation: Option<GenerationId>,
-}
-
-/// See the module.
-#[derive(Debug)]
-enum State {
-    Unjoined,
-    Joining(Token),
-    /// It leads; the topics of the members are not all known yet.
-    Assigning(Assignor, Members),
-    Syncing(Token, Assignor),
-    /// It is known what it is to read; the owner does not know yet.
-    Synced(Assignor, Assignment),
-    Stable,
 }
 
 /// A request in flight.
@@ -236,10 +228,68 @@ struct Retry {
     not_before: Monotonic,
 }
 
+/// What a protocol does in its own way: functions of a membership that speaks it.
+trait Protocol: fmt::Debug + Sized {
+    /// What is due whether or not the owner is in its `poll`, before all else: sessions that are over, topics that are to be known.
+    fn look(membership: &mut Membership<Self>, now: Monotonic, out: &mut Vec<Effect>);
+    /// One step after the other towards what the owner is to read, as far as they go without waiting. Within the owner's `poll`.
+    fn rebalance(membership: &mut Membership<Self>, now: Monotonic, out: &mut Vec<Effect>);
+    /// Sends the heartbeat that is due, if one is.
+    fn beat(membership: &mut Membership<Self>, now: Monotonic, out: &mut Vec<Effect>);
+    /// When something of the protocol's own is due.
+    fn deadlines(membership: &Membership<Self>) -> Vec<Monotonic>;
+    /// An answer to a question of the protocol's own.
+    fn on_answer(
+        membership: &mut Membership<Self>,
+        now: Monotonic,
+        asked: &Asked,
+        answer: Answer,
+        out: &mut Vec<Effect>,
+    );
+    /// What the owner wants to read is another; `is_first` where it was no member before.
+    fn on_subscribed(membership: &mut Membership<Self>, is_first: bool);
+    /// The owner wants to read nothing any more.
+    fn on_leaving(membership: &mut Membership<Self>);
+    /// It is known who coordinates the group.
+    fn on_coordinator_found(membership: &mut Membership<Self>, now: Monotonic);
+    /// Whoever was the coordinator is none any more. What it was asked is still in flight, and is given up next.
+    fn on_coordinator_lost(membership: &mut Membership<Self>);
+    /// Whether the member has what the group gave it.
+    fn is_settled(membership: &Membership<Self>) -> bool;
+    /// Whether it is a member, and what it has is nobody else's.
+    fn is_in_good_order(membership: &Membership<Self>) -> bool;
+    /// As whom to commit now. Errors: the member is between two generations, in another one, or in none any more.
+    fn committer(membership: &Membership<Self>, commit: &Commit) -> Result<Identity, ErrorCode>;
+    /// What a refused commit says of the member. What concerns the coordinator was looked at before.
+    fn on_commit_refused(
+        membership: &mut Membership<Self>,
+        asked: &Asked,
+        commit: CommitNumber,
+        error: ErrorCode,
+    ) -> Refusal;
+    /// The commit as a question: of a member of the group, or of nobody.
+    fn commit_question(is_member: bool, request: OffsetCommitRequest) -> Question;
+    /// The question how far the group has read in these partitions.
+    fn offsets_question(
+        membership: &Membership<Self>,
+        partitions: &BTreeSet<TopicPartition>,
+    ) -> Question;
+    /// Whether this answer to it may become a better one.
+    fn may_pass(error: ErrorCode) -> bool;
+    /// Partitions were taken from the owner, lost or given up.
+    fn on_taken(membership: &mut Membership<Self>, taken: &Assignment);
+    /// The way out is free: `leave` says whether to tell the coordinator for good.
+    fn depart(membership: &mut Membership<Self>, leave: bool, out: &mut Vec<Effect>);
+    /// What must hold between two events.
+    fn check(membership: &Membership<Self>);
+}
+
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Membership {
+struct Membership<P> {
     config: MembershipConfig,
+    /// What only the one protocol needs.
+    protocol: P,
     rng: StdRng,
     brokers: Vec<Target>,
     coordinator: Option<Target>,
@@ -248,30 +298,17 @@ pub(super) struct Membership {
     lookup: Retry,
     /// What the owner wants to read; `None` where it is no member.
     subscription: Option<BTreeSet<Arc<str>>>,
+    /// The expression that stands for what it wants to read besides.
+    regex: Option<Arc<str>>,
     identity: Identity,
-    state: State,
-    /// Why the member is to join again, if it is.
-    rejoin: Option<&'static str>,
-    join: Retry,
-    /// What had to be given up before JoinGroup is given up.
-    is_prepared: bool,
     stage: Stage,
     /// What the owner reads.
     owned: Assignment,
-    /// The last assignment, for sticky assignors.
-    last: Option<(Assignor, Assignment, GenerationId)>,
-    /// The subscription that the last JoinGroup named.
-    joined: BTreeSet<Arc<str>>,
     topics: BTreeMap<Arc<str>, Option<u32>>,
+    names: BTreeMap<TopicId, Arc<str>>,
     /// What was last asked to be watched.
     watched: BTreeSet<Arc<str>>,
-    /// For the leader: what it made the assignment of.
-    assigned_of: Option<Basis>,
     polled_at: Monotonic,
-    /// When the last heartbeat was sent.
-    beat_at: Monotonic,
-    /// When the coordinator last said that all is well.
-    heard_at: Monotonic,
     /// What is on its way, in the order in which it was made.
     commits: BTreeMap<CommitNumber, Commit>,
     last_commit: CommitNumber,
@@ -295,31 +332,25 @@ pub(super) struct Membership {
     looked_at: Monotonic,
 }
 
-impl Membership {
-    pub(super) fn new(config: MembershipConfig, rng: StdRng) -> Self {
+impl<P: Protocol> Membership<P> {
+    fn speaking(protocol: P, config: MembershipConfig, rng: StdRng) -> Self {
         Self {
             config,
+            protocol,
             rng,
             brokers: Vec::new(),
             coordinator: None,
             turn: 0,
             lookup: Retry::default(),
             subscription: None,
+            regex: None,
             identity: Identity::default(),
-            state: State::Unjoined,
-            rejoin: None,
-            join: Retry::default(),
-            is_prepared: false,
             stage: Stage::Idle,
             owned: Assignment::new(),
-            last: None,
-            joined: BTreeSet::new(),
             topics: BTreeMap::new(),
+            names: BTreeMap::new(),
             watched: BTreeSet::new(),
-            assigned_of: None,
             polled_at: Monotonic::ZERO,
-            beat_at: Monotonic::ZERO,
-            heard_at: Monotonic::ZERO,
             commits: BTreeMap::new(),
             last_commit: CommitNumber::default(),
             is_consumed_asked: false,
@@ -338,13 +369,13 @@ impl Membership {
         }
     }
 
-    /// The member's id and generation, as far as it has them (Kafka: `ConsumerGroupMetadata`).
-    pub(super) fn identity(&self) -> (Option<&Arc<str>>, Option<GenerationId>) {
+    /// The member's id and generation or member epoch, as far as it has them (Kafka: `ConsumerGroupMetadata`).
+    fn identity(&self) -> (Option<&Arc<str>>, Option<GenerationId>) {
         (self.identity.member.as_ref(), self.identity.generation)
     }
 
     /// Takes an event in; what is to be done goes to the end of `out`, to be done in order.
-    pub(super) fn handle(&mut self, now: Now, event: Event, out: &mut Vec<Effect>) {
+    fn handle(&mut self, now: Now, event: Event, out: &mut Vec<Effect>) {
         let now = now.monotonic;
         self.looked_at = now;
         let is_in_poll = matches!(event, Event::Polled | Event::Revoked { .. });
@@ -356,11 +387,13 @@ impl Membership {
                 }
             }
             Event::Tick => {}
-            Event::Subscribed(topics) => self.subscribe(now, topics),
+            Event::Subscribed(topics) => self.subscribe(now, topics, None),
+            Event::SubscribedToRegex(regex) => self.subscribe(now, BTreeSet::new(), Some(regex)),
             Event::Unsubscribed => self.begin_to_leave(None, out),
             Event::AssignedByHand(partitions) => self.assign_by_hand(now, partitions),
             Event::Brokers(brokers) => self.brokers = brokers,
             Event::Topics(topics) => self.topics = topics,
+            Event::TopicNames(names) => self.names = names,
             Event::Consumed(offsets) => self.auto_commit(now, offsets),
             Event::Revoked { by_listener, consumed } => {
                 self.on_revoked(now, by_listener, consumed);
@@ -378,10 +411,9 @@ impl Membership {
     }
 
     /// When [`Event::Tick`] is due at the latest.
-    pub(super) fn deadline(&self) -> Option<Monotonic> {
-        let mut deadlines =
-            vec![self.lookup.not_before, self.join.not_before, self.start.not_before];
-        deadlines.extend(self.heartbeat_deadlines());
+    fn deadline(&self) -> Option<Monotonic> {
+        let mut deadlines = vec![self.lookup.not_before, self.start.not_before];
+        deadlines.extend(P::deadlines(self));
         for commit in self.commits.values() {
             deadlines.extend([commit.retry.not_before, commit.deadline]);
         }
@@ -396,13 +428,12 @@ impl Membership {
 
     /// What is due now.
     fn go_on(&mut self, now: Monotonic, is_in_poll: bool, out: &mut Vec<Effect>) {
-        self.check_sessions(now, out);
-        self.look_at_topics(now, out);
+        P::look(self, now, out);
         if is_in_poll {
-            self.rebalance(now, out);
+            P::rebalance(self, now, out);
         }
         self.look_for_coordinator(now, out);
-        self.beat(now, out);
+        P::beat(self, now, out);
         self.send_commits(now, out);
         self.send_reads(now, out);
         if is_in_poll {
@@ -416,14 +447,22 @@ impl Membership {
         let Some(asked) = self.in_flight.remove(&token) else { return };
         match answer {
             Answer::FindCoordinator(answer) => self.on_coordinator(now, answer),
-            Answer::JoinGroup(answer) => self.on_joined(now, answer, out),
-            Answer::SyncGroup(answer) => self.on_synced(now, &asked, answer),
-            Answer::Heartbeat(answer) => self.on_heartbeat(now, &asked, answer),
-            // What the coordinator says to a farewell changes nothing.
-            Answer::LeaveGroup(_) => {}
             Answer::OffsetCommit(answer) => self.on_commit(now, &asked, answer, out),
             Answer::OffsetFetch(answer) => self.on_offsets(now, asked, answer, out),
+            answer @ (Answer::JoinGroup(_)
+            | Answer::SyncGroup(_)
+            | Answer::Heartbeat(_)
+            | Answer::LeaveGroup(_)
+            | Answer::ConsumerGroupHeartbeat(_)) => P::on_answer(self, now, &asked, answer, out),
         }
+    }
+
+    fn member_id(&self) -> String {
+        self.identity.member.as_deref().unwrap_or_default().to_owned()
+    }
+
+    fn instance_id(&self) -> Option<String> {
+        self.config.instance.as_deref().map(str::to_owned)
     }
 
     /// Asks the coordinator. Returns whether it is known.
@@ -447,6 +486,14 @@ impl Membership {
         self.in_flight.insert(token, Asked { what, identity: self.identity.clone() });
         out.push(Effect::Ask { target, token, question, timeout });
         token
+    }
+
+    /// Asks for these topics to be known, where it does not yet.
+    fn watch(&mut self, topics: BTreeSet<Arc<str>>, out: &mut Vec<Effect>) {
+        if topics != self.watched {
+            self.watched.clone_from(&topics);
+            out.push(Effect::Watch(topics));
+        }
     }
 
     fn is_asking(&self, what: &About) -> bool {
@@ -474,24 +521,12 @@ impl Membership {
         }
     }
 
-    fn rebalance_protocol(&self) -> RebalanceProtocol {
-        Assignor::rebalance_protocol(&self.config.assignors)
-    }
-
     /// What must hold between two events.
     fn check(&self) {
         if !crate::types::CHECKS_ITSELF {
             return;
         }
-        match &self.state {
-            State::Unjoined => {}
-            State::Joining(token) | State::Syncing(token, _) => {
-                assert!(self.in_flight.contains_key(token), "nobody will answer");
-            }
-            State::Assigning(..) | State::Synced(..) | State::Stable => {
-                assert!(self.identity.generation.is_some(), "a member is of some generation");
-            }
-        }
+        P::check(self);
         assert!(
             self.identity.generation.is_none() || self.identity.member.is_some(),
             "who is of a generation has an id"
@@ -531,4 +566,8 @@ fn difference(left: &Assignment, right: &Assignment) -> Assignment {
         }
     }
     difference
+}
+
+fn millis(span: Duration) -> i32 {
+    i32::try_from(span.as_millis()).unwrap_or(i32::MAX)
 }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use crate::protocol::VersionRange;
 use crate::protocol::messages::{
-    FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest, HeartbeatResponse,
-    JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, Message,
-    OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
-    SyncGroupRequest, SyncGroupResponse,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, FindCoordinatorRequest,
+    FindCoordinatorResponse, HeartbeatRequest, HeartbeatResponse, JoinGroupRequest,
+    JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, Message, OffsetCommitRequest,
+    OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, SyncGroupRequest,
+    SyncGroupResponse,
 };
 use crate::rpc::network_client::RpcError;
 
@@ -27,8 +28,12 @@ pub(in crate::client::consumer) enum Question {
     Heartbeat(HeartbeatRequest),
     /// I go.
     LeaveGroup(LeaveGroupRequest),
+    /// I come, am still here, have this, or go, in the consumer protocol.
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatRequest),
     /// So far have I read.
     OffsetCommit(OffsetCommitRequest),
+    /// So far have I read, in this member epoch.
+    OffsetCommitOfEpoch(OffsetCommitRequest),
     /// How far has the group read?
     OffsetFetch(OffsetFetchRequest),
 }
@@ -46,7 +51,9 @@ pub(in crate::client::consumer) enum Answer {
     Heartbeat(Result<HeartbeatResponse, RpcError>),
     /// Of [`Question::LeaveGroup`].
     LeaveGroup(Result<LeaveGroupResponse, RpcError>),
-    /// Of [`Question::OffsetCommit`].
+    /// Of [`Question::ConsumerGroupHeartbeat`].
+    ConsumerGroupHeartbeat(Result<ConsumerGroupHeartbeatResponse, RpcError>),
+    /// Of [`Question::OffsetCommit`] and [`Question::OffsetCommitOfEpoch`].
     OffsetCommit(Result<OffsetCommitResponse, RpcError>),
     /// Of [`Question::OffsetFetch`].
     OffsetFetch(Result<OffsetFetchResponse, RpcError>),
@@ -76,6 +83,16 @@ impl Question {
             }
             Self::OffsetCommit(_) => {
                 VersionRange { min: OffsetCommitRequest::VERSIONS.min, max: 9 }
+            }
+            // Regular expressions came with version 1.
+            Self::ConsumerGroupHeartbeat(request) if request.subscribed_topic_regex.is_some() => {
+                VersionRange { min: 1, max: ConsumerGroupHeartbeatRequest::VERSIONS.max }
+            }
+            Self::ConsumerGroupHeartbeat(_) => ConsumerGroupHeartbeatRequest::VERSIONS,
+            Self::OffsetCommitOfEpoch(_) => VersionRange { min: 9, max: 9 },
+            // With the asker's epoch.
+            Self::OffsetFetch(request) if !request.groups.is_empty() => {
+                VersionRange { min: 9, max: 9 }
             }
             Self::OffsetFetch(_) => VersionRange { min: 7, max: 7 },
         }

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{About, Asked, Effect, Membership, Question, Retry, State};
+use super::{About, Asked, Effect, Membership, Protocol, Question, Retry};
 use crate::client::consumer::offsets::{OffsetAndMetadata, Offsets};
 use crate::client::error::ClientError;
 use crate::protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
+use crate::protocol::messages::offset_fetch_response::OffsetFetchResponseGroup;
 use crate::protocol::messages::{OffsetFetchRequest, OffsetFetchResponse};
 use crate::rpc::network_client::RpcError;
-use crate::types::{ErrorCode, Monotonic, PartitionIndex, TopicPartition};
+use crate::types::{ErrorCode, LeaderEpoch, Monotonic, Offset, PartitionIndex, TopicPartition};
 
 /// Names a question of the owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +25,7 @@ pub(super) struct Read {
     pub(super) deadline: Monotonic,
 }
 
-impl Membership {
+impl<P: Protocol> Membership<P> {
     pub(super) fn begin_read(
         &mut self,
         now: Monotonic,
@@ -44,10 +45,10 @@ impl Membership {
 
     pub(super) fn send_reads(&mut self, now: Monotonic, out: &mut Vec<Effect>) {
         let is_asking = self.in_flight.values().any(|asked| matches!(asked.what, About::Start(_)));
-        let may_start = self.subscription.is_none() || matches!(self.state, State::Stable);
+        let may_start = self.subscription.is_none() || P::is_settled(self);
         if !self.starts.is_empty() && !is_asking && may_start && self.start.not_before <= now {
             let partitions = self.starts.clone();
-            let question = self.question(&partitions);
+            let question = P::offsets_question(self, &partitions);
             self.ask(About::Start(partitions), question, out);
         }
         let ids: Vec<ReadId> = self.reads.keys().copied().collect();
@@ -63,7 +64,7 @@ impl Membership {
                 };
                 out.push(Effect::ReadEnded(id, Err(error)));
             } else if !read.is_asked && read.retry.not_before <= now {
-                let question = self.question(&read.partitions);
+                let question = P::offsets_question(self, &read.partitions);
                 if self.ask(About::Read(id), question, out).is_some() {
                     self.reads.get_mut(&id).expect("it was just looked at").is_asked = true;
                 }
@@ -71,7 +72,8 @@ impl Membership {
         }
     }
 
-    fn question(&self, partitions: &BTreeSet<TopicPartition>) -> Question {
+    /// The question that says nothing of who asks.
+    pub(super) fn ask_offsets_of_group(&self, partitions: &BTreeSet<TopicPartition>) -> Question {
         let mut topics: BTreeMap<&Arc<str>, Vec<PartitionIndex>> = BTreeMap::new();
         for partition in partitions {
             topics.entry(&partition.topic).or_default().push(partition.partition);
@@ -132,7 +134,7 @@ impl Membership {
             }
             Err(error) => {
                 self.start = self.later(now, self.start);
-                if !error.is_retriable() {
+                if !P::may_pass(error) {
                     self.fail(error, format!("committed offsets of group {}", self.config.group));
                 }
             }
@@ -149,7 +151,7 @@ impl Membership {
         let Some(read) = self.reads.get(&id) else { return };
         let retry = read.retry;
         match told {
-            Err(error) if error.is_retriable() => {
+            Err(error) if P::may_pass(error) => {
                 let retry = self.later(now, retry);
                 let read = self.reads.get_mut(&id).expect("it was just looked at");
                 read.retry = retry;
@@ -171,22 +173,54 @@ fn read_offsets(response: OffsetFetchResponse) -> Result<Offsets, ErrorCode> {
         return Err(response.error_code);
     }
     let mut offsets = Offsets::new();
-    for topic in response.topics {
+    let of_one_group = response.topics.into_iter().flat_map(|topic| {
         let name: Arc<str> = topic.name.into();
-        for partition in topic.partitions {
-            if !partition.error_code.is_none() {
-                return Err(partition.error_code);
-            }
-            let Some(offset) = partition.committed_offset else { continue };
-            let committed = OffsetAndMetadata {
-                offset,
-                leader_epoch: partition.committed_leader_epoch,
-                metadata: partition.metadata.unwrap_or_default(),
-            };
-            let partition =
-                TopicPartition { topic: name.clone(), partition: partition.partition_index };
-            offsets.insert(partition, committed);
+        let told = topic.partitions.into_iter().map(|told| Told {
+            partition: TopicPartition { topic: name.clone(), partition: told.partition_index },
+            offset: told.committed_offset,
+            leader_epoch: told.committed_leader_epoch,
+            metadata: told.metadata,
+            error: told.error_code,
+        });
+        told.collect::<Vec<_>>()
+    });
+    let told: Vec<Told> = match response.groups.into_iter().next() {
+        None => of_one_group.collect(),
+        Some(group) if !group.error_code.is_none() => return Err(group.error_code),
+        Some(group) => told_of_group(group),
+    };
+    for told in told {
+        if !told.error.is_none() {
+            return Err(told.error);
         }
+        let Some(offset) = told.offset else { continue };
+        let metadata = told.metadata.unwrap_or_default();
+        let committed = OffsetAndMetadata { offset, leader_epoch: told.leader_epoch, metadata };
+        offsets.insert(told.partition, committed);
     }
     Ok(offsets)
+}
+
+/// What is told of a partition, in whatever version.
+struct Told {
+    partition: TopicPartition,
+    offset: Option<Offset>,
+    leader_epoch: Option<LeaderEpoch>,
+    metadata: Option<String>,
+    error: ErrorCode,
+}
+
+fn told_of_group(group: OffsetFetchResponseGroup) -> Vec<Told> {
+    let topics = group.topics.into_iter().flat_map(|topic| {
+        let name: Arc<str> = topic.name.into();
+        let told = topic.partitions.into_iter().map(|told| Told {
+            partition: TopicPartition { topic: name.clone(), partition: told.partition_index },
+            offset: told.committed_offset,
+            leader_epoch: told.committed_leader_epoch,
+            metadata: told.metadata,
+            error: told.error_code,
+        });
+        told.collect::<Vec<_>>()
+    });
+    topics.collect()
 }

@@ -2,11 +2,13 @@
 //! Three brokers may be asked. Topics `a` and `b` have two partitions each unless `topics` says otherwise. The listener wants nothing.
 //!
 //! ```text
-//! config NAME=VALUE …        the first line: instance, strategy (assignors, by +), auto (milliseconds), session, interval, poll
-//! subscribe T … | unsubscribe | hand P … | close [leave|stay]
+//! config NAME=VALUE …        the first line: protocol, instance, strategy (assignors, by +), remote (assignor), auto (milliseconds),
+//!                            session, interval, poll
+//! subscribe T … | regex EXPRESSION | unsubscribe | hand P … | close [leave|stay]
 //! poll                       the owner polls
 //! topics T=COUNT …           what metadata says from now on; `-` for none
 //! silent | told              metadata says nothing; says what it knows again
+//! anew T                     the topic is another one of the same name
 //! at P@OFFSET …              how far the owner has read
 //! listener P@OFFSET …        what the listener wants committed when something is revoked, from now on
 //! commit ID P@OFFSET … | read ID P …
@@ -14,6 +16,7 @@
 //! required R MEMBER          JoinGroup: to come back as MEMBER
 //! joined R GENERATION MEMBER LEADER ASSIGNOR [skip] [ID=T+T …]     skip: the leader need not assign
 //! synced R P …               SyncGroup: what it is to read
+//! beaten R EPOCH [P …|-]     ConsumerGroupHeartbeat: the member's epoch, and what it is to have (-: nothing), where that is said
 //! ok R                       Heartbeat, LeaveGroup, OffsetCommit: without error
 //! offsets R P@OFFSET …       OffsetFetch
 //! error R NAME | cut R       the end of any request
@@ -29,7 +32,8 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::{
-    Answer, CommitId, Effect, Event, Membership, MembershipConfig, Question, ReadId, Token,
+    Answer, AnyMembership, CommitId, Effect, Event, MembershipConfig, Question, ReadId, Token,
+    partitions,
 };
 use crate::client::cluster_view::{NodeKey, Target};
 use crate::client::consumer::assignors::protocol::{
@@ -42,23 +46,27 @@ use crate::protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
 use crate::protocol::messages::offset_fetch_response::{
-    OffsetFetchResponsePartition, OffsetFetchResponseTopic,
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 use crate::protocol::messages::{
-    FindCoordinatorResponse, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse,
-    LeaveGroupResponse, OffsetCommitResponse, OffsetFetchResponse, SyncGroupRequest,
-    SyncGroupResponse,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, FindCoordinatorResponse,
+    HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupResponse,
+    OffsetCommitResponse, OffsetFetchResponse, SyncGroupRequest, SyncGroupResponse,
+    consumer_group_heartbeat_response,
 };
 use crate::rpc::network_client::RpcError;
 use crate::rpc::{Backoff, Endpoint};
 use crate::types::{
-    BrokerId, ErrorCode, Monotonic, Now, Offset, PartitionIndex, Timestamp, TopicPartition,
-    test_goldens,
+    BrokerId, ErrorCode, GroupProtocol, Monotonic, Now, Offset, PartitionIndex, Timestamp, TopicId,
+    TopicPartition, Uuid, test_goldens,
 };
 
 pub(super) fn config() -> MembershipConfig {
     MembershipConfig {
         group: "g".into(),
+        protocol: GroupProtocol::Classic,
+        remote_assignor: None,
         instance: None,
         rack: None,
         session_timeout: Duration::from_secs(10),
@@ -109,12 +117,15 @@ fn show_offsets(offsets: &Offsets) -> String {
 }
 
 fn show_assignment(assignment: &Assignment) -> String {
-    words(super::partitions(assignment))
+    words(partitions(assignment))
 }
 
 struct Harness {
-    machine: Membership,
+    machine: AnyMembership,
     now: Monotonic,
+    /// The number in each topic's id. Ids in the text are those numbers.
+    ids: BTreeMap<Arc<str>, u8>,
+    watched_ids: BTreeSet<TopicId>,
     topics: BTreeMap<Arc<str>, Option<u32>>,
     is_silent: bool,
     watched: BTreeSet<Arc<str>>,
@@ -131,6 +142,11 @@ impl Harness {
             let (name, value) = setting.split_once('=').unwrap();
             let millis = || Duration::from_millis(value.parse().unwrap());
             match name {
+                "protocol" => {
+                    assert_eq!(value, "consumer");
+                    config.protocol = GroupProtocol::Consumer;
+                }
+                "remote" => config.remote_assignor = Some(value.into()),
                 "instance" => config.instance = Some(value.into()),
                 "strategy" => {
                     let named = |name| Assignor::from_name(name).unwrap();
@@ -144,8 +160,10 @@ impl Harness {
             }
         }
         let mut harness = Self {
-            machine: Membership::new(config, StdRng::seed_from_u64(1)),
+            machine: AnyMembership::new(config, StdRng::seed_from_u64(1)),
             now: Monotonic::from_nanos(1),
+            ids: [("a".into(), 1), ("b".into(), 2)].into(),
+            watched_ids: BTreeSet::new(),
             topics: [("a".into(), Some(2)), ("b".into(), Some(2))].into(),
             is_silent: false,
             watched: BTreeSet::new(),
@@ -206,6 +224,12 @@ impl Harness {
                 self.watched = watched;
                 self.tell_topics(text);
             }
+            Effect::WatchIds(ids) => {
+                writeln!(text, "  asks for the names of{}", words(ids.iter().map(number_of)))
+                    .unwrap();
+                self.watched_ids = ids;
+                self.tell_topics(text);
+            }
             Effect::Committed(offsets) => {
                 writeln!(text, "  stored{}", show_offsets(&offsets)).unwrap();
             }
@@ -228,6 +252,12 @@ impl Harness {
         if self.is_silent {
             return;
         }
+        let is_asked = |(topic, number): &(&Arc<str>, &u8)| {
+            self.watched.contains(*topic) || self.watched_ids.contains(&id(**number))
+        };
+        let names = self.ids.iter().filter(is_asked);
+        let names = names.map(|(topic, number)| (id(*number), topic.clone())).collect();
+        self.event(Event::TopicNames(names), text);
         let known = |topic: &Arc<str>| (topic.clone(), self.topics.get(topic).copied().flatten());
         let topics = self.watched.iter().map(known).collect();
         self.event(Event::Topics(topics), text);
@@ -276,10 +306,40 @@ impl Harness {
         self.answered(number, Answer::JoinGroup(Ok(response)), text);
     }
 
+    fn beaten(&mut self, words: &[&str], text: &mut String) {
+        let [number, epoch, assigned @ ..] = words else { panic!("beaten R EPOCH P …") };
+        let assigned_partitions = assigned.iter().filter(|word| **word != "-");
+        let mut topics: BTreeMap<TopicId, Vec<PartitionIndex>> = BTreeMap::new();
+        for at in assigned_partitions.map(|word| partition(word)) {
+            // A topic that is named by its number is of that id.
+            let number = at.topic.parse().unwrap_or_else(|_| self.ids[&at.topic]);
+            topics.entry(id(number)).or_default().push(at.partition);
+        }
+        let topics = topics.into_iter().map(|(topic_id, partitions)| {
+            consumer_group_heartbeat_response::TopicPartitions { topic_id, partitions }
+        });
+        let response = ConsumerGroupHeartbeatResponse {
+            member_id: Some("server says".to_owned()),
+            member_epoch: epoch.parse().unwrap(),
+            heartbeat_interval_ms: 5_000,
+            assignment: (!assigned.is_empty()).then(|| {
+                consumer_group_heartbeat_response::Assignment { topic_partitions: topics.collect() }
+            }),
+            ..ConsumerGroupHeartbeatResponse::default()
+        };
+        self.answered(number, Answer::ConsumerGroupHeartbeat(Ok(response)), text);
+    }
+
     fn command(&mut self, command: &[&str], text: &mut String) {
         let topics = |words: &[&str]| words.iter().map(|word| Arc::from(*word)).collect();
         match command {
             ["subscribe", words @ ..] => self.event(Event::Subscribed(topics(words)), text),
+            ["regex", regex] => self.event(Event::SubscribedToRegex((*regex).into()), text),
+            ["anew", topic] => {
+                let newest = self.ids.values().max().unwrap() + 1;
+                self.ids.insert((*topic).into(), newest);
+                self.tell_topics(text);
+            }
             ["unsubscribe"] => self.event(Event::Unsubscribed, text),
             ["hand", words @ ..] => {
                 let partitions = words.iter().map(|word| partition(word)).collect();
@@ -298,6 +358,7 @@ impl Harness {
             }
             ["silent"] => {
                 self.is_silent = true;
+                self.event(Event::TopicNames(BTreeMap::new()), text);
                 self.event(Event::Topics(BTreeMap::new()), text);
             }
             ["told"] => {
@@ -339,8 +400,19 @@ impl Harness {
                 let response = SyncGroupResponse { assignment, ..SyncGroupResponse::default() };
                 self.answered(number, Answer::SyncGroup(Ok(response)), text);
             }
+            ["beaten", words @ ..] => self.beaten(words, text),
             ["ok", number] => self.end(number, Some(ErrorCode::None), text),
             ["offsets", number, words @ ..] => {
+                let number_of_groups = match &self.in_flight[&number.parse().unwrap()] {
+                    Question::OffsetFetch(request) => request.groups.len(),
+                    other => panic!("{other:?} asks for no offsets"),
+                };
+                if number_of_groups == 1 {
+                    let group = offsets_of_group(&offsets(words));
+                    let response =
+                        OffsetFetchResponse { groups: vec![group], ..Default::default() };
+                    return self.answered(number, Answer::OffsetFetch(Ok(response)), text);
+                }
                 let topics = offsets(words).into_iter().map(|(at, committed)| {
                     let partition = OffsetFetchResponsePartition {
                         partition_index: at.partition,
@@ -412,21 +484,29 @@ pub(super) fn answer_with(question: &Question, error: Result<ErrorCode, RpcError
                 ..LeaveGroupResponse::default()
             }))
         }
-        Question::OffsetCommit(request) => Answer::OffsetCommit(error.map(|error_code| {
-            let topics = request.topics.iter().map(|topic| OffsetCommitResponseTopic {
-                name: topic.name.clone(),
-                partitions: topic
-                    .partitions
-                    .iter()
-                    .map(|partition| OffsetCommitResponsePartition {
-                        partition_index: partition.partition_index,
-                        error_code,
-                    })
-                    .collect(),
-                ..OffsetCommitResponseTopic::default()
-            });
-            OffsetCommitResponse { topics: topics.collect(), ..OffsetCommitResponse::default() }
-        })),
+        Question::ConsumerGroupHeartbeat(_) => {
+            Answer::ConsumerGroupHeartbeat(error.map(|error_code| ConsumerGroupHeartbeatResponse {
+                error_code,
+                ..ConsumerGroupHeartbeatResponse::default()
+            }))
+        }
+        Question::OffsetCommit(request) | Question::OffsetCommitOfEpoch(request) => {
+            Answer::OffsetCommit(error.map(|error_code| {
+                let topics = request.topics.iter().map(|topic| OffsetCommitResponseTopic {
+                    name: topic.name.clone(),
+                    partitions: topic
+                        .partitions
+                        .iter()
+                        .map(|partition| OffsetCommitResponsePartition {
+                            partition_index: partition.partition_index,
+                            error_code,
+                        })
+                        .collect(),
+                    ..OffsetCommitResponseTopic::default()
+                });
+                OffsetCommitResponse { topics: topics.collect(), ..OffsetCommitResponse::default() }
+            }))
+        }
         Question::OffsetFetch(_) => Answer::OffsetFetch(error.map(|error_code| {
             OffsetFetchResponse { error_code, ..OffsetFetchResponse::default() }
         })),
@@ -445,7 +525,8 @@ fn show(question: &Question) -> String {
             let members = request.members.iter();
             format!("leave{}", words(members.map(|member| &member.member_id)))
         }
-        Question::OffsetCommit(request) => {
+        Question::ConsumerGroupHeartbeat(request) => show_heartbeat(request),
+        Question::OffsetCommit(request) | Question::OffsetCommitOfEpoch(request) => {
             let named = request.topics.iter().flat_map(|topic| {
                 topic.partitions.iter().map(|partition| {
                     let offset = partition.committed_offset.unwrap();
@@ -453,15 +534,78 @@ fn show(question: &Question) -> String {
                 })
             });
             let (member, generation) = (&request.member_id, request.generation_id_or_member_epoch);
+            let member = if member.len() == 22 { "me" } else { member };
             format!("commit {member}/{generation}{}", words(named))
         }
         Question::OffsetFetch(request) => {
             let named = request.topics.iter().flatten().flat_map(|topic| {
                 topic.partition_indexes.iter().map(|index| format!("{}-{index}", topic.name))
             });
-            format!("offsets{}", words(named))
+            let of_group = request.groups.iter().map(|group| {
+                let topics = group.topics.iter().flatten();
+                let named = topics.flat_map(|topic| {
+                    topic.partition_indexes.iter().map(|index| format!("{}-{index}", topic.name))
+                });
+                format!(" in epoch {}{}", group.member_epoch, words(named))
+            });
+            format!("offsets{}{}", words(named), of_group.collect::<String>())
         }
     }
+}
+
+/// The id of the topic with this number.
+fn id(number: u8) -> TopicId {
+    Uuid::from_bytes([number; 16])
+}
+
+fn number_of(id: &TopicId) -> u8 {
+    id.as_bytes()[0]
+}
+
+fn offsets_of_group(offsets: &Offsets) -> OffsetFetchResponseGroup {
+    let topics = offsets.iter().map(|(at, committed)| OffsetFetchResponseTopics {
+        name: at.topic.to_string(),
+        partitions: vec![OffsetFetchResponsePartitions {
+            partition_index: at.partition,
+            committed_offset: Some(committed.offset),
+            ..OffsetFetchResponsePartitions::default()
+        }],
+        ..OffsetFetchResponseTopics::default()
+    });
+    OffsetFetchResponseGroup {
+        group_id: "g".to_owned(),
+        topics: topics.collect(),
+        ..OffsetFetchResponseGroup::default()
+    }
+}
+
+/// What it says, in the order of the fields.
+fn show_heartbeat(request: &ConsumerGroupHeartbeatRequest) -> String {
+    assert_eq!(request.member_id.len(), 22, "an id of its own");
+    let mut text = format!("beat {}", request.member_epoch);
+    if let Some(instance) = &request.instance_id {
+        write!(text, " of {instance}").unwrap();
+    }
+    if request.rebalance_timeout_ms >= 0 {
+        write!(text, " within {} ms", request.rebalance_timeout_ms).unwrap();
+    }
+    if let Some(topics) = &request.subscribed_topic_names {
+        write!(text, "; reads{}", words(topics)).unwrap();
+    }
+    if let Some(regex) = &request.subscribed_topic_regex {
+        write!(text, "; fits {regex:?}").unwrap();
+    }
+    if let Some(assignor) = &request.server_assignor {
+        write!(text, "; by {assignor}").unwrap();
+    }
+    if let Some(topics) = &request.topic_partitions {
+        let has = topics.iter().flat_map(|topic| {
+            let number = number_of(&topic.topic_id);
+            topic.partitions.iter().map(move |index| format!("{number}-{index}"))
+        });
+        write!(text, "; has{}", words(has)).unwrap();
+    }
+    text
 }
 
 fn show_join(request: &JoinGroupRequest) -> String {

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{About, Asked, Basis, Effect, Identity, Membership, Question, State};
+use super::super::{About, Asked, Effect, Identity, Membership, Question, Retry, millis};
+use super::{Basis, ClassicProtocol, State};
 use crate::client::consumer::assignors::protocol::{
     NEWEST, PROTOCOL_TYPE, assignment_bytes, read_assignment, read_subscription, subscription_bytes,
 };
@@ -22,10 +22,10 @@ use crate::protocol::messages::{
 use crate::rpc::network_client::RpcError;
 use crate::types::{ErrorCode, GenerationId, Monotonic};
 
-impl Membership {
+impl Membership<ClassicProtocol> {
     /// Asks to be let into the next generation, where the coordinator is known and the last refusal is long enough ago.
     pub(super) fn send_join(&mut self, now: Monotonic, out: &mut Vec<Effect>) {
-        if self.coordinator.is_none() || self.join.not_before > now {
+        if self.coordinator.is_none() || self.protocol.join.not_before > now {
             return;
         }
         let Some(topics) = self.subscription.clone() else { return };
@@ -42,7 +42,7 @@ impl Membership {
             Ok(protocols) => protocols,
             Err(error) => {
                 let error: crate::protocol::wire::EncodeError = error;
-                self.join = self.later(now, self.join);
+                self.protocol.join = self.later(now, self.protocol.join);
                 return self.fail(ErrorCode::InvalidTopicException, error.to_string());
             }
         };
@@ -54,16 +54,16 @@ impl Membership {
             group_instance_id: self.instance_id(),
             protocol_type: PROTOCOL_TYPE.to_owned(),
             protocols,
-            reason: self.rejoin.filter(|reason| !reason.is_empty()).map(str::to_owned),
+            reason: self.protocol.rejoin.filter(|reason| !reason.is_empty()).map(str::to_owned),
         };
-        self.joined = topics;
+        self.protocol.joined = topics;
         let token = self.ask(About::Join, Question::JoinGroup(request), out);
-        self.state = State::Joining(token.expect("the coordinator is known"));
+        self.protocol.state = State::Joining(token.expect("the coordinator is known"));
     }
 
     /// What the leader hears of this member if it assigns in this way.
     fn said_to(&self, assignor: Assignor, topics: &BTreeSet<Arc<str>>) -> Subscription {
-        let last = self.last.as_ref().filter(|(by, _, _)| *by == assignor);
+        let last = self.protocol.last.as_ref().filter(|(by, _, _)| *by == assignor);
         Subscription {
             topics: topics.clone(),
             user_data: assignor
@@ -74,25 +74,17 @@ impl Membership {
         }
     }
 
-    pub(super) fn member_id(&self) -> String {
-        self.identity.member.as_deref().unwrap_or_default().to_owned()
-    }
-
-    pub(super) fn instance_id(&self) -> Option<String> {
-        self.config.instance.as_deref().map(str::to_owned)
-    }
-
     pub(super) fn on_joined(
         &mut self,
         now: Monotonic,
         answer: Result<JoinGroupResponse, RpcError>,
         out: &mut Vec<Effect>,
     ) {
-        self.state = State::Unjoined;
+        self.protocol.state = State::Unjoined;
         let response = match answer {
             Ok(response) => response,
             Err(error) => {
-                self.join = self.later(now, self.join);
+                self.protocol.join = self.later(now, self.protocol.join);
                 return self.on_no_answer(now, &error);
             }
         };
@@ -103,28 +95,28 @@ impl Membership {
         let assignor = assignor.filter(|assignor| self.config.assignors.contains(assignor));
         let generation = GenerationId::from_wire(response.generation_id);
         let (Some(assignor), Some(generation)) = (assignor, generation) else {
-            self.join = self.later(now, self.join);
+            self.protocol.join = self.later(now, self.protocol.join);
             let chosen = response.protocol_name.unwrap_or_default();
             let message =
                 format!("the coordinator chose the assignor {chosen:?}, which is not known here");
             return self.fail(ErrorCode::InconsistentGroupProtocol, message);
         };
-        self.join = super::Retry::default();
+        self.protocol.join = Retry::default();
         let is_leader = response.leader == response.member_id;
         let member = Some(Arc::from(response.member_id));
         self.identity = Identity { member, generation: Some(generation) };
-        (self.heard_at, self.beat_at) = (now, now);
-        self.assigned_of = None;
+        (self.protocol.heard_at, self.protocol.beat_at) = (now, now);
+        self.protocol.assigned_of = None;
         if !is_leader {
             return self.send_sync(now, assignor, BTreeMap::new(), out);
         }
         let members = read_members(response.members);
         if response.skip_assignment {
             crate::mark!("consumer leads again and need not assign");
-            self.assigned_of = Some(self.topics_of(&members));
+            self.protocol.assigned_of = Some(self.topics_of(&members));
             return self.send_sync(now, assignor, BTreeMap::new(), out);
         }
-        self.state = State::Assigning(assignor, members);
+        self.protocol.state = State::Assigning(assignor, members);
     }
 
     fn on_join_refused(&mut self, now: Monotonic, response: JoinGroupResponse) {
@@ -132,20 +124,20 @@ impl Membership {
         if error == ErrorCode::MemberIdRequired {
             let member = Some(Arc::from(response.member_id));
             self.identity = Identity { member, generation: None };
-            self.rejoin = Some("need to re-join with the given member-id");
+            self.protocol.rejoin = Some("need to re-join with the given member-id");
             return;
         }
         if error == ErrorCode::UnknownMemberId {
             // The first time at once: the member was forgotten, and comes as a new one.
-            if self.join.failures > 0 {
-                self.join = self.later(now, self.join);
+            if self.protocol.join.failures > 0 {
+                self.protocol.join = self.later(now, self.protocol.join);
             } else {
-                self.join.failures = 1;
+                self.protocol.join.failures = 1;
             }
             return self.reset(false, "the coordinator does not know this member");
         }
-        self.join = self.later(now, self.join);
-        self.rejoin.get_or_insert("JoinGroup was refused");
+        self.protocol.join = self.later(now, self.protocol.join);
+        self.protocol.rejoin.get_or_insert("JoinGroup was refused");
         if matches!(error, ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable) {
             self.lose_coordinator(now);
         } else if error != ErrorCode::CoordinatorLoadInProgress
@@ -166,31 +158,31 @@ impl Membership {
     /// Watches what the owner reads, and as leader what anybody reads; assigns once that is known; joins again when it changed.
     pub(super) fn look_at_topics(&mut self, now: Monotonic, out: &mut Vec<Effect>) {
         let mut watched = self.subscription.clone().unwrap_or_default();
-        if let State::Assigning(_, members) = &self.state {
+        if let State::Assigning(_, members) = &self.protocol.state {
             let read = members.values().flat_map(|member| member.subscription.topics.iter());
             watched.extend(read.cloned());
         }
-        watched.extend(self.assigned_of.iter().flat_map(BTreeMap::keys).cloned());
-        if watched != self.watched {
-            self.watched = watched.clone();
-            out.push(Effect::Watch(watched));
-        }
+        watched.extend(self.protocol.assigned_of.iter().flat_map(BTreeMap::keys).cloned());
+        self.watch(watched, out);
         self.assign_if_known(now, out);
-        let Some(assigned_of) = &mut self.assigned_of else { return };
+        let Some(assigned_of) = &mut self.protocol.assigned_of else { return };
         let mut has_changed = false;
         for (topic, count) in assigned_of {
             // What is not known at the moment has not changed, and what was not known then is what is heard first.
             let Some(known) = self.topics.get(topic) else { continue };
             has_changed |= count.get_or_insert(*known) != known;
         }
-        if has_changed && self.rejoin.is_none() && matches!(self.state, State::Stable) {
+        if has_changed
+            && self.protocol.rejoin.is_none()
+            && matches!(self.protocol.state, State::Stable)
+        {
             crate::mark!("group leader sees that topics changed");
-            self.rejoin = Some("topics have changed since the last assignment");
+            self.protocol.rejoin = Some("topics have changed since the last assignment");
         }
     }
 
     fn assign_if_known(&mut self, now: Monotonic, out: &mut Vec<Effect>) {
-        let State::Assigning(assignor, members) = &self.state else { return };
+        let State::Assigning(assignor, members) = &self.protocol.state else { return };
         let mut read = members.values().flat_map(|member| &member.subscription.topics);
         if !read.all(|topic| self.topics.contains_key(topic)) {
             return;
@@ -201,7 +193,7 @@ impl Membership {
             .filter_map(|(topic, count)| Some((Arc::clone(topic), count.flatten()?)))
             .collect();
         let assignments = assignor.assign(members, &counts);
-        self.assigned_of = Some(assigned_of);
+        self.protocol.assigned_of = Some(assigned_of);
         self.send_sync(now, assignor, assignments, out);
     }
 
@@ -230,11 +222,11 @@ impl Membership {
             assignments: assignments.collect(),
         };
         match self.ask(About::Sync, Question::SyncGroup(request), out) {
-            Some(token) => self.state = State::Syncing(token, assignor),
+            Some(token) => self.protocol.state = State::Syncing(token, assignor),
             None => {
-                self.join = self.later(now, self.join);
-                self.state = State::Unjoined;
-                self.rejoin.get_or_insert("the coordinator moved");
+                self.protocol.join = self.later(now, self.protocol.join);
+                self.protocol.state = State::Unjoined;
+                self.protocol.rejoin.get_or_insert("the coordinator moved");
             }
         }
     }
@@ -245,15 +237,15 @@ impl Membership {
         asked: &Asked,
         answer: Result<SyncGroupResponse, RpcError>,
     ) {
-        let State::Syncing(_, assignor) = self.state else {
+        let State::Syncing(_, assignor) = self.protocol.state else {
             unreachable!("what a SyncGroup was for is given up together with it")
         };
-        self.state = State::Unjoined;
-        self.rejoin.get_or_insert("SyncGroup was refused");
+        self.protocol.state = State::Unjoined;
+        self.protocol.rejoin.get_or_insert("SyncGroup was refused");
         let response = match answer {
             Ok(response) => response,
             Err(error) => {
-                self.join = self.later(now, self.join);
+                self.protocol.join = self.later(now, self.protocol.join);
                 return self.on_no_answer(now, &error);
             }
         };
@@ -269,7 +261,7 @@ impl Membership {
             assert!(asked.identity == self.identity, "the member is who asked");
             return self.reset(keeps_member, "the group went on without this member");
         }
-        self.join = self.later(now, self.join);
+        self.protocol.join = self.later(now, self.protocol.join);
         if matches!(error, ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable) {
             self.lose_coordinator(now);
         } else if error != ErrorCode::CoordinatorLoadInProgress {
@@ -283,30 +275,16 @@ impl Membership {
             if bytes.is_empty() { Ok(Assignment::new()) } else { read_assignment(bytes) };
         match assignment {
             Ok(assignment) => {
-                self.rejoin = None;
-                self.heard_at = now;
-                self.state = State::Synced(assignor, assignment);
+                self.protocol.rejoin = None;
+                self.protocol.heard_at = now;
+                self.protocol.state = State::Synced(assignor, assignment);
             }
             Err(error) => {
-                self.join = self.later(now, self.join);
+                self.protocol.join = self.later(now, self.protocol.join);
                 let message = format!("the leader's assignment cannot be read: {error}");
                 self.fail(ErrorCode::InconsistentGroupProtocol, message);
             }
         }
-    }
-
-    /// The member is none any more: it comes anew, and what it had is lost.
-    pub(super) fn reset(&mut self, keeps_member: bool, reason: &'static str) {
-        crate::mark!("consumer is no member any more");
-        self.identity.generation = None;
-        if !keeps_member {
-            self.identity.member = None;
-        }
-        self.state = State::Unjoined;
-        self.in_flight
-            .retain(|_, asked| !matches!(asked.what, About::Join | About::Sync | About::Heartbeat));
-        self.rejoin = Some(reason);
-        self.is_prepared = false;
     }
 }
 
@@ -318,8 +296,4 @@ fn read_members(members: Vec<JoinGroupResponseMember>) -> Members {
         (Arc::from(member.member_id), Member { instance, subscription })
     };
     members.into_iter().map(read).collect()
-}
-
-pub(super) fn millis(span: Duration) -> i32 {
-    i32::try_from(span.as_millis()).unwrap_or(i32::MAX)
 }

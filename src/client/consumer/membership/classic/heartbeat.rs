@@ -1,14 +1,15 @@
 //! Heartbeats, and what happens where they are not answered or the owner does not poll (pure).
 
-use super::{About, Asked, Effect, Membership, Question, State};
+use super::super::{About, Asked, Effect, Membership, Question};
+use super::{ClassicProtocol, State};
 use crate::protocol::messages::{HeartbeatRequest, HeartbeatResponse};
 use crate::rpc::network_client::RpcError;
 use crate::types::{ErrorCode, Monotonic};
 
-impl Membership {
+impl Membership<ClassicProtocol> {
     /// Whether the coordinator expects heartbeats: not while a JoinGroup is parked there.
     fn is_beating(&self) -> bool {
-        let is_in = match self.state {
+        let is_in = match self.protocol.state {
             State::Unjoined | State::Joining(_) => false,
             State::Assigning(..) | State::Syncing(..) | State::Synced(..) | State::Stable => true,
         };
@@ -21,9 +22,9 @@ impl Membership {
         }
         let mut deadlines = vec![self.polled_at + self.config.poll_interval_max];
         if self.coordinator.is_some() {
-            deadlines.push(self.heard_at + self.config.session_timeout);
+            deadlines.push(self.protocol.heard_at + self.config.session_timeout);
             if !self.is_asking(&About::Heartbeat) {
-                deadlines.push(self.beat_at + self.config.heartbeat_interval);
+                deadlines.push(self.protocol.beat_at + self.config.heartbeat_interval);
             }
         }
         deadlines
@@ -41,13 +42,13 @@ impl Membership {
             }
             return self.reset(false, "max.poll.interval.ms went by between two polls");
         }
-        if now >= self.heard_at + self.config.session_timeout {
+        if now >= self.protocol.heard_at + self.config.session_timeout {
             self.lose_coordinator(now);
         }
     }
 
     pub(super) fn beat(&mut self, now: Monotonic, out: &mut Vec<Effect>) {
-        let is_due = now >= self.beat_at + self.config.heartbeat_interval;
+        let is_due = now >= self.protocol.beat_at + self.config.heartbeat_interval;
         if !self.is_beating() || !is_due || self.is_asking(&About::Heartbeat) {
             return;
         }
@@ -59,7 +60,7 @@ impl Membership {
             group_instance_id: self.instance_id(),
         };
         if self.ask(About::Heartbeat, Question::Heartbeat(request), out).is_some() {
-            self.beat_at = now;
+            self.protocol.beat_at = now;
         }
     }
 
@@ -77,11 +78,11 @@ impl Membership {
         let may_go_on = matches!(error, ErrorCode::None | ErrorCode::RebalanceInProgress);
         let is_unknown = matches!(error, ErrorCode::IllegalGeneration | ErrorCode::UnknownMemberId);
         if may_go_on {
-            self.heard_at = now;
+            self.protocol.heard_at = now;
         }
         if error == ErrorCode::RebalanceInProgress {
-            if matches!(self.state, State::Stable | State::Synced(..)) && is_same {
-                self.rejoin.get_or_insert("group is already rebalancing");
+            if matches!(self.protocol.state, State::Stable | State::Synced(..)) && is_same {
+                self.protocol.rejoin.get_or_insert("group is already rebalancing");
             }
         } else if matches!(error, ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable) {
             self.lose_coordinator(now);

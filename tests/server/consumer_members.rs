@@ -1,0 +1,222 @@
+//! The library's consumers in a group of the consumer protocol (KIP-848), whose members come, go, and fall silent, against a node.
+
+use std::time::{Duration, Instant};
+
+use ottla::client::{ClientError, CloseOptions};
+use ottla::types::ErrorCode;
+
+use crate::members::on_a_node;
+use crate::members_support::{
+    Member, PATIENCE, TOPIC, at, create, offsets, produce, settle, shares, until,
+};
+
+const CONSUMER: (&str, &str) = ("group.protocol", "consumer");
+/// A node that wants to hear of members often.
+const QUICK: &[(&str, &str)] = &[
+    ("group.consumer.heartbeat.interval.ms", "100"),
+    ("group.consumer.min.heartbeat.interval.ms", "100"),
+];
+/// And knows soon that they are gone.
+const SHORT_SESSIONS: &[(&str, &str)] = &[
+    ("group.consumer.heartbeat.interval.ms", "100"),
+    ("group.consumer.min.heartbeat.interval.ms", "100"),
+    ("group.consumer.session.timeout.ms", "1500"),
+    ("group.consumer.min.session.timeout.ms", "1500"),
+];
+
+/// What a listener hears of these partitions.
+fn heard(what: &str, partitions: &[i32]) -> String {
+    partitions.iter().fold(what.to_owned(), |text, index| format!("{text} {index}"))
+}
+
+/// How the next poll that fails does.
+async fn refusal(member: &mut Member) -> ErrorCode {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match member.consumer.poll(Duration::from_millis(50)).await {
+            Ok(_) => assert!(Instant::now() < deadline, "{member:?}"),
+            Err(ClientError::Answer { error, .. }) => return error,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn members_share_the_work_and_go_on_where_the_group_is() {
+    on_a_node(QUICK, async |bootstrap| {
+        let mut a = Member::subscribed(&bootstrap, &[CONSUMER]);
+        let mut b = Member::subscribed(&bootstrap, &[CONSUMER, ("group.remote.assignor", "range")]);
+        settle(&mut [&mut a, &mut b], &[2, 2]).await;
+        until(&mut [&mut a, &mut b], |members| {
+            members.iter().all(|member| offsets(&member.consumer.positions()) == [10; 2])
+        })
+        .await;
+        assert_eq!((&a.distinct() | &b.distinct()).len(), 40);
+        a.consumer.commit().await.unwrap();
+        b.consumer.commit().await.unwrap();
+        // One leaves: the other one reads all from where both were.
+        a.consumer.close().await;
+        produce(&bootstrap, TOPIC, "second").await;
+        b.values.clear();
+        settle(&mut [&mut b], &[4]).await;
+        until(&mut [&mut b], |members| members[0].values.len() >= 40).await;
+        assert!(b.values.iter().all(|value| value.starts_with("second")), "{b:?}");
+        b.consumer.commit().await.unwrap();
+        assert_eq!(b.committed().await, [20; 4]);
+        b.consumer.close().await;
+        // Nobody is left: whoever comes chooses the protocol anew.
+        let mut classic = Member::subscribed(&bootstrap, &[]);
+        settle(&mut [&mut classic], &[4]).await;
+        assert_eq!(classic.committed().await, [20; 4]);
+        classic.consumer.close().await;
+    });
+}
+
+#[test]
+fn only_what_moves_is_taken_away_and_what_was_read_of_it_is_committed_first() {
+    on_a_node(QUICK, async |bootstrap| {
+        let settings =
+            [CONSUMER, ("enable.auto.commit", "true"), ("auto.commit.interval.ms", "600000")];
+        let mut a = Member::subscribed(&bootstrap, &settings);
+        until(&mut [&mut a], |members| members[0].values.len() == 40).await;
+        assert_eq!(a.told(), ["assigned 0 1 2 3"]);
+        let mut b = Member::subscribed(&bootstrap, &settings);
+        settle(&mut [&mut a, &mut b], &[2, 2]).await;
+        let moved = b.partitions();
+        assert_eq!(a.told(), [heard("revoked", &moved)]);
+        assert_eq!(b.told(), [heard("assigned", &moved)]);
+        produce(&bootstrap, TOPIC, "second").await;
+        until(&mut [&mut a, &mut b], |members| {
+            members[0].values.len() >= 60 && members[1].values.len() >= 20
+        })
+        .await;
+        assert!(b.values.iter().all(|value| value.starts_with("second")), "{b:?}");
+        assert_eq!(a.distinct().len(), a.values.len(), "{a:?}");
+        b.consumer.close().await;
+        settle(&mut [&mut a], &[4]).await;
+        assert_eq!(a.told(), [heard("assigned", &moved)]);
+        a.consumer.close().await;
+        assert_eq!(Member::new(&bootstrap, &[]).committed().await, [20; 4]);
+    });
+}
+
+#[test]
+fn a_static_member_comes_back_to_what_it_had() {
+    let settings = [CONSUMER, ("group.instance.id", "s")];
+    on_a_node(QUICK, async |bootstrap| {
+        let mut a = Member::subscribed(&bootstrap, &[CONSUMER]);
+        let mut s = Member::subscribed(&bootstrap, &settings);
+        settle(&mut [&mut a, &mut s], &[2, 2]).await;
+        let (generation, had) = (a.generation(), s.partitions());
+        a.told();
+        s.consumer.close().await;
+        let mut s = Member::subscribed(&bootstrap, &settings);
+        settle(&mut [&mut a, &mut s], &[2, 2]).await;
+        assert_eq!((s.partitions(), a.generation()), (had, generation));
+        assert_eq!(a.told(), [""; 0]);
+        // Nobody else gets its place while it is there.
+        let mut usurper = Member::subscribed(&bootstrap, &settings);
+        assert_eq!(refusal(&mut usurper).await, ErrorCode::UnreleasedInstanceId);
+        s.poll().await;
+        let leaving = CloseOptions { timeout: PATIENCE, leave: Some(true) };
+        s.consumer.close_with(leaving).await;
+        // Then it may come.
+        assert_eq!(refusal(&mut usurper).await, ErrorCode::UnreleasedInstanceId);
+        usurper.consumer.unsubscribe();
+        usurper.consumer.subscribe([TOPIC]).unwrap();
+        settle(&mut [&mut a, &mut usurper], &[2, 2]).await;
+        usurper.consumer.close().await;
+        a.consumer.close().await;
+    });
+}
+
+#[test]
+fn who_goes_without_a_word_is_out_when_its_session_ends() {
+    on_a_node(SHORT_SESSIONS, async |bootstrap| {
+        let mut a = Member::subscribed(&bootstrap, &[CONSUMER]);
+        let mut killed = Member::subscribed(&bootstrap, &[CONSUMER]);
+        settle(&mut [&mut a, &mut killed], &[2, 2]).await;
+        drop(killed);
+        for _ in 0..4 {
+            a.poll().await;
+        }
+        assert_eq!(a.partitions().len(), 2, "{a:?}");
+        settle(&mut [&mut a], &[4]).await;
+        a.consumer.close().await;
+    });
+}
+
+#[test]
+fn who_does_not_poll_leaves_and_is_told_what_it_lost() {
+    on_a_node(QUICK, async |bootstrap| {
+        let settings = [CONSUMER, ("max.poll.interval.ms", "2000")];
+        let mut slow = Member::subscribed(&bootstrap, &settings);
+        let mut b = Member::subscribed(&bootstrap, &[CONSUMER]);
+        settle(&mut [&mut slow, &mut b], &[2, 2]).await;
+        let had = slow.partitions();
+        slow.told();
+        settle(&mut [&mut b], &[4]).await;
+        // It does not know yet, and cannot commit what others read already.
+        assert_eq!(slow.partitions(), had);
+        let refused = slow.consumer.commit_offsets(at(had[0], 5)).await;
+        let Err(ClientError::Answer { error: ErrorCode::UnknownMemberId, .. }) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(slow.told(), [""; 0]);
+        slow.poll().await;
+        assert_eq!(slow.told()[0], heard("lost", &had));
+        settle(&mut [&mut slow, &mut b], &[2, 2]).await;
+        slow.consumer.close().await;
+        b.consumer.close().await;
+    });
+}
+
+#[test]
+fn what_fits_the_coordinators_expression_is_read_also_what_comes_later() {
+    on_a_node(QUICK, async |bootstrap| {
+        let mut member = Member::new(&bootstrap, &[CONSUMER]);
+        member.consumer.subscribe_regex("order.*").unwrap();
+        until(&mut [&mut member], |members| members[0].values.len() == 40).await;
+        create(&bootstrap, "orders-of-old", 1).await;
+        create(&bootstrap, "reorders", 1).await;
+        produce(&bootstrap, "orders-of-old", "old").await;
+        produce(&bootstrap, "reorders", "no match").await;
+        until(&mut [&mut member], |members| members[0].distinct().len() == 80).await;
+        // Names take the expression's place.
+        member.consumer.subscribe(["reorders"]).unwrap();
+        until(&mut [&mut member], |members| members[0].distinct().len() == 120).await;
+        settle(&mut [&mut member], &[4]).await;
+        // What the client matches goes to the coordinator by name.
+        member.consumer.subscribe_pattern("orders-.*").unwrap();
+        until(&mut [&mut member], |members| {
+            members[0].consumer.assignment().iter().all(|one| &*one.topic == "orders-of-old")
+                && shares(members) == [4]
+        })
+        .await;
+        member.consumer.subscribe_regex("(").unwrap();
+        assert_eq!(refusal(&mut member).await, ErrorCode::InvalidRegularExpression);
+        assert_eq!(refusal(&mut member).await, ErrorCode::InvalidRegularExpression);
+        member.consumer.close().await;
+        let mut classic = Member::new(&bootstrap, &[]);
+        let refused = classic.consumer.subscribe_regex("order.*");
+        let Err(ClientError::Answer { error: ErrorCode::InvalidRequest, .. }) = refused else {
+            panic!("{refused:?}");
+        };
+    });
+}
+
+#[test]
+fn who_is_not_wanted_is_told_with_each_poll() {
+    on_a_node(QUICK, async |bootstrap| {
+        let settings = [CONSUMER, ("group.remote.assignor", "sticky")];
+        let mut odd = Member::subscribed(&bootstrap, &settings);
+        assert_eq!(refusal(&mut odd).await, ErrorCode::UnsupportedAssignor);
+        assert_eq!(refusal(&mut odd).await, ErrorCode::UnsupportedAssignor);
+        odd.consumer.close().await;
+    });
+    on_a_node(&[("group.coordinator.rebalance.protocols", "classic")], async |bootstrap| {
+        let mut early = Member::subscribed(&bootstrap, &[CONSUMER]);
+        assert_eq!(refusal(&mut early).await, ErrorCode::UnsupportedVersion);
+        early.consumer.close().await;
+    });
+}
