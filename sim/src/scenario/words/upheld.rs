@@ -152,14 +152,14 @@ const UPHELD: &[(&str, Places)] = &[
         "G1",
         &[
             ("src/client/consumer/assignors/mod.rs", "assign"),
-            ("src/client/consumer/membership/join.rs", "on_joined"),
+            ("src/client/consumer/membership/classic/join.rs", "on_joined"),
         ],
     ),
     (
         "G2",
         &[
             ("src/client/consumer/assignors/mod.rs", "assign"),
-            ("src/client/consumer/membership/join.rs", "look_at_topics"),
+            ("src/client/consumer/membership/classic/join.rs", "look_at_topics"),
         ],
     ),
     ("G4", &[(TURN, "complete_join"), (MEMBERSHIP, "assign"), (TURN, "answer_syncs")]),

@@ -170,10 +170,12 @@ impl<P: Protocol> Membership<P> {
             match self.committer(commit) {
                 Ok(identity) => self.send_commit(number, &identity, out),
                 Err(error) => {
-                    let message = match error {
-                        ErrorCode::RebalanceInProgress => REBALANCING,
-                        ErrorCode::StaleMemberEpoch => TAKEN,
-                        _ => NO_MEMBER,
+                    let message = if error == ErrorCode::RebalanceInProgress {
+                        REBALANCING
+                    } else if error == ErrorCode::StaleMemberEpoch {
+                        TAKEN
+                    } else {
+                        NO_MEMBER
                     };
                     let message = Some(message.to_owned());
                     self.end_commit(number, Err(ClientError::Answer { error, message }), out);

@@ -403,11 +403,10 @@ impl Harness {
             ["beaten", words @ ..] => self.beaten(words, text),
             ["ok", number] => self.end(number, Some(ErrorCode::None), text),
             ["offsets", number, words @ ..] => {
-                let number_of_groups = match &self.in_flight[&number.parse().unwrap()] {
-                    Question::OffsetFetch(request) => request.groups.len(),
-                    other => panic!("{other:?} asks for no offsets"),
+                let Question::OffsetFetch(asked) = &self.in_flight[&number.parse().unwrap()] else {
+                    panic!("r{number} asks for no offsets")
                 };
-                if number_of_groups == 1 {
+                if !asked.groups.is_empty() {
                     let group = offsets_of_group(&offsets(words));
                     let response =
                         OffsetFetchResponse { groups: vec![group], ..Default::default() };
