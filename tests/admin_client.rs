@@ -748,3 +748,5 @@ fn a_topic_id_of_a_new_topic_is_told() {
 
 #[path = "admin_client/groups.rs"]
 mod groups;
+#[path = "admin_client/records.rs"]
+mod records;

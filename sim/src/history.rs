@@ -101,6 +101,19 @@ pub struct Poll {
     pub repositioned: Vec<TopicPartition>,
 }
 
+/// A poll of a workload's consumer that did not fail, whatever it gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PollCall {
+    /// Who polled, as `reader/0`.
+    pub client: Arc<str>,
+    /// When it was called.
+    pub asked_at: SimTime,
+    /// When it came back.
+    pub done_at: SimTime,
+    /// How many records it gave.
+    pub records: u64,
+}
+
 /// A batch that arrived at a client and does not carry the checksum it was written with: the server served rot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CorruptRead {
@@ -132,6 +145,8 @@ pub struct History {
     pub sent: Vec<Sent>,
     /// In the order of time.
     pub polls: Vec<Poll>,
+    /// How long polls took, in the order of time. Of the workloads only.
+    pub calls: Vec<PollCall>,
     /// In the order of time.
     pub corrupt: Vec<CorruptRead>,
     /// Calls that failed: of consumers, and sends that were refused before they were taken over.

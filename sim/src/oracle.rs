@@ -189,6 +189,17 @@ impl Oracle {
         reset.filter_map(|(group, id)| Some((*group, partition_of(&ghost.name(*id))?))).collect()
     }
 
+    /// When the groups were last told that they have committed nothing in a partition.
+    pub fn begun(&self) -> BTreeMap<(ShortName, TopicPartition), SimTime> {
+        let inner = self.lock();
+        let ghost = inner.checkers.ghost();
+        let known = ghost.groups().offsets.iter();
+        let begun = known.filter_map(|((group, id), offset)| {
+            Some(((*group, partition_of(&ghost.name(*id))?), offset.nothing_at?))
+        });
+        begun.collect()
+    }
+
     /// From now on the topic of this id is known by its name.
     pub fn name_topic(&self, topic_id: TopicId, name: &str) {
         let mut inner = self.lock();

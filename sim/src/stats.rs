@@ -13,6 +13,7 @@ use ottla::types::{ErrorCode, PartitionIndex, TopicIdPartition, TopicPartition};
 use crate::chronicle::Chronicle;
 use crate::event::Who;
 use crate::scenario::duration::Span;
+use crate::scenario::plan::Gave;
 use crate::scenario::target::PartitionName;
 use crate::views::Views;
 
@@ -34,6 +35,8 @@ pub struct Stats {
     pub not_converged: Option<String>,
     /// The cluster as its nodes knew it; `None` where it never came up.
     pub cluster: Option<LastViews>,
+    /// Polls of consumers, those that failed left out.
+    pub polls: Vec<PollSeen>,
     /// Where the records of each key of a topic were sent.
     pub keys: BTreeMap<(Arc<str>, u32), BTreeSet<PartitionIndex>>,
     /// What each consumer group did.
@@ -115,6 +118,27 @@ pub struct ReadSeen {
     pub partition: TopicPartition,
     /// How many.
     pub records: u64,
+}
+
+/// A poll that did not fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PollSeen {
+    /// When it came back.
+    pub at: Span,
+    /// How long it took.
+    pub waited: Span,
+    /// Which workload's client.
+    pub workload: Arc<str>,
+    /// How many records it gave.
+    pub records: u64,
+}
+
+impl PollSeen {
+    /// Whether it gave any.
+    #[must_use]
+    pub const fn gave(&self) -> Gave {
+        if self.records > 0 { Gave::Records } else { Gave::Nothing }
+    }
 }
 
 /// The counts that every report shows.

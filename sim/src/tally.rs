@@ -8,7 +8,8 @@ use ottla::types::{ErrorCode, Offset, PartitionIndex, TopicPartition};
 use crate::checker::{self, Context, history_checks};
 use crate::event::Recorder;
 use crate::history::{FINAL_READER, History, Outcome, SendId, Sent};
-use crate::stats::{self, ErrorSeen, Fate, ReadSeen, Stats};
+use crate::scenario::duration::Span;
+use crate::stats::{self, ErrorSeen, Fate, PollSeen, ReadSeen, Stats};
 use crate::verdict::Violation;
 use crate::world::SimTime;
 
@@ -69,6 +70,7 @@ pub fn stats(recorder: &Recorder, history: &History, end: SimTime) -> Stats {
         outcomes: outcomes.collect(),
         errors: errors.collect(),
         reads: reads(recorder, history),
+        polls: polls(recorder, history),
         keys: keys(history),
         ..Stats::default()
     }
@@ -92,6 +94,21 @@ fn reads(recorder: &Recorder, history: &History) -> Vec<ReadSeen> {
         reads.extend(of_poll);
     }
     reads
+}
+
+fn polls(recorder: &Recorder, history: &History) -> Vec<PollSeen> {
+    let mut workloads: BTreeMap<&str, Arc<str>> = BTreeMap::new();
+    let seen = history.calls.iter().map(|call| {
+        let workload =
+            workloads.entry(&call.client).or_insert_with(|| split_client(&call.client).0);
+        PollSeen {
+            at: recorder.time(call.done_at.nanos()),
+            waited: Span::from_nanos(call.done_at.nanos().saturating_sub(call.asked_at.nanos())),
+            workload: Arc::clone(workload),
+            records: call.records,
+        }
+    });
+    seen.collect()
 }
 
 /// Where the records of each key of a topic were sent.

@@ -7,11 +7,13 @@ use ottla::types::{Offset, TopicPartition};
 
 use super::{Context, Violation};
 use crate::history::{CommitOutcome, History};
+use crate::world::SimTime;
 
-/// Offsets, by partition.
-type Offsets<'a> = BTreeMap<&'a TopicPartition, BTreeSet<Offset>>;
+/// Offsets, by partition, each with when it was given last.
+type Given<'a> = BTreeMap<&'a TopicPartition, BTreeMap<Offset, SimTime>>;
 
-/// G10: every record between where a group began and what it has committed was given to some member of it.
+/// G10: every record between where a group began and what it has committed was given to some member of it. It began where its members
+/// were last told that it has committed nothing.
 ///
 /// Not asked of partitions in which the group was set past something: see [`Context::resets`].
 pub(super) fn committed_past(history: &History, context: &Context<'_>, out: &mut Vec<Violation>) {
@@ -20,13 +22,16 @@ pub(super) fn committed_past(history: &History, context: &Context<'_>, out: &mut
         let given = given(history, group);
         for (partition, end) in committed(history, group) {
             let Some(of_group) = given.get(partition) else { continue };
-            let Some(start) = of_group.first() else { continue };
+            let begun_at = context.begun_at(group, partition);
+            let mut since = of_group.iter().filter(|(_, last)| **last >= begun_at);
+            let Some((start, _)) = since.next() else { continue };
             if context.is_reset(group, partition) || context.cuts_of(partition).next().is_some() {
                 continue;
             }
             let of_log = there.get(partition).into_iter().flatten().map(|read| read.offset);
             let within = of_log.filter(|offset| *offset >= *start && *offset < end);
-            let missed: Vec<Offset> = within.filter(|offset| !of_group.contains(offset)).collect();
+            let missed: Vec<Offset> =
+                within.filter(|offset| !of_group.contains_key(offset)).collect();
             let (Some(first), Some(last)) = (missed.first(), missed.last()) else { continue };
             out.push(Violation {
                 check: "G10",
@@ -46,15 +51,15 @@ fn groups(history: &History) -> BTreeSet<&Arc<str>> {
 }
 
 /// What its members were given.
-fn given<'a>(history: &'a History, group: &str) -> Offsets<'a> {
+fn given<'a>(history: &'a History, group: &str) -> Given<'a> {
     let workload = |client: &'a str| client.rsplit_once('/').map_or(client, |(name, _)| name);
     let done = history.processed.iter().filter(|one| *one.group == *group).map(|one| &one.client);
     let commits = history.commits.iter().filter(|one| *one.group == *group).map(|one| &one.client);
     let members: BTreeSet<&str> = done.chain(commits).map(|client| workload(client)).collect();
-    let mut given = Offsets::new();
+    let mut given = Given::new();
     for poll in history.polls.iter().filter(|poll| members.contains(workload(&poll.client))) {
         for read in &poll.records {
-            given.entry(&read.partition).or_default().insert(read.offset);
+            given.entry(&read.partition).or_default().insert(read.offset, poll.at);
         }
     }
     given

@@ -356,25 +356,36 @@ pub struct Context<'a> {
     pub cuts: &'a [DeclaredCut],
     /// The groups and partitions in which a group was set past something, or back: by hand, by expiry, by a position out of range.
     pub resets: &'a [(ShortName, TopicPartition)],
-    /// Whether records were removed on purpose (retention, DeleteRecords, a deleted topic) or rotted: then a record that is not
-    /// there is no loss.
+    /// When groups were last told that they have committed nothing in a partition: what members were given before is not of the reading
+    /// that was committed.
+    pub begun: &'a BTreeMap<(ShortName, TopicPartition), SimTime>,
+    /// What lies below these offsets an administrator removed (DeleteRecords).
+    pub removed: &'a BTreeMap<TopicPartition, Offset>,
+    /// Whether records were removed nobody knows where (retention, a deleted topic) or rotted: then a record that is not there is no loss.
     pub records_removed: bool,
 }
 
 impl Context<'_> {
-    /// Whether the loss of a record that was acknowledged at `offset` is declared, by the file or by the controller.
+    /// Whether the loss of a record that was acknowledged at `offset` is declared, by the file, by the controller or by an administrator.
     fn is_declared(&self, sent: &Sent, offset: Offset) -> bool {
         (self.may_be_lost)(sent)
             || sent.partition.as_ref().is_some_and(|partition| {
                 let mut cuts = self.cuts_of(partition);
                 // A record that was on its way when the cut was made may have been acknowledged before it and heard of after it.
                 cuts.any(|cut| cut.from <= offset && sent.sent_at <= cut.at)
+                    || self.removed.get(partition).is_some_and(|end| offset < *end)
             })
     }
 
     /// Whether what stood at `offset` may be another record since a cut before `at`.
     fn is_cut(&self, partition: &TopicPartition, offset: Offset, at: SimTime) -> bool {
         self.cuts_of(partition).any(|cut| cut.from <= offset && cut.at <= at)
+    }
+
+    /// Since when a group reads what it has committed of a partition.
+    fn begun_at(&self, group: &str, partition: &TopicPartition) -> SimTime {
+        let of = (ShortName::of(group), partition.clone());
+        self.begun.get(&of).copied().unwrap_or(SimTime(0))
     }
 
     /// Whether a group was set to where it reads in a partition.

@@ -74,6 +74,8 @@ pub(super) fn measure(
         | ExpectationKind::ProcessedTwice { .. }
         | ExpectationKind::ProcessedOutOfOrder { .. }
         | ExpectationKind::KeysMoved { .. }
+        | ExpectationKind::PollRecords { .. }
+        | ExpectationKind::PollWait { .. }
         | ExpectationKind::CommittedUnprocessed { .. }
         | ExpectationKind::CommitMovesBack { .. }
         | ExpectationKind::Lag { .. }

@@ -10,7 +10,7 @@ use crate::scenario::NO_VARIANT;
 use crate::scenario::condition::Measured;
 use crate::scenario::duration::Span;
 use crate::scenario::plan::{Expectation, ExpectationKind, Of, Plan};
-use crate::stats::{Fate, Outcome, Stats};
+use crate::stats::{Fate, Outcome, PollSeen, Stats};
 use crate::verdict::Violation;
 
 /// The value that a run showed, and whether it is as asked.
@@ -94,6 +94,16 @@ fn measure(plan: &Plan, expectation: &Expectation, evidence: Evidence<'_>) -> Op
             errors(stats, within, of) + outcomes(of, |outcome| u64::from(outcome.error.is_some()))
         }
         ExpectationKind::Read { of } => reads(stats, within, of),
+        ExpectationKind::PollRecords { workload } => {
+            let of = polls(stats, within, workload.as_deref());
+            of.map(|poll| poll.records).max().unwrap_or(0)
+        }
+        ExpectationKind::PollWait { workload, gave, percentile } => {
+            let of = polls(stats, within, workload.as_deref());
+            let of = of.filter(|poll| gave.is_none_or(|asked| asked == poll.gave()));
+            let waits = of.map(|poll| poll.waited.nanos()).collect();
+            return at_percentile(waits, *percentile).map(Measured::Time);
+        }
         ExpectationKind::KeysMoved { topic } => {
             let is_asked = |name: &str| topic.as_ref().is_none_or(|asked| asked == name);
             let of = stats.keys.iter().filter(|((name, _), _)| is_asked(name));
@@ -239,11 +249,26 @@ fn latency(stats: &Stats, within: Window, workload: Option<&str>, percentile: u6
             && within.holds(outcome.done_at)
             && workload.is_none_or(|asked| *asked == *outcome.workload)
     });
-    let mut latencies: Vec<u64> =
-        of.map(|outcome| outcome.done_at.nanos().saturating_sub(outcome.sent_at.nanos())).collect();
-    latencies.sort_unstable();
-    let rank = (latencies.len() as u64 * percentile).div_ceil(100).max(1) - 1;
-    latencies.get(usize::try_from(rank).ok()?).copied().map(Span::from_nanos)
+    let latencies =
+        of.map(|outcome| outcome.done_at.nanos().saturating_sub(outcome.sent_at.nanos()));
+    at_percentile(latencies.collect(), percentile)
+}
+
+/// The time in nanoseconds that `percentile` of a hundred do not exceed (nearest rank); `None` where there are none.
+fn at_percentile(mut times: Vec<u64>, percentile: u64) -> Option<Span> {
+    times.sort_unstable();
+    let rank = (times.len() as u64 * percentile).div_ceil(100).max(1) - 1;
+    times.get(usize::try_from(rank).ok()?).copied().map(Span::from_nanos)
+}
+
+fn polls<'a>(
+    stats: &'a Stats,
+    within: Window,
+    workload: Option<&'a str>,
+) -> impl Iterator<Item = &'a PollSeen> {
+    stats.polls.iter().filter(move |poll| {
+        within.holds(poll.at) && workload.is_none_or(|asked| *asked == *poll.workload)
+    })
 }
 
 #[cfg(test)]
@@ -307,6 +332,7 @@ mod tests {
             cluster: None,
             groups: Default::default(),
             keys: Default::default(),
+            polls: Default::default(),
             chronicle: Default::default(),
         }
     }
@@ -333,6 +359,43 @@ mod tests {
             measure_all(&plan, None, evidence).remove(0).expect("not of another variant");
         let shown = measured.value.map_or("-".into(), |value| value.to_string());
         assert_eq!((shown.as_str(), measured.holds), (value, holds));
+    }
+
+    #[test]
+    fn polls_are_measured_by_what_they_gave_and_how_long_they_took() {
+        let poll = |at, waited, workload: &str, records| PollSeen {
+            at: Span::from_secs(at),
+            waited: Span::from_secs(waited),
+            workload: workload.into(),
+            records,
+        };
+        let polls =
+            vec![poll(2, 1, "a", 7), poll(4, 0, "a", 3), poll(9, 5, "a", 0), poll(9, 2, "b", 9)];
+        let stats = Stats { polls, ..stats() };
+        let measured = |expectation: Value| {
+            let plan = plan(expectation);
+            measure(
+                &plan,
+                &plan.expect[0],
+                Evidence { events: &[], stats: &stats, violations: &[] },
+            )
+        };
+        let records = |of: Value| measured(of).unwrap();
+        let count = |count| Measured::Count(count);
+        assert_eq!(records(json!({ "that": "poll-records", "is": 0 })), count(9));
+        let of_a = json!({ "that": "poll-records", "workload": "a", "after": "3s", "is": 0 });
+        assert_eq!(records(of_a), count(3));
+        let wait = |gave: &str, percentile: u64| {
+            measured(json!({
+                "that": "poll-wait", "workload": "a", "gave": gave, "percentile": percentile, "is": "0s"
+            }))
+        };
+        let time = |seconds| Some(Measured::Time(Span::from_secs(seconds)));
+        assert_eq!(wait("records", 50), time(0));
+        assert_eq!(wait("records", 100), time(1));
+        assert_eq!(wait("nothing", 1), time(5));
+        let nobody = json!({ "that": "poll-wait", "workload": "c", "is": "0s" });
+        assert_eq!(measured(nobody), None, "nobody polled");
     }
 
     #[test]

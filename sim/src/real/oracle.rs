@@ -1,6 +1,7 @@
 //! What can be judged of a real run while it goes on: that nobody panics. What clients were told is judged at its end, as in
 //! the simulated world; what nodes do inside and have on their disks at one and the same moment, nobody sees here.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -44,6 +45,12 @@ impl Oracle {
     #[must_use]
     pub fn resets(&self) -> Vec<(ShortName, TopicPartition)> {
         Vec::new()
+    }
+
+    /// Nobody hears of them here.
+    #[must_use]
+    pub fn begun(&self) -> BTreeMap<(ShortName, TopicPartition), SimTime> {
+        BTreeMap::new()
     }
 
     /// Nothing is judged online here.

@@ -38,6 +38,13 @@ pub fn words_of(expectation: &Expectation) -> String {
         ExpectationKind::UnprocessedAcked { of } => of_group("unprocessed-acked", of),
         ExpectationKind::ProcessedTwice { of } => of_group("processed-twice", of),
         ExpectationKind::ProcessedOutOfOrder { of } => of_group("processed-out-of-order", of),
+        ExpectationKind::PollRecords { workload } => {
+            joined("poll-records", [workload.clone(), None, None])
+        }
+        ExpectationKind::PollWait { workload, gave, percentile } => {
+            let gave = gave.map(|gave| format!("that gave {}", gave.name()));
+            joined(&format!("poll-wait p{percentile}"), [workload.clone(), gave, None])
+        }
         ExpectationKind::KeysMoved { topic } => joined("keys-moved", [topic.clone(), None, None]),
         ExpectationKind::CommittedUnprocessed { of } => of_group("committed-unprocessed", of),
         ExpectationKind::CommitMovesBack { of } => of_group("commit-moves-back", of),

@@ -11,7 +11,7 @@ use ottla::client::{
 };
 use ottla::runtime::watch;
 use ottla::runtime::{Env, clock};
-use ottla::types::{BrokerId, ErrorCode, TopicId};
+use ottla::types::{BrokerId, ErrorCode, Offset, TopicId};
 
 use super::client::partition;
 use super::groups::OFFSETS_TOPIC;
@@ -211,6 +211,13 @@ pub(super) enum Request {
         /// How many in all.
         total: u32,
     },
+    /// To remove what is old in a partition.
+    DeleteRecords {
+        /// The partition.
+        partition: PartitionName,
+        /// What lies below this offset; all that is committed, where nobody says.
+        before: Option<u64>,
+    },
     /// To elect leaders of these partitions.
     Elect {
         /// The partitions.
@@ -257,6 +264,12 @@ impl Request {
                 let wanted = NewPartitions::new(topic.as_str(), *total);
                 let answers = admin.create_partitions(&[wanted]).await;
                 answers.map_err(refused)?.into_iter().try_for_each(are_there)
+            }
+            Self::DeleteRecords { partition: name, before } => {
+                let before = before.map(|offset| Offset::ZERO + offset);
+                let wanted = [(partition(&name.topic, name.index), before)].into();
+                let answers = admin.delete_records(&wanted).await;
+                answers.into_values().try_for_each(|answer| answer.map(drop).map_err(refused))
             }
             Self::Elect { partitions, is_preferred } => {
                 let of = |name: &PartitionName| partition(&name.topic, name.index);

@@ -16,7 +16,7 @@ use crate::history::{FINAL_READER, SharedHistory};
 use crate::scenario::Plan;
 use crate::scenario::check::parse_assign;
 use crate::scenario::draw::{Draw, rng_of};
-use crate::scenario::plan::{StartFrom, TimeDraw, WorkloadKind, WorkloadPlan};
+use crate::scenario::plan::{TimeDraw, WorkloadKind, WorkloadPlan};
 use crate::workload::{Client, ConsumerWork, FinalRead, MemberWork, ProducerWork, Tell};
 use crate::world::{NodeContext, ProcessEnd, World};
 
@@ -138,6 +138,7 @@ async fn run(shared: &Shared, client: Client, work: WorkloadPlan, place: &Place)
         WorkloadKind::Consumer {
             group: Some(group),
             from,
+            poll_timeout,
             static_members,
             commit,
             processing,
@@ -146,20 +147,21 @@ async fn run(shared: &Shared, client: Client, work: WorkloadPlan, place: &Place)
             let work = MemberWork {
                 group: group.into(),
                 topics,
-                from_earliest: from == StartFrom::Earliest,
+                from,
+                poll_timeout: poll_timeout.as_duration(),
                 is_static: static_members,
                 commit: commit.unwrap_or_default(),
                 processing: processing_time(shared, processing, place),
             };
             work.run(client).await;
         }
-        WorkloadKind::Consumer { group: None, assign, from, .. } => {
+        WorkloadKind::Consumer { group: None, assign, from, poll_timeout, .. } => {
             let count = shared.plan.topics.get(&topic).map_or(0, |topic| topic.partitions);
             let assign = assign.as_deref().unwrap_or("*");
             let assigned = parse_assign(assign, count).expect("the scenario was checked");
             let partitions = assigned.into_iter().map(|index| partition(&topic, index)).collect();
-            let from_earliest = from == StartFrom::Earliest;
-            ConsumerWork { partitions, from_earliest }.run(client).await;
+            let poll_timeout = poll_timeout.as_duration();
+            ConsumerWork { partitions, from, poll_timeout }.run(client).await;
         }
     }
 }

@@ -142,6 +142,9 @@ impl Doing<'_> {
             Action::AddPartitions { topic, partitions } => {
                 self.add_partitions(topic, *partitions).await
             }
+            Action::DeleteRecords { partition, before } => {
+                self.delete_records(partition, *before).await
+            }
             Action::ElectPreferred { partition } => self.elect(partition.as_ref(), true).await,
             Action::ElectUnclean { partition } => self.elect(partition.as_ref(), false).await,
             Action::SetConfig { topic, config, .. } => {

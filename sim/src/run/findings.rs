@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ottla::types::{Offset, TopicPartition};
 use serde_json::json;
 
 use super::ears::Ears;
@@ -53,7 +54,7 @@ impl Findings<'_> {
         stats.cluster = finished.views;
         stats.chronicle = self.ears.take_chronicle();
         let events = self.events(&stats);
-        let violations = self.violations(finished.violations);
+        let violations = self.violations(finished.violations, &events);
         let variant = self.job.variant.as_deref();
         let evidence = Evidence { events: &events, stats: &stats, violations: &violations };
         let measured = measure_all(self.plan, variant, evidence);
@@ -84,7 +85,7 @@ impl Findings<'_> {
     }
 
     /// What the online checks found, what the history shows, and what was seen at the end; without what the file switches off.
-    fn violations(&self, seen: Vec<Violation>) -> Vec<Violation> {
+    fn violations(&self, seen: Vec<Violation>, events: &[Event]) -> Vec<Violation> {
         let declared = self.plan.declared_losses();
         let may_be_lost = |sent: &Sent| {
             let workload = sent.client.split('/').next().unwrap_or_default();
@@ -94,17 +95,21 @@ impl Findings<'_> {
         let wipes = |step: &Step| matches!(step.action, Action::Wipe { .. });
         let records_removed =
             self.plan.cluster.brokers == 1 && self.plan.timeline.iter().any(wipes);
+        let removed = self.removed(events);
         // What the controller declares lost is lost only where the budget of faults permits it: else nothing could have been.
         let cuts = match self.plan.budget {
             Budget::Beyond => self.ears.oracle.cuts(),
             Budget::Tolerable => Vec::new(),
         };
         let resets = self.ears.oracle.resets();
+        let begun = self.ears.oracle.begun();
         let context = Context {
             end: self.seen.end,
             may_be_lost: &may_be_lost,
             cuts: &cuts,
             resets: &resets,
+            begun: &begun,
+            removed: &removed,
             records_removed,
         };
         let mut all = self.ears.oracle.violations();
@@ -112,6 +117,27 @@ impl Findings<'_> {
         all.extend(tally::judge(&self.ears.recorder, self.history, &context));
         all.retain(|violation| !self.plan.is_without(violation.check));
         all
+    }
+
+    /// Up to where the logs of partitions were removed in which steps of the file delete records.
+    fn removed(&self, events: &[Event]) -> BTreeMap<TopicPartition, Offset> {
+        let mut removed = BTreeMap::new();
+        let is_asked = |event: &Event| {
+            self.plan.timeline.iter().any(|step| {
+                let Action::DeleteRecords { partition, .. } = &step.action else { return false };
+                event.is_of(partition)
+            })
+        };
+        for event in events.iter().filter(|event| event.kind == "log.start-moved") {
+            let (Some(partition), Some((_, to))) = (&event.partition, event.offsets) else {
+                continue;
+            };
+            if is_asked(event) {
+                let end = removed.entry(partition.clone()).or_insert(to);
+                *end = (*end).max(to);
+            }
+        }
+        removed
     }
 
     /// The events of the run, with those that only the finished history shows.

@@ -57,6 +57,19 @@ impl Doing<'_> {
         Ok(None)
     }
 
+    /// Removes what is old in a partition.
+    pub(super) async fn delete_records(
+        &self,
+        partition: &PartitionName,
+        before: Option<u64>,
+    ) -> Result<Option<Undo>, String> {
+        let request = Request::DeleteRecords { partition: partition.clone(), before };
+        self.stage.administer(request).await?;
+        let to = before.map_or_else(|| "its end".into(), |offset| format!("offset {offset}"));
+        self.tell("fault.started", &format!("{partition} up to {to}"));
+        Ok(None)
+    }
+
     /// Lets the controller elect leaders.
     pub(super) async fn elect(
         &self,

@@ -108,9 +108,9 @@ fn unknown_keys_and_words_name_the_nearest() {
     );
     check_change(
         "do = \"kill\"",
-        "do = \"delete-records\"",
+        "do = \"evict\"",
         expect![[r#"
-        x.toml:18:7: `delete-records` is not an action
+        x.toml:18:7: `evict` is not an action
     "#]],
     );
     check_change(

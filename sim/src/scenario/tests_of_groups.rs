@@ -1,7 +1,7 @@
 //! Consumer groups in files: what is read, and what is said of those that make no sense.
 
-use super::good_file::GoodFile;
-use super::plan::{CommitStyle, WorkloadKind};
+use super::good_file::{GoodFile, load};
+use super::plan::{Action, CommitStyle, StartFrom, WorkloadKind};
 
 const GOOD: GoodFile = GoodFile(
     r#"
@@ -54,11 +54,114 @@ fn a_group_is_read_with_what_its_members_do() {
     let groups = plan.groups();
     assert_eq!(groups["billing"].iter().copied().collect::<Vec<_>>(), ["orders"]);
     assert_eq!(plan.partitions_ever("orders"), 4);
-    let WorkloadKind::Consumer { commit, static_members, .. } = &plan.workloads["billing"].kind
+    let WorkloadKind::Consumer { commit, static_members, from, poll_timeout, .. } =
+        &plan.workloads["billing"].kind
     else {
         panic!("it is a consumer")
     };
     assert_eq!((*commit, *static_members), (Some(CommitStyle::EachRecord), false));
+    assert_eq!((*from, poll_timeout.to_string().as_str()), (StartFrom::Earliest, "500ms"));
+}
+
+#[test]
+fn where_members_start_and_how_long_they_poll_is_said_by_words() {
+    let told = |from: &str, to: &str| {
+        load(&GOOD.0.replacen(from, to, 1)).unwrap_or_else(|said| panic!("{said}")).plan(None, 1)
+    };
+    for (word, expected) in [
+        ("earliest", StartFrom::Earliest),
+        ("latest", StartFrom::Latest),
+        ("none", StartFrom::None),
+    ] {
+        let plan = told("commit = ", &format!("from = \"{word}\"\ncommit = "));
+        let WorkloadKind::Consumer { from, .. } = &plan.workloads["billing"].kind else {
+            panic!("it is a consumer")
+        };
+        assert_eq!(*from, expected);
+        assert_eq!(from.name(), word);
+    }
+    GOOD.refused(
+        "commit = ",
+        "from = \"oldest\"\ncommit = ",
+        "x.toml:12:9: `from`: `oldest` is not a place to start: known are earliest, latest, none",
+    );
+    GOOD.refused(
+        "commit = ",
+        "from = 3\ncommit = ",
+        "x.toml:12:8: `from`: expected a place to start, found the number 3",
+    );
+    GOOD.refused(
+        "commit = ",
+        "poll-timeout = \"0s\"\ncommit = ",
+        "x.toml:12:17: a poll that waits for nothing lets no time pass",
+    );
+    GOOD.refused(
+        "commit = ",
+        "poll-timeout = 100\ncommit = ",
+        "`poll-timeout`: the duration `100` has no unit",
+    );
+}
+
+#[test]
+fn records_are_deleted_from_a_partition_that_is_there() {
+    let step = |fields: &str| {
+        GOOD.0
+            .replacen(
+                "do = \"add-partitions\"\ntopic = \"orders\"\npartitions = 4",
+                &format!("do = \"delete-records\"\n{fields}"),
+                1,
+            )
+            .replace("orders-3", "orders-1")
+    };
+    let plan = load(&step("partition = \"orders-1\"")).unwrap_or_else(|said| panic!("{said}"));
+    let Action::DeleteRecords { partition, before } = &plan.plan(None, 1).timeline[2].action else {
+        panic!("it deletes")
+    };
+    assert_eq!((partition.to_string().as_str(), *before), ("orders-1", None));
+    assert!(load(&step("partition = \"orders-0\"\nbefore = 5")).is_ok());
+    for (fields, expected) in [
+        ("partition = \"orders-9\"", "there is no partition `orders-9`: `orders` has 2, from 0"),
+        ("partition = \"orders\"", "not a partition"),
+        ("before = 5", "`delete-records`: `partition` is missing"),
+        (
+            "partition = \"orders-0\"\nbefore = \"all\"",
+            "`before`: expected a whole number, found the text \"all\"",
+        ),
+    ] {
+        let said = load(&step(fields)).unwrap_err();
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+#[test]
+fn polls_are_expected_of_workloads_by_what_they_gave() {
+    let expect = |fields: &str| {
+        GOOD.0.replacen(
+            "that = \"unprocessed-acked\"\ngroup = \"billing\"\npartition = \"orders-3\"\nis = 0",
+            fields,
+            1,
+        )
+    };
+    let good = "that = \"poll-wait\"\nworkload = \"billing\"\ngave = \"nothing\"\npercentile = 1\nis = \">= 500ms\"";
+    assert!(load(&expect(good)).is_ok(), "{:?}", load(&expect(good)).err());
+    for (fields, expected) in [
+        (
+            "that = \"poll-wait\"\ngave = \"record\"\nis = \"1s\"",
+            "`record` is not what a poll gives: did you mean `records`?",
+        ),
+        ("that = \"poll-wait\"\nis = 3", "`3` is not a duration"),
+        (
+            "that = \"poll-records\"\nworkload = \"biling\"\nis = 3",
+            "there is no workload `biling`: did you mean `billing`?",
+        ),
+        (
+            "that = \"poll-wait\"\npercentile = 101\nis = \"1s\"",
+            "`percentile`: 101 is not within 1 to 100",
+        ),
+    ] {
+        let said = load(&expect(fields)).unwrap_err();
+        assert!(said.contains(expected), "{said}");
+    }
 }
 
 #[test]

@@ -10,10 +10,12 @@ use ottla::runtime::clock;
 use ottla::types::{Offset, TopicPartition};
 
 use super::{Client, code_of};
-use crate::history::{CorruptRead, FinalOffsets, Poll, Read, content_hash, decode_value};
+use crate::history::{CorruptRead, FinalOffsets, Poll, PollCall, Read, content_hash, decode_value};
+use crate::scenario::plan::StartFrom;
+use crate::world::SimTime;
 
-/// How long a poll waits for records.
-pub(super) const POLL: Duration = Duration::from_millis(500);
+/// How long a poll of the last reader waits for records.
+const POLL: Duration = Duration::from_millis(500);
 /// How long a client waits after a call that failed.
 pub(super) const PAUSE: Duration = Duration::from_millis(200);
 
@@ -21,29 +23,34 @@ pub(super) const PAUSE: Duration = Duration::from_millis(200);
 pub struct ConsumerWork {
     /// What it reads.
     pub partitions: Vec<TopicPartition>,
-    /// Whether it begins at the start of the log or at its end.
-    pub from_earliest: bool,
+    /// Where it begins.
+    pub from: StartFrom,
+    /// How long a poll waits for its first record.
+    pub poll_timeout: Duration,
 }
 
 impl ConsumerWork {
     /// Reads until it is asked to stop.
     pub async fn run(self, mut client: Client) {
-        let reset = if self.from_earliest { "earliest" } else { "latest" };
-        let properties = client.all_properties(&[("auto.offset.reset", reset)]);
+        let properties = client.all_properties(&[("auto.offset.reset", self.from.name())]);
         let config =
             ConsumerConfig::from_properties(&properties).expect("the scenario was checked");
         let mut consumer = Consumer::new(config, client.env.clone());
         consumer.assign(self.partitions.clone());
         let mut repositioned = self.partitions;
         loop {
+            let asked_at = (client.now)();
             let polled = tokio::select! {
                 biased;
                 () = client.asked_to_stop() => None,
-                polled = consumer.poll(POLL) => Some(polled),
+                polled = consumer.poll(self.poll_timeout) => Some(polled),
             };
             match polled {
                 None => break,
-                Some(Ok(records)) => note_poll(&client, &records, &mut repositioned),
+                Some(Ok(records)) => {
+                    note_call(&client, asked_at, records.len());
+                    note_poll(&client, &records, &mut repositioned);
+                }
                 Some(Err(error)) => {
                     note_error(&client, &error);
                     clock::sleep(client.env.clock.as_ref(), PAUSE).await;
@@ -52,6 +59,17 @@ impl ConsumerWork {
         }
         consumer.close().await;
     }
+}
+
+/// Writes down how long a poll took.
+pub(super) fn note_call(client: &Client, asked_at: SimTime, records: usize) {
+    let call = PollCall {
+        client: Arc::clone(&client.name),
+        asked_at,
+        done_at: (client.now)(),
+        records: records as u64,
+    };
+    client.history.lock().calls.push(call);
 }
 
 /// Writes down what a poll gave, if it gave anything.

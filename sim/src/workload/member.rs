@@ -11,10 +11,10 @@ use ottla::client::{ClientError, Consumer, ConsumerConfig, ConsumerRecord};
 use ottla::runtime::clock;
 use ottla::types::{GenerationId, Offset, TopicPartition};
 
-use super::consumer::{PAUSE, POLL, note_error, note_poll};
+use super::consumer::{PAUSE, note_call, note_error, note_poll};
 use super::{Client, code_of};
 use crate::history::{Commit, CommitNumber, CommitOutcome, Processed, decode_value};
-use crate::scenario::plan::CommitStyle;
+use crate::scenario::plan::{CommitStyle, StartFrom};
 
 /// What a member is to do.
 pub struct MemberWork {
@@ -22,8 +22,10 @@ pub struct MemberWork {
     pub group: Arc<str>,
     /// What it subscribes to.
     pub topics: Vec<String>,
-    /// Whether it begins at the start of the log or at its end, where nothing is committed.
-    pub from_earliest: bool,
+    /// Where it begins, where nothing is committed.
+    pub from: StartFrom,
+    /// How long a poll waits for its first record.
+    pub poll_timeout: Duration,
     /// Whether it has a `group.instance.id`: its own name.
     pub is_static: bool,
     /// When it commits.
@@ -54,7 +56,7 @@ impl MemberWork {
         let is_automatic = self.commit == CommitStyle::Auto;
         let mut own = vec![
             ("group.id", &*self.group),
-            ("auto.offset.reset", if self.from_earliest { "earliest" } else { "latest" }),
+            ("auto.offset.reset", self.from.name()),
             ("enable.auto.commit", if is_automatic { "true" } else { "false" }),
         ];
         let instance = client.name.replace('/', "-");
@@ -126,14 +128,18 @@ struct Member {
 impl Member {
     async fn run(mut self) {
         loop {
+            let asked_at = (self.client.now)();
             let polled = tokio::select! {
                 biased;
                 () = self.client.asked_to_stop() => break,
-                polled = self.consumer.poll(POLL) => polled,
+                polled = self.consumer.poll(self.work.poll_timeout) => polled,
             };
             self.look_at_generation();
             match polled {
-                Ok(records) => self.work_off(&records).await,
+                Ok(records) => {
+                    note_call(&self.client, asked_at, records.len());
+                    self.work_off(&records).await;
+                }
                 Err(error) => {
                     note_error(&self.client, &error);
                     clock::sleep(self.client.env.clock.as_ref(), PAUSE).await;

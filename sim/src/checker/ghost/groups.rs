@@ -112,6 +112,8 @@ pub struct GhostOffset {
     pub told: Option<Told>,
     /// When it was last committed by somebody who is no member, deleted or expired.
     pub reset_at: Option<SimTime>,
+    /// When somebody was last told that nothing is committed: whoever reads then begins where `auto.offset.reset` says.
+    pub nothing_at: Option<SimTime>,
 }
 
 /// Something that a coordinator took into its log.
@@ -342,6 +344,9 @@ impl GhostGroups {
                 let known = self.offsets.entry((group, partition)).or_default();
                 known.accept(Accepted { leader_epoch, offset: None, by_member: false });
                 known.reset_at = Some(at);
+            }
+            G::OffsetFetched { group, partition, offset: None } => {
+                self.offsets.entry((group, partition)).or_default().nothing_at = Some(at);
             }
             G::CommitTold { group, partition, offset } => {
                 let known = self.offsets.entry((group, partition)).or_default();

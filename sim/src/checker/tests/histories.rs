@@ -1,5 +1,6 @@
 //! What clients asked and were told.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ottla::types::{ShortName, TopicPartition};
@@ -53,6 +54,8 @@ fn history_fired(history: &History) -> Vec<&'static str> {
         end: SimTime(2_000),
         may_be_lost: &|_| false,
         cuts: &[],
+        begun: &BTreeMap::new(),
+        removed: &BTreeMap::new(),
         records_removed: false,
     };
     names(&history_checks(history, &context))
@@ -88,6 +91,8 @@ fn a_declared_loss_is_none() {
         end: SimTime(2_000),
         may_be_lost: &|sent| sent.id == SendId(3),
         cuts: &[],
+        begun: &BTreeMap::new(),
+        removed: &BTreeMap::new(),
         records_removed: false,
     };
     assert!(history_checks(&history, &context).is_empty());
@@ -155,6 +160,30 @@ fn sends_that_stand_out_of_order_are_seen() {
 }
 
 #[test]
+fn what_an_administrator_removed_is_not_lost_and_the_rest_is() {
+    let fired = |history: &History, end: i64| {
+        let removed = [(orders(), Offset::new(end))].into();
+        let context = Context {
+            resets: &[],
+            end: SimTime(2_000),
+            may_be_lost: &|_| false,
+            cuts: &[],
+            begun: &BTreeMap::new(),
+            removed: &removed,
+            records_removed: false,
+        };
+        names(&history_checks(history, &context))
+    };
+    // Of four records the last reader finds the last two, or only the last.
+    let removed = with_final(Vec::new(), &ALL[2..]);
+    assert!(fired(&removed, 2).is_empty());
+    assert_eq!(fired(&removed, 1), ["lost-write", "unseen"], "offset 1 was not removed");
+    let one_too_many = with_final(Vec::new(), &ALL[3..]);
+    assert_eq!(fired(&one_too_many, 2), ["lost-write", "unseen"]);
+    assert_eq!(history_fired(&removed), ["lost-write", "unseen"]);
+}
+
+#[test]
 fn a_cut_that_the_controller_declared_explains_what_it_took_and_no_more() {
     let cuts = |from, at| {
         vec![DeclaredCut { partition: orders(), at: SimTime(at), from: Offset::new(from) }]
@@ -165,6 +194,8 @@ fn a_cut_that_the_controller_declared_explains_what_it_took_and_no_more() {
             end: SimTime(2_000),
             may_be_lost: &|_| false,
             cuts,
+            begun: &BTreeMap::new(),
+            removed: &BTreeMap::new(),
             records_removed: false,
         };
         names(&history_checks(history, &context))
@@ -228,9 +259,29 @@ fn g10_sees_a_record_that_is_committed_and_was_given_to_nobody() {
         may_be_lost: &|_| false,
         cuts: &[],
         resets: &resets,
+        begun: &BTreeMap::new(),
+        removed: &BTreeMap::new(),
         records_removed: false,
     };
     assert!(!names(&history_checks(&of_group(1, 2, 4), &context)).contains(&"G10"));
+    // Nothing was committed when the second member came: the group began again, with the record at offset 2.
+    let again = |told_at: u64| {
+        let begun = [((ShortName::of("audit"), orders()), SimTime(told_at))].into();
+        let context = Context {
+            end: SimTime(2_000),
+            may_be_lost: &|_| false,
+            cuts: &[],
+            resets: &[],
+            begun: &begun,
+            removed: &BTreeMap::new(),
+            records_removed: false,
+        };
+        let mut history = of_group(1, 2, 4);
+        history.polls[1].at = SimTime(1_500);
+        names(&history_checks(&history, &context)).contains(&"G10")
+    };
+    assert!(!again(1_200));
+    assert!(again(900), "before the first member read");
     // What stood in front of where the group began is not its matter.
     let mut history = of_group(1, 2, 4);
     history.polls.remove(0);

@@ -156,6 +156,7 @@ fn trouble_of(action: &Action, meant: &Meant) -> Trouble {
         | Action::RemoveBroker { .. }
         | Action::Reassign { .. }
         | Action::AddPartitions { .. }
+        | Action::DeleteRecords { .. }
         | Action::ElectPreferred { .. }
         | Action::ElectUnclean { .. }
         | Action::SetConfig { .. }

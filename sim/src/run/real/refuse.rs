@@ -106,6 +106,7 @@ impl Refusals<'_> {
             | Action::RemoveBroker { .. }
             | Action::Reassign { .. }
             | Action::AddPartitions { .. }
+            | Action::DeleteRecords { .. }
             | Action::ElectPreferred { .. }
             | Action::ElectUnclean { .. }
             | Action::SetConfig { .. }

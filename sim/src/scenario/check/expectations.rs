@@ -51,7 +51,9 @@ impl Check<'_> {
             | ExpectationKind::DuplicatesInLog { of }
             | ExpectationKind::ReorderedPerKey { of }
             | ExpectationKind::Read { of } => self.of(at, of),
-            ExpectationKind::Latency { workload, .. } => {
+            ExpectationKind::Latency { workload, .. }
+            | ExpectationKind::PollRecords { workload }
+            | ExpectationKind::PollWait { workload, .. } => {
                 if let Some(workload) = workload {
                     self.workload(&join(at, "workload"), workload);
                 }
@@ -143,6 +145,7 @@ pub const fn measure(kind: &ExpectationKind) -> Measure {
     match kind {
         ExpectationKind::UnavailableFor { .. }
         | ExpectationKind::Latency { .. }
+        | ExpectationKind::PollWait { .. }
         | ExpectationKind::LeaderlessFor { .. }
         | ExpectationKind::IdleFor { .. }
         | ExpectationKind::ControllerGap {} => Measure::Time,
@@ -163,6 +166,7 @@ pub const fn measure(kind: &ExpectationKind) -> Measure {
         | ExpectationKind::ProcessedTwice { .. }
         | ExpectationKind::ProcessedOutOfOrder { .. }
         | ExpectationKind::KeysMoved { .. }
+        | ExpectationKind::PollRecords { .. }
         | ExpectationKind::CommittedUnprocessed { .. }
         | ExpectationKind::CommitMovesBack { .. }
         | ExpectationKind::Lag { .. }

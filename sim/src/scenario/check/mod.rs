@@ -167,11 +167,16 @@ impl Check<'_> {
             static_members,
             commit,
             processing,
+            poll_timeout,
             from: _,
         } = &workload.kind
         else {
             return;
         };
+        if *poll_timeout == Span::ZERO {
+            let what = "a poll that waits for nothing lets no time pass";
+            self.refuse(&join(at, "poll-timeout"), what, None);
+        }
         for topic in topics.iter().filter(|topic| !self.plan.topics.contains_key(*topic)) {
             let help = suggest(topic, self.plan.topics.keys().map(String::as_str));
             self.refuse(&join(at, "topics"), format!("there is no topic `{topic}`"), help);
@@ -204,9 +209,7 @@ impl Check<'_> {
             ("auto.offset.reset", "from"),
         ];
         for (property, key) in own {
-            // `none` is a place to start that no word has.
-            let is_given = workload.config.0.get(property).is_some_and(|value| value != "none");
-            if is_given {
+            if workload.config.0.contains_key(property) {
                 let below = join(&join(at, "config"), property);
                 self.refuse(&below, format!("`{property}` of members is said by `{key}`"), None);
             }

@@ -141,7 +141,8 @@ impl Check<'_> {
                     self.partition(&join(at, "partition"), partition);
                 }
             }
-            Action::ElectPreferred { partition: Some(partition) }
+            Action::DeleteRecords { partition, .. }
+            | Action::ElectPreferred { partition: Some(partition) }
             | Action::ElectUnclean { partition: Some(partition) } => {
                 self.partition(&join(at, "partition"), partition);
             }

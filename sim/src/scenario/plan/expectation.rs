@@ -78,6 +78,27 @@ pub struct OfGroup {
     pub partition: Option<PartitionName>,
 }
 
+/// What a poll gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gave {
+    /// At least one.
+    Records,
+    /// None, for as long as it waited.
+    Nothing,
+}
+
+impl Gave {
+    /// Its word in files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Records => "records",
+            Self::Nothing => "nothing",
+        }
+    }
+}
+
 /// What is measured.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "that", rename_all = "kebab-case")]
@@ -159,6 +180,15 @@ pub enum ExpectationKind {
     ProcessedOutOfOrder {
         #[serde(flatten)]
         of: OfGroup,
+    },
+    PollRecords {
+        workload: Option<String>,
+    },
+    PollWait {
+        workload: Option<String>,
+        gave: Option<Gave>,
+        #[serde(default = "percentile_default")]
+        percentile: u64,
     },
     KeysMoved {
         topic: Option<String>,

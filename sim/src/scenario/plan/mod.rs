@@ -4,7 +4,7 @@ mod expectation;
 mod step;
 
 pub use chaos::{ChaosFault, ChaosPlan, EVENT, Keep};
-pub use expectation::{Expectation, ExpectationKind, Of, OfGroup, OverSeeds};
+pub use expectation::{Expectation, ExpectationKind, Gave, Of, OfGroup, OverSeeds};
 pub use step::{
     Action, Cut, CutShape, Direction, DiskOperation, Frames, Scope, Sides, SignedSpan, Step, When,
 };
@@ -405,6 +405,9 @@ pub enum WorkloadKind {
         /// Where they start.
         #[serde(default)]
         from: StartFrom,
+        /// How long a poll waits for its first record.
+        #[serde(default = "poll_timeout_default")]
+        poll_timeout: Span,
         /// The group that they are members of.
         group: Option<String>,
         /// What they subscribe to besides `topic`.
@@ -424,6 +427,11 @@ fn rate_default() -> u64 {
     50
 }
 
+/// Half a second: long enough that an idle client asks seldom, short enough that it is soon asked to stop.
+fn poll_timeout_default() -> Span {
+    Span::from_nanos(500_000_000)
+}
+
 fn value_bytes_default() -> CountDraw {
     CountDraw(Draw::Fixed(100))
 }
@@ -441,6 +449,20 @@ pub enum StartFrom {
     Earliest,
     /// At its end.
     Latest,
+    /// Nowhere: polls fail until somebody decides.
+    None,
+}
+
+impl StartFrom {
+    /// Its word in files, and Kafka's for `auto.offset.reset`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Earliest => "earliest",
+            Self::Latest => "latest",
+            Self::None => "none",
+        }
+    }
 }
 
 /// When the members of a group commit.

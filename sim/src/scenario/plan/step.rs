@@ -197,6 +197,10 @@ pub enum Action {
         topic: String,
         partitions: u32,
     },
+    DeleteRecords {
+        partition: PartitionName,
+        before: Option<u64>,
+    },
     ElectPreferred {
         partition: Option<PartitionName>,
     },
@@ -252,6 +256,7 @@ impl Action {
             Self::RemoveBroker { .. } => "remove-broker",
             Self::Reassign { .. } => "reassign",
             Self::AddPartitions { .. } => "add-partitions",
+            Self::DeleteRecords { .. } => "delete-records",
             Self::ElectPreferred { .. } => "elect-preferred",
             Self::ElectUnclean { .. } => "elect-unclean",
             Self::SetConfig { .. } => "set-config",
@@ -273,6 +278,7 @@ impl Action {
                 | Self::RemoveBroker { .. }
                 | Self::Reassign { .. }
                 | Self::AddPartitions { .. }
+                | Self::DeleteRecords { .. }
                 | Self::ElectPreferred { .. }
                 | Self::SetConfig { .. }
                 | Self::Mark { .. }
@@ -313,6 +319,7 @@ impl Action {
             | Self::AddClient { .. }
             | Self::AddBroker { .. }
             | Self::AddPartitions { .. }
+            | Self::DeleteRecords { .. }
             | Self::ElectPreferred { .. }
             | Self::ElectUnclean { .. }
             | Self::Mark { .. } => Scope::Any,
@@ -364,6 +371,7 @@ impl Action {
             Self::AddClient { .. }
             | Self::AddBroker { .. }
             | Self::AddPartitions { .. }
+            | Self::DeleteRecords { .. }
             | Self::ElectPreferred { .. }
             | Self::ElectUnclean { .. }
             | Self::Mark { .. } => Vec::new(),

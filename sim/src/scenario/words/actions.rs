@@ -410,6 +410,18 @@ pub const ACTIONS: &[Word] = &[
         ],
     },
     Word {
+        name: "delete-records",
+        doc: "Asks the leader of a partition to remove what is old, at all replicas: what is removed is lost by an administrator's will.",
+        fields: &[
+            required("partition", Shape::Text, "The partition: `orders-0`."),
+            optional(
+                "before",
+                COUNT,
+                "Everything below this offset. Default: all that is committed.",
+            ),
+        ],
+    },
+    Word {
         name: "elect-preferred",
         doc: "Asks the controller to let the first replica lead, where it is in the ISR.",
         fields: &[optional("partition", Shape::Text, "Only this partition. Default: every one.")],
@@ -486,6 +498,7 @@ pub fn apis() -> Vec<&'static str> {
         "LeaveGroup",
         "OffsetCommit",
         "OffsetFetch",
+        "DeleteRecords",
     ]
 }
 

@@ -46,6 +46,10 @@ fn over_seeds() -> Vec<&'static str> {
     vec!["always", "sometimes", "never"]
 }
 
+fn gave() -> Vec<&'static str> {
+    vec!["records", "nothing"]
+}
+
 const OF_WORKLOAD: Field = optional("workload", Shape::Text, "Only of this workload.");
 const OF_PARTITION: Field =
     optional("partition", Shape::Text, "Only of this partition: `orders-0`.");
@@ -188,6 +192,28 @@ pub const EXPECTATIONS: &[Word] = &[
         name: "processed-out-of-order",
         doc: "How many records a group first processed before one that the same client had sent earlier with the same key.",
         fields: &[OF_GROUP, OF_PARTITION],
+    },
+    Word {
+        name: "poll-records",
+        doc: "How many records a consumer was given by one poll at most.",
+        fields: &[OF_WORKLOAD],
+    },
+    Word {
+        name: "poll-wait",
+        doc: "How long polls of a consumer took, at a quantile. Polls that failed do not count.",
+        fields: &[
+            OF_WORKLOAD,
+            optional(
+                "gave",
+                Shape::Word { noun: "what a poll gives", of: gave },
+                "Only polls that gave `records`, or `nothing`. Default: all.",
+            ),
+            optional(
+                "percentile",
+                Shape::Count { min: 1, max: 100 },
+                "Which percentile; 1 is about the shortest, 100 the longest. Default 99.",
+            ),
+        ],
     },
     Word {
         name: "keys-moved",

@@ -257,7 +257,12 @@ pub const WORKLOADS: &[Word] = &[
             optional(
                 "from",
                 Shape::Word { noun: "a place to start", of: starts },
-                "Where it starts: `earliest` (default) or `latest`; in a group only where nothing is committed (`auto.offset.reset`).",
+                "Where it starts: `earliest` (default), `latest`, or `none`: its polls fail; in a group only where nothing is committed or what is committed is not in the log (`auto.offset.reset`).",
+            ),
+            optional(
+                "poll-timeout",
+                Shape::Time,
+                "How long a poll waits for its first record. Default 500ms.",
             ),
             optional(
                 "group",
@@ -289,7 +294,7 @@ pub const WORKLOADS: &[Word] = &[
 ];
 
 fn starts() -> Vec<&'static str> {
-    vec!["earliest", "latest"]
+    vec!["earliest", "latest", "none"]
 }
 
 fn commit_styles() -> Vec<&'static str> {

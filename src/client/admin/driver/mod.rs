@@ -1,7 +1,8 @@
-//! The admin client: how it asks. What it asks stands in the files below: `topics.rs`, `cluster.rs`, `groups.rs`.
+//! The admin client: how it asks. What it asks stands in the files below: `topics.rs`, `records.rs`, `cluster.rs`, `groups.rs`.
 
 mod cluster;
 mod groups;
+mod records;
 mod topics;
 
 use std::fmt;
