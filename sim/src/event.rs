@@ -495,6 +495,7 @@ impl Recorder {
             // What every node repeats of the same fact, or what only checks want to know.
             Observation::HighWatermarkAdvanced { is_leader: false, .. }
             | Observation::MinIsrChanged { .. }
+            | Observation::IncarnationBegun { .. }
             | Observation::RegistrationChanged { .. }
             | Observation::RegistrationRemoved { .. }
             | Observation::IsrCommitted { .. }

@@ -469,6 +469,7 @@ mod tests {
                 end_offset: Offset::new(7),
                 broker: BrokerId::new(id),
                 broker_epoch: ottla::types::BrokerEpoch::new(1),
+                incarnation_id: ottla::types::Uuid::from_bytes([1; 16]),
                 is_fenced,
                 in_controlled_shutdown: false,
             };

@@ -211,6 +211,7 @@ impl MetadataDelta {
                 end_offset,
                 broker: now.broker,
                 broker_epoch: now.broker_epoch,
+                incarnation_id: now.incarnation_id,
                 is_fenced: now.fenced,
                 in_controlled_shutdown: now.in_controlled_shutdown,
             });

@@ -122,7 +122,8 @@ impl Observer for LogObserver {
             O::ConnectionRefused { error } => {
                 debug!(target: "network", %error, "a connection was closed")
             }
-            O::RegistrationChanged { .. }
+            O::IncarnationBegun { .. }
+            | O::RegistrationChanged { .. }
             | O::RegistrationRemoved { .. }
             | O::QuorumRoleChanged { .. }
             | O::VoteGranted { .. }
@@ -343,6 +344,9 @@ impl LogObserver {
 fn observe_quorum(observation: Observation) {
     use Observation as O;
     match observation {
+        O::IncarnationBegun { broker, incarnation_id } => {
+            debug!(target: "metadata", %broker, incarnation = %incarnation_id, "to be registered");
+        }
         O::RegistrationChanged {
             broker, broker_epoch, is_fenced, in_controlled_shutdown, ..
         } => {

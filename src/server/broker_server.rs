@@ -170,10 +170,12 @@ fn registration(
         min_supported_version: feature.level_min,
         max_supported_version: feature.level_max,
     });
+    let incarnation_id = Uuid::random(&mut env.rng("broker incarnation"));
+    env.observe(Observation::IncarnationBegun { broker: config.node_id, incarnation_id });
     BrokerRegistrationRequest {
         broker_id: config.node_id,
         cluster_id: identity.cluster_id.clone(),
-        incarnation_id: Uuid::random(&mut env.rng("broker incarnation")),
+        incarnation_id,
         listeners: advertised(config, bound),
         features: features.collect(),
         rack: config.rack.clone(),

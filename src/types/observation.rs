@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BrokerEpoch, BrokerId, BrokerSet, CoordinatorTerm, ErrorCode, GroupObservation, LeaderEpoch,
-    Offset, PartitionEpoch, ProducerEpoch, ProducerId, Sequence, TopicId, TopicIdPartition,
+    Offset, PartitionEpoch, ProducerEpoch, ProducerId, Sequence, TopicId, TopicIdPartition, Uuid,
 };
 
 /// When a produce request is answered.
@@ -59,6 +59,8 @@ pub enum Observation {
     NodeStarted { broker: BrokerId, broker_epoch: BrokerEpoch },
     /// The node ends in good order.
     NodeStopping { broker: BrokerId },
+    /// The broker has begun, and names this start of it: under this name it registers. Once in each process.
+    IncarnationBegun { broker: BrokerId, incarnation_id: Uuid },
     /// A producer's batch arrived for a partition that this node leads.
     ProduceReceived { partition: TopicIdPartition, acks: Acks, records: u32, bytes: u32 },
     /// A batch was written to the leader's log (not yet necessarily durable).
@@ -181,6 +183,7 @@ pub enum Observation {
         end_offset: Offset,
         broker: BrokerId,
         broker_epoch: BrokerEpoch,
+        incarnation_id: Uuid,
         is_fenced: bool,
         in_controlled_shutdown: bool,
     },

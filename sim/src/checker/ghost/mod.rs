@@ -37,6 +37,8 @@ pub struct GhostNode {
     pub is_running: bool,
     /// How often it was started.
     pub boots: u32,
+    /// Which of its starts each incarnation is that it named.
+    pub incarnations: BTreeMap<Uuid, u32>,
     /// Until when it last stood still; the world's time.
     pub resumed_at: Option<SimTime>,
     /// Whether it stands still.
@@ -587,15 +589,22 @@ impl Ghost {
                 let of = self.partitions.entry(partition).or_default();
                 of.learn(partition_epoch, state, boot_of);
             }
+            Observation::IncarnationBegun { incarnation_id, .. } => {
+                teller.incarnations.insert(incarnation_id, teller.boots);
+            }
             Observation::RegistrationChanged {
                 end_offset,
                 broker,
                 broker_epoch,
+                incarnation_id,
                 is_fenced,
                 in_controlled_shutdown,
             } => {
                 teller.told_brokers.insert(broker, broker_epoch);
-                let (at, boot) = (end_offset, 0);
+                // It may be told long after it was asked for, and after its process has ended (storm 6608).
+                let node = self.node_of(broker).and_then(|node| self.node(node));
+                let boot = node.and_then(|node| node.incarnations.get(&incarnation_id).copied());
+                let (at, boot) = (end_offset, boot.unwrap_or(0));
                 self.register(
                     broker,
                     Registration { broker_epoch, boot, at, is_fenced, in_controlled_shutdown },
@@ -622,11 +631,6 @@ impl Ghost {
         if known.is_some_and(|known| known.at >= new.at || known.broker_epoch > new.broker_epoch) {
             return;
         }
-        let node = self.node_of(broker).and_then(|node| self.node(node));
-        let boot = match known {
-            Some(known) if known.broker_epoch == new.broker_epoch => known.boot,
-            Some(_) | None => node.map_or(0, |node| node.boots),
-        };
-        self.registrations.insert(broker, Registration { boot, ..new });
+        self.registrations.insert(broker, new);
     }
 }

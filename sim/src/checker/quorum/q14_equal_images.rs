@@ -27,6 +27,7 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
             broker_epoch,
             is_fenced,
             in_controlled_shutdown,
+            incarnation_id: _,
         } => {
             let Some(known) = ghost.registration(broker).filter(|known| known.at == end_offset)
             else {

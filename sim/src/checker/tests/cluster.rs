@@ -1,6 +1,6 @@
 //! A cluster of three brokers, each a voter, told step by step. Broker `n` is node `n` and registers under the epoch `10 × n + boot`.
 
-use ottla::types::{BrokerEpoch, BrokerId, PartitionEpoch, QuorumRole};
+use ottla::types::{BrokerEpoch, BrokerId, PartitionEpoch, QuorumRole, Uuid};
 
 use super::*;
 use crate::checker::{Stop, TopicFacts, liveness, waiting};
@@ -21,6 +21,13 @@ fn offset(value: i64) -> Offset {
 
 fn term(value: i32) -> LeaderEpoch {
     LeaderEpoch::new(value)
+}
+
+/// How a broker names one of its starts.
+pub(super) fn incarnation(id: i32, boot: i32) -> Uuid {
+    Uuid::from_bytes(
+        [id, boot].map(|part| u8::try_from(part).unwrap()).repeat(8).try_into().unwrap(),
+    )
 }
 
 /// A version of the partition's state; made by [`version`] and changed by its fields.
@@ -120,7 +127,9 @@ impl Run {
 
     pub(super) fn start(&mut self, node: i32) -> &mut Self {
         self.boots[usize::try_from(node).unwrap()] += 1;
-        self.tell(node, Event::Started)
+        self.tell(node, Event::Started);
+        let incarnation_id = incarnation(node, self.boots[usize::try_from(node).unwrap()]);
+        self.say(node, Observation::IncarnationBegun { broker: broker(node), incarnation_id })
     }
 
     pub(super) fn stop(&mut self, node: i32, stop: Stop) -> &mut Self {
@@ -133,12 +142,18 @@ impl Run {
 
     /// The running incarnation of a broker is registered.
     pub(super) fn registered(&mut self, id: i32, is_fenced: bool) -> &mut Self {
-        let broker_epoch = self.broker_epoch(id);
+        self.registered_as(id, self.boots[usize::try_from(id).unwrap()], is_fenced)
+    }
+
+    /// An incarnation of a broker is registered, whether it still runs or not.
+    pub(super) fn registered_as(&mut self, id: i32, boot: i32, is_fenced: bool) -> &mut Self {
+        let broker_epoch = BrokerEpoch::new(i64::from(10 * id + boot));
         let end_offset = offset(i64::try_from(self.now).unwrap());
         let observation = Observation::RegistrationChanged {
             end_offset,
             broker: broker(id),
             broker_epoch,
+            incarnation_id: incarnation(id, boot),
             is_fenced,
             in_controlled_shutdown: false,
         };

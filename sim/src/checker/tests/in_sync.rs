@@ -1,6 +1,6 @@
 //! Who is in sync, and what the watermark waits for: R10, R11, R13 to R15, R17, R19, R28, R29.
 
-use super::cluster::{NONE, Run, version};
+use super::cluster::{NONE, Run, incarnation, version};
 use super::*;
 use crate::checker::Stop;
 use crate::checker::TopicFacts;
@@ -141,6 +141,7 @@ fn r29_sees_an_incarnation_that_comes_back() {
         end_offset: Offset::new(i64::MAX),
         broker: ottla::types::BrokerId::new(3),
         broker_epoch: ottla::types::BrokerEpoch::new(31),
+        incarnation_id: incarnation(3, 1),
         is_fenced: false,
         in_controlled_shutdown: false,
     };
