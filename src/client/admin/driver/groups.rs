@@ -1,5 +1,8 @@
 //! Groups: listed by all brokers, described, changed and deleted by their coordinators.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::{Admin, Attempt, Tries, by_topic, lacks, succeeded};
 use crate::client::admin::{
     GroupDescription, GroupListing, GroupMember, GroupState, GroupType, NodeDescription,
@@ -119,11 +122,9 @@ impl Admin {
         let versions = DescribeGroupsRequest::VERSIONS;
         let (coordinator, described) = self
             .ask_coordinator(group, versions, &request, |response| {
-                let Some(described) = response.groups.into_iter().next() else {
-                    return Attempt::Done(Err(lacks(group)));
-                };
-                let (error, message) = (described.error_code, described.error_message.clone());
-                judge(error, message, described)
+                judge_first(group, response.groups, |one| {
+                    (one.error_code, one.error_message.clone())
+                })
             })
             .await?;
         let described = described?;
@@ -144,11 +145,9 @@ impl Admin {
         let versions = ConsumerGroupDescribeRequest::VERSIONS;
         let (coordinator, described) = self
             .ask_coordinator(group, versions, &request, |response| {
-                let Some(described) = response.groups.into_iter().next() else {
-                    return Attempt::Done(Err(lacks(group)));
-                };
-                let (error, message) = (described.error_code, described.error_message.clone());
-                judge(error, message, described)
+                judge_first(group, response.groups, |one| {
+                    (one.error_code, one.error_message.clone())
+                })
             })
             .await?;
         Ok(of_consumer_protocol(described?, coordinator))
@@ -163,13 +162,10 @@ impl Admin {
         let versions = DeleteGroupsRequest::VERSIONS;
         let (_, deleted) = self
             .ask_coordinator(group, versions, &request, |response| {
-                match response.results.into_iter().next() {
-                    Some(result) => judge(result.error_code, None, ()),
-                    None => Attempt::Done(Err(lacks(group))),
-                }
+                judge_first(group, response.results, |one| (one.error_code, None))
             })
             .await?;
-        deleted
+        deleted.map(drop)
     }
 
     /// What a group has committed; empty where there is no such group.
@@ -222,14 +218,12 @@ impl Admin {
         let versions =
             VersionRange { min: OffsetCommitRequest::VERSIONS.min, max: COMMIT_BY_NAME_MAX };
         let (_, response) = self.ask_coordinator(group, versions, &request, judge_commit).await?;
-        let answer = |wanted: &TopicPartition| {
-            let topic = response.topics.iter().find(|topic| *topic.name == *wanted.topic);
-            let mut answers = topic.into_iter().flat_map(|topic| &topic.partitions);
-            let answer = answers.find(|one| one.partition_index == wanted.partition);
-            let answer = answer.ok_or_else(|| lacks(&wanted.to_string()))?;
-            succeeded(answer.error_code, None)
-        };
-        Ok(offsets.keys().map(|wanted| (wanted.clone(), answer(wanted))).collect())
+        let topics = response.topics.into_iter().map(|topic| {
+            let partitions = topic.partitions.into_iter();
+            (topic.name, partitions.map(|one| (one.partition_index, one.error_code)))
+        });
+        let answers = Answers::new(topics);
+        Ok(offsets.keys().map(|wanted| (wanted.clone(), answers.of(wanted))).collect())
     }
 
     /// Makes a group forget what it has committed of these partitions (KIP-496). The answers come in the order of the questions.
@@ -255,15 +249,12 @@ impl Admin {
                 judge(response.error_code, None, response)
             })
             .await?;
-        let response = response?;
-        let answer = |wanted: &TopicPartition| {
-            let topic = response.topics.iter().find(|topic| *topic.name == *wanted.topic);
-            let mut answers = topic.into_iter().flat_map(|topic| &topic.partitions);
-            let answer = answers.find(|one| one.partition_index == wanted.partition);
-            let answer = answer.ok_or_else(|| lacks(&wanted.to_string()))?;
-            succeeded(answer.error_code, None)
-        };
-        Ok(partitions.iter().map(answer).collect())
+        let topics = response?.topics.into_iter().map(|topic| {
+            let partitions = topic.partitions.into_iter();
+            (topic.name, partitions.map(|one| (one.partition_index, one.error_code)))
+        });
+        let answers = Answers::new(topics);
+        Ok(partitions.iter().map(|wanted| answers.of(wanted)).collect())
     }
 
     // ---- asking ----
@@ -361,6 +352,43 @@ fn judge<T>(
     Attempt::Done(succeeded(error, message).map(|()| value))
 }
 
+/// The same of the first answer in an answer to a question about one group; `error` reads it.
+fn judge_first<T>(
+    group: &str,
+    answers: Vec<T>,
+    error: impl FnOnce(&T) -> (ErrorCode, Option<String>),
+) -> Attempt<Result<T, ClientError>> {
+    let Some(answer) = answers.into_iter().next() else {
+        return Attempt::Done(Err(lacks(group)));
+    };
+    let (error, message) = error(&answer);
+    judge(error, message, answer)
+}
+
+/// What an answer says of each partition.
+struct Answers(BTreeMap<TopicPartition, ErrorCode>);
+
+impl Answers {
+    fn new<P>(topics: impl Iterator<Item = (String, P)>) -> Self
+    where
+        P: Iterator<Item = (PartitionIndex, ErrorCode)>,
+    {
+        let mut all = BTreeMap::new();
+        for (topic, partitions) in topics {
+            let topic: Arc<str> = topic.into();
+            for (partition, error) in partitions {
+                all.insert(TopicPartition { topic: Arc::clone(&topic), partition }, error);
+            }
+        }
+        Self(all)
+    }
+
+    fn of(&self, wanted: &TopicPartition) -> Result<(), ClientError> {
+        let error = self.0.get(wanted).ok_or_else(|| lacks(&wanted.to_string()))?;
+        succeeded(*error, None)
+    }
+}
+
 fn judge_commit(response: OffsetCommitResponse) -> Attempt<OffsetCommitResponse> {
     let mut errors = response.topics.iter().flat_map(|topic| &topic.partitions);
     // What all partitions are answered with where nothing was looked at.
@@ -417,6 +445,12 @@ impl Coordinator {
     }
 }
 
+fn by_id(members: impl Iterator<Item = GroupMember>) -> Vec<GroupMember> {
+    let mut members: Vec<GroupMember> = members.collect();
+    members.sort_by(|a, b| a.member_id.cmp(&b.member_id));
+    members
+}
+
 fn classic(described: DescribedGroup, coordinator: Coordinator) -> GroupDescription {
     let is_of_consumers = described.protocol_type == PROTOCOL_TYPE;
     let member = |member: DescribedGroupMember| GroupMember {
@@ -429,8 +463,6 @@ fn classic(described: DescribedGroup, coordinator: Coordinator) -> GroupDescript
         epoch: None,
         is_upgraded: None,
     };
-    let mut members: Vec<GroupMember> = described.members.into_iter().map(member).collect();
-    members.sort_by(|a, b| a.member_id.cmp(&b.member_id));
     GroupDescription {
         group: described.group_id,
         group_type: GroupType::Classic,
@@ -440,7 +472,7 @@ fn classic(described: DescribedGroup, coordinator: Coordinator) -> GroupDescript
         coordinator: coordinator.description(),
         epoch: None,
         assignment_epoch: None,
-        members,
+        members: by_id(described.members.into_iter().map(member)),
     }
 }
 
@@ -477,8 +509,6 @@ fn of_consumer_protocol(
             _ => None,
         },
     };
-    let mut members: Vec<GroupMember> = described.members.into_iter().map(member).collect();
-    members.sort_by(|a, b| a.member_id.cmp(&b.member_id));
     GroupDescription {
         group: described.group_id,
         group_type: GroupType::Consumer,
@@ -488,7 +518,7 @@ fn of_consumer_protocol(
         coordinator: coordinator.description(),
         epoch: MemberEpoch::from_wire(described.group_epoch),
         assignment_epoch: MemberEpoch::from_wire(described.assignment_epoch),
-        members,
+        members: by_id(described.members.into_iter().map(member)),
     }
 }
 
