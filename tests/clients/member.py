@@ -22,8 +22,27 @@ def stop(*_):
     stopping = True
 
 
+def work(consumer):
+    """Says what a consumer of confluent-kafka is given, and commits it, until it is told to stop."""
+    from confluent_kafka import KafkaException
+
+    while not stopping:
+        messages = consumer.consume(100, 0.5)
+        for message in messages:
+            if message.error():
+                say(error=str(message.error()))
+            else:
+                say(record=[message.partition(), message.offset(), message.value().decode()])
+        if messages:
+            try:
+                consumer.commit(asynchronous=False)
+            except KafkaException as error:
+                say(error=str(error))
+    consumer.close()
+
+
 def confluent(bootstrap, group, topic):
-    from confluent_kafka import Consumer, KafkaException
+    from confluent_kafka import Consumer
 
     consumer = Consumer(
         {
@@ -41,24 +60,12 @@ def confluent(bootstrap, group, topic):
         on_assign=lambda _, partitions: say(assigned=sorted(one.partition for one in partitions)),
         on_revoke=lambda *_: say(assigned=[]),
     )
-    while not stopping:
-        messages = [message for message in consumer.consume(100, 0.5)]
-        for message in messages:
-            if message.error():
-                say(error=str(message.error()))
-            else:
-                say(record=[message.partition(), message.offset(), message.value().decode()])
-        if messages:
-            try:
-                consumer.commit(asynchronous=False)
-            except KafkaException as error:
-                say(error=str(error))
-    consumer.close()
+    work(consumer)
 
 
 def kip_848(bootstrap, group, topic, subscription=None):
     """A member of the consumer protocol: the coordinator says how long sessions are, and who gets what, step by step."""
-    from confluent_kafka import Consumer, KafkaException
+    from confluent_kafka import Consumer
 
     has = set()
 
@@ -85,19 +92,7 @@ def kip_848(bootstrap, group, topic, subscription=None):
         }
     )
     consumer.subscribe([subscription or topic], on_assign=assigned, on_revoke=revoked, on_lost=revoked)
-    while not stopping:
-        messages = consumer.consume(100, 0.5)
-        for message in messages:
-            if message.error():
-                say(error=str(message.error()))
-            else:
-                say(record=[message.partition(), message.offset(), message.value().decode()])
-        if messages:
-            try:
-                consumer.commit(asynchronous=False)
-            except KafkaException as error:
-                say(error=str(error))
-    consumer.close()
+    work(consumer)
 
 
 def kip_848_pattern(bootstrap, group, topic):
