@@ -404,13 +404,14 @@ impl Fetcher {
         }
     }
 
+    /// What went wrong last, of that which is asked for.
     pub(super) fn last_failure(&self) -> Option<String> {
-        let of_topics = self
-            .partitions
-            .keys()
-            .find_map(|partition| self.view.topic_error(&partition.topic))
-            .map(|error| error.to_string());
-        of_topics.or(self.view.last_failure().map(str::to_owned))
+        let of_lookup = self.lookup.as_ref().and_then(Lookup::last_error);
+        let looked_up = self.lookup.iter().flat_map(Lookup::topics);
+        let assigned = self.partitions.keys().map(|partition| &partition.topic);
+        let of_topics = || looked_up.chain(assigned).find_map(|topic| self.view.topic_error(topic));
+        let error = of_lookup.or_else(of_topics).map(|error| error.to_string());
+        error.or(self.view.last_failure().map(str::to_owned))
     }
 
     fn state(&mut self, partition: &TopicPartition) -> Result<&mut PartitionState, ClientError> {

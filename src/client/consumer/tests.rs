@@ -388,7 +388,10 @@ impl Harness {
                 self.fetcher.begin_lookup(wanted.collect());
                 self.event(Event::Tick, text);
             }
-            ["enough"] => writeln!(text, "  last: {:?}", self.fetcher.end_lookup()).unwrap(),
+            ["enough"] => {
+                writeln!(text, "  last: {:?}", self.fetcher.last_failure()).unwrap();
+                self.fetcher.end_lookup();
+            }
             ["answer", request] => {
                 let event = self.end(request, None);
                 self.event(event, text);

@@ -81,23 +81,8 @@ impl Consumer {
         let deadline = self.env.clock.now().monotonic + self.api_timeout;
         let wanted = wanted.map(|(partition, offset)| (partition.clone(), offset)).collect();
         self.machine.begin_lookup(wanted);
-        loop {
-            self.advance();
-            if let Some(found) = self.machine.take_lookup()? {
-                return Ok(found);
-            }
-            match self.wait(deadline).await.ends() {
-                Ok(false) => {}
-                Ok(true) => {
-                    let last_error = self.machine.end_lookup();
-                    let (waited_for, after) = (what.to_owned(), self.api_timeout);
-                    return Err(ClientError::TimedOut { waited_for, after, last_error });
-                }
-                Err(woken_up) => {
-                    self.machine.end_lookup();
-                    return Err(woken_up);
-                }
-            }
-        }
+        let found = self.until(deadline, what, |this| this.machine.take_lookup()).await;
+        self.machine.end_lookup();
+        found
     }
 }

@@ -291,23 +291,7 @@ impl Consumer {
     ) -> Result<R, ClientError> {
         // The link ends it in time; this is for the case that it does not come to it.
         let deadline = self.env.clock.now().monotonic + self.api_timeout.saturating_mul(2);
-        loop {
-            self.advance();
-            if let Some(result) = ended(self) {
-                return result;
-            }
-            if self.wait(deadline).await.ends()? {
-                return Err(self.too_late(what));
-            }
-        }
-    }
-
-    fn too_late(&self, what: &str) -> ClientError {
-        ClientError::TimedOut {
-            waited_for: what.to_owned(),
-            after: self.api_timeout,
-            last_error: self.machine.last_failure(),
-        }
+        self.until(deadline, what, |this| ended(this).transpose()).await
     }
 
     /// Tells the group's link, and does what comes of it.

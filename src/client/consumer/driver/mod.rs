@@ -208,19 +208,8 @@ impl Consumer {
     /// [`ClientError::OffsetOutOfRange`] where there is none and `auto.offset.reset=none`.
     pub async fn position(&mut self, partition: &TopicPartition) -> Result<Offset, ClientError> {
         let deadline = self.env.clock.now().monotonic + self.api_timeout;
-        loop {
-            self.advance();
-            if let Some(offset) = self.machine.position(partition)? {
-                return Ok(offset);
-            }
-            if self.wait(deadline).await.ends()? {
-                return Err(ClientError::TimedOut {
-                    waited_for: format!("position in {partition}"),
-                    after: self.api_timeout,
-                    last_error: self.machine.last_failure(),
-                });
-            }
-        }
+        let what = format!("position in {partition}");
+        self.until(deadline, &what, |this| this.machine.position(partition)).await
     }
 
     /// Keeps these partitions out of `poll` without losing what was fetched.
@@ -277,6 +266,30 @@ impl Consumer {
         }
         self.handle(Event::Tick);
         self.perform_group_effects();
+    }
+
+    /// Waits until `look` finds something.
+    ///
+    /// Errors: those of `look`, [`ClientError::TimedOut`] from `deadline` on, [`ClientError::WokenUp`].
+    async fn until<T>(
+        &mut self,
+        deadline: Monotonic,
+        what: &str,
+        mut look: impl FnMut(&mut Self) -> Result<Option<T>, ClientError>,
+    ) -> Result<T, ClientError> {
+        loop {
+            self.advance();
+            if let Some(found) = look(self)? {
+                return Ok(found);
+            }
+            if self.wait(deadline).await.ends()? {
+                return Err(ClientError::TimedOut {
+                    waited_for: what.to_owned(),
+                    after: self.api_timeout,
+                    last_error: self.machine.last_failure(),
+                });
+            }
+        }
     }
 
     /// Waits for something to happen before `deadline`.

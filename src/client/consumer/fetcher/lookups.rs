@@ -39,6 +39,11 @@ impl Lookup {
         self.wanted.keys().map(|partition| &partition.topic)
     }
 
+    /// What a leader said last that asking again may mend.
+    pub(super) const fn last_error(&self) -> Option<ErrorCode> {
+        self.last_error
+    }
+
     /// When it goes on.
     pub(super) const fn deadline(&self) -> Monotonic {
         self.not_before
@@ -83,13 +88,11 @@ impl Fetcher {
         Ok(Some(found))
     }
 
-    /// Gives the question up. Returns what went wrong last.
-    pub(in crate::client::consumer) fn end_lookup(&mut self) -> Option<String> {
-        let lookup = self.lookup.take()?;
-        let of_topics = lookup.topics().find_map(|topic| self.view.topic_error(topic));
-        self.want_topics();
-        let last_error = lookup.last_error.or(of_topics).map(|error| error.to_string());
-        last_error.or(self.view.last_failure().map(str::to_owned))
+    /// Gives the question up, where it is not answered yet.
+    pub(in crate::client::consumer) fn end_lookup(&mut self) {
+        if self.lookup.take().is_some() {
+            self.want_topics();
+        }
     }
 
     /// Asks the leaders of what is not asked about yet.
