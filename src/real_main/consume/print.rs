@@ -32,9 +32,7 @@ impl Printer<'_> {
             Err(error) => output_failure(&error).map_or(Ok(false), Err),
         }
     }
-}
 
-impl Printer<'_> {
     /// Adds what is printed of a record.
     fn add(&self, record: &ConsumerRecord, out: &mut Vec<u8>) {
         match self.format {
