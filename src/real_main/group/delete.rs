@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::args::Groups;
 use super::table::{Column, table};
-use super::{Tool, stop_members};
+use super::{Failures, Tool, stop_members};
 use crate::real_main::args::Format;
 use crate::real_main::failure::{Exit, Failure};
 use crate::real_main::topic::print_all;
@@ -16,16 +16,13 @@ use crate::real_main::topic::print_all;
 /// Deletes each of the groups. One that cannot be does not keep the others.
 pub(super) async fn groups(tool: &Tool<'_>, asked: &Groups) -> Result<(), Failure> {
     let mut deleted = Vec::new();
-    let mut last_failure: Option<Failure> = None;
+    let mut failures = Failures::default();
     for group in tool.groups(asked).await? {
         match tool.admin.delete_group(&group).await {
             Ok(()) => deleted.push(group),
             Err(error) => {
                 let what = format!("cannot delete group {group}");
-                let failure = tool.failed(&group, &what, &error);
-                if let Some(earlier) = last_failure.replace(failure) {
-                    eprintln!("{earlier}");
-                }
+                failures.add(tool.failed(&group, &what, &error));
             }
         }
     }
@@ -42,7 +39,7 @@ pub(super) async fn groups(tool: &Tool<'_>, asked: &Groups) -> Result<(), Failur
             print_all(&format!("{}\n", json!({ "schema": "group.delete/1", "deleted": deleted })))?;
         }
     }
-    last_failure.map_or(Ok(()), Err)
+    failures.end()
 }
 
 /// Makes a group forget what it has committed.

@@ -10,10 +10,10 @@ use ottla::protocol::OffsetSpec;
 use ottla::types::{BrokerId, ErrorCode, Offset, TopicPartition};
 use serde_json::{Value, json};
 
-use super::Tool;
 use super::args::Groups;
 use super::list::{state_word, type_word};
 use super::table::{Column, shown, table};
+use super::{Failures, Tool};
 use crate::real_main::args::Format;
 use crate::real_main::client::{admin_within, within};
 use crate::real_main::failure::Failure;
@@ -37,7 +37,7 @@ pub(super) async fn run(
     what: What,
     verbose: bool,
 ) -> Result<(), Failure> {
-    let mut last_failure = None;
+    let mut failures = Failures::default();
     let mut is_first = true;
     for group in tool.groups(asked).await? {
         match one(tool, &group, what, verbose).await {
@@ -46,14 +46,10 @@ pub(super) async fn run(
                 is_first &= text.is_empty();
                 print_all(&format!("{}{text}", if is_apart { "\n" } else { "" }))?;
             }
-            Err(failure) => {
-                if let Some(earlier) = last_failure.replace(failure) {
-                    eprintln!("{earlier}");
-                }
-            }
+            Err(failure) => failures.add(failure),
         }
     }
-    last_failure.map_or(Ok(()), Err)
+    failures.end()
 }
 
 async fn one(tool: &Tool<'_>, group: &str, what: What, verbose: bool) -> Result<String, Failure> {

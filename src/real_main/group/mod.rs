@@ -50,6 +50,22 @@ pub(crate) fn run(global: &Global, command: GroupCommand) -> Result<(), Failure>
     })
 }
 
+/// What a command failed with, one group after the other: all but the last are said at once, and that is what the command ends with.
+#[derive(Default)]
+struct Failures(Option<Failure>);
+
+impl Failures {
+    fn add(&mut self, failure: Failure) {
+        if let Some(earlier) = self.0.replace(failure) {
+            eprintln!("{earlier}");
+        }
+    }
+
+    fn end(self) -> Result<(), Failure> {
+        self.0.map_or(Ok(()), Err)
+    }
+}
+
 /// What each of the commands works with.
 struct Tool<'a> {
     global: &'a Global,
