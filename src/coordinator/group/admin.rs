@@ -13,11 +13,11 @@ use super::consumer_group::ConsumerGroup;
 use super::draft::Draft;
 use super::request::{
     DescribedConsumer, DescribedConsumerGroup, DescribedGroup, DescribedMember, GroupFilter,
-    GroupId, GroupType, ListedGroup, MemberId,
+    GroupId, ListedGroup, MemberId,
 };
 use super::timers::Timer;
 use super::{GroupCoordinator, Outcome};
-use crate::types::{ErrorCode, GroupObservation, ShortName};
+use crate::types::{ErrorCode, GroupObservation, GroupProtocol, ShortName};
 
 impl GroupCoordinator {
     /// The ids of all groups from `start` on, in order.
@@ -57,9 +57,13 @@ impl GroupCoordinator {
         let mut groups = Vec::new();
         for id in self.group_ids(Bound::Unbounded) {
             let (state, group_type, protocol_type) = match self.consumer_group(&id) {
-                Some(group) => (group.state(), GroupType::Consumer, Some(Arc::from("consumer"))),
+                Some(group) => {
+                    (group.state(), GroupProtocol::Consumer, Some(Arc::from("consumer")))
+                }
                 None => match self.current(&id) {
-                    Some(group) => (group.shown_state(), GroupType::Classic, group.protocol_type),
+                    Some(group) => {
+                        (group.shown_state(), GroupProtocol::Classic, group.protocol_type)
+                    }
                     None => continue,
                 },
             };

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::assignor::Assignment;
 use crate::types::{
-    ErrorCode, GenerationId, LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId,
+    ErrorCode, GenerationId, GroupProtocol, LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId,
 };
 
 /// A group, as `group.id` names it.
@@ -463,26 +463,6 @@ impl GroupState {
     }
 }
 
-/// Which protocol a group's members speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum GroupType {
-    /// JoinGroup and SyncGroup: the members assign.
-    Classic,
-    /// KIP-848: the coordinator assigns.
-    Consumer,
-}
-
-impl GroupType {
-    /// Kafka's name, as in `classic`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Classic => "classic",
-            Self::Consumer => "consumer",
-        }
-    }
-}
-
 /// A group in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedGroup {
@@ -493,7 +473,7 @@ pub struct ListedGroup {
     /// Its state.
     pub state: GroupState,
     /// Its type.
-    pub group_type: GroupType,
+    pub group_type: GroupProtocol,
 }
 
 /// A group of the classic protocol.
