@@ -115,13 +115,31 @@ impl Brokers {
         self.scripts.lock().unwrap().asked.clone()
     }
 
+    /// Which brokers were asked this, one request after another.
+    fn asked_for(&self, api: ApiKey) -> Vec<usize> {
+        let asked = self.asked().into_iter().filter(|(_, asked)| *asked == api);
+        asked.map(|(broker, _)| broker).collect()
+    }
+
+    /// The same, sorted: several leaders are asked at the same time.
+    fn asked_at_once(&self, api: ApiKey) -> Vec<usize> {
+        let mut brokers = self.asked_for(api);
+        brokers.sort_unstable();
+        brokers
+    }
+
     fn admin(&self) -> Admin {
+        self.admin_within(5_000)
+    }
+
+    /// An admin client that gives each call so long.
+    fn admin_within(&self, millis: u64) -> Admin {
         let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
         let config = AdminConfig::new([
             ("bootstrap.servers", addresses.join(",").as_str()),
             ("retry.backoff.ms", "1"),
             ("reconnect.backoff.ms", "1"),
-            ("default.api.timeout.ms", "5000"),
+            ("default.api.timeout.ms", &millis.to_string()),
         ]);
         Admin::new(config.unwrap(), env())
     }
@@ -138,6 +156,34 @@ impl Brokers {
             }
             epoch += 1;
             metadata(&addresses, leader, epoch)
+        })
+    }
+
+    /// Partitions 0, 1, … of topic `t` are led by these brokers; by nobody where there is none. Other topics are not there.
+    fn leading(self, leaders: &[Option<usize>]) -> Self {
+        let addresses = self.addresses.clone();
+        let leaders = leaders.to_vec();
+        self.on(move |_, request: MetadataRequest| {
+            let mut response = metadata(&addresses, 0, 1);
+            let first = response.topics[0].partitions[0].clone();
+            let partition = |(index, leader): (i32, &Option<usize>)| MetadataResponsePartition {
+                partition_index: PartitionIndex::new(index),
+                leader_id: leader.map(broker_id),
+                ..first.clone()
+            };
+            response.topics[0].partitions = (0..).zip(&leaders).map(partition).collect();
+            let asked = request.topics.unwrap_or_default();
+            for name in asked.into_iter().filter_map(|topic| topic.name) {
+                if name != "t" {
+                    let error_code = ErrorCode::UnknownTopicOrPartition;
+                    response.topics.push(MetadataResponseTopic {
+                        name: Some(name),
+                        error_code,
+                        ..MetadataResponseTopic::default()
+                    });
+                }
+            }
+            response
         })
     }
 }
@@ -744,9 +790,11 @@ fn a_topic_id_of_a_new_topic_is_told() {
     assert_eq!(answer[0], Ok(Uuid::from_bytes([7; 16])));
 }
 
-// ---- groups ----
+// ---- groups, records, offsets ----
 
 #[path = "admin_client/groups.rs"]
 mod groups;
+#[path = "admin_client/offsets.rs"]
+mod offsets;
 #[path = "admin_client/records.rs"]
 mod records;

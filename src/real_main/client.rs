@@ -169,8 +169,8 @@ pub(crate) async fn offsets(
     spec: OffsetSpec,
 ) -> Result<BTreeMap<TopicPartition, Offset>, Failure> {
     let questions: Vec<_> = partitions.iter().map(|partition| (partition.clone(), spec)).collect();
-    let answers =
-        within(global, env, "cannot read offsets", admin.list_offsets(&questions)).await?;
+    let asked = async { Ok(admin.list_offsets(&questions).await) };
+    let answers = within(global, env, "cannot read offsets", asked).await?;
     let mut found = BTreeMap::new();
     for (partition, answer) in partitions.iter().zip(answers) {
         let listed = answer.map_err(|error| {

@@ -54,12 +54,6 @@ impl Brokers {
             }
         })
     }
-
-    /// Who was asked this, in order.
-    fn asked_for(&self, api: ApiKey) -> Vec<usize> {
-        let asked = self.asked().into_iter().filter(|(_, asked)| *asked == api);
-        asked.map(|(broker, _)| broker).collect()
-    }
 }
 
 fn listed(group: &str, protocol_type: &str, state: &str, group_type: &str) -> ListedGroup {

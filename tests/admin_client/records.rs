@@ -8,34 +8,6 @@ use ottla::protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 use super::*;
 
 impl Brokers {
-    /// Partitions 0, 1, … of topic `t` are led by these brokers; by nobody where there is none. Other topics are not there.
-    fn leading(self, leaders: &[Option<usize>]) -> Self {
-        let addresses = self.addresses.clone();
-        let leaders = leaders.to_vec();
-        self.on(move |_, request: MetadataRequest| {
-            let mut response = metadata(&addresses, 0, 1);
-            let first = response.topics[0].partitions[0].clone();
-            let partition = |(index, leader): (i32, &Option<usize>)| MetadataResponsePartition {
-                partition_index: PartitionIndex::new(index),
-                leader_id: leader.map(broker_id),
-                ..first.clone()
-            };
-            response.topics[0].partitions = (0..).zip(&leaders).map(partition).collect();
-            let asked = request.topics.unwrap_or_default();
-            for name in asked.into_iter().filter_map(|topic| topic.name) {
-                if name != "t" {
-                    let error_code = ErrorCode::UnknownTopicOrPartition;
-                    response.topics.push(MetadataResponseTopic {
-                        name: Some(name),
-                        error_code,
-                        ..MetadataResponseTopic::default()
-                    });
-                }
-            }
-            response
-        })
-    }
-
     /// Answers DeleteRecords: what becomes of a partition, by broker, index and offset.
     fn deleting(
         self,
@@ -57,18 +29,6 @@ impl Brokers {
             }
             DeleteRecordsResponse { topics, ..DeleteRecordsResponse::default() }
         })
-    }
-
-    /// An admin client that gives each call so long.
-    fn admin_within(&self, millis: u64) -> Admin {
-        let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
-        let millis = millis.to_string();
-        let config = AdminConfig::new([
-            ("bootstrap.servers", addresses.join(",").as_str()),
-            ("retry.backoff.ms", "1"),
-            ("default.api.timeout.ms", &millis),
-        ]);
-        Admin::new(config.unwrap(), env())
     }
 }
 
@@ -103,8 +63,7 @@ fn records_of_each_partition_are_deleted_by_its_leader_and_answered_apart() {
     let beyond =
         ClientError::InvalidPartition { topic: "t".to_owned(), partition: 3, partitions: 3 };
     assert_eq!(answers[3], Err(beyond), "nobody is asked for it");
-    let asked = brokers.asked().into_iter().filter(|(_, api)| *api == ApiKey::DeleteRecords);
-    assert_eq!(asked.map(|(broker, _)| broker).collect::<Vec<_>>(), [0, 1], "one request a leader");
+    assert_eq!(brokers.asked_at_once(ApiKey::DeleteRecords), [0, 1], "one request a leader");
 }
 
 #[test]

@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use ottla::client::{ClientError, GroupDescription, GroupMember, GroupState, Offsets};
+use ottla::client::{GroupDescription, GroupMember, GroupState, ListedOffset, Offsets};
 use ottla::protocol::OffsetSpec;
-use ottla::types::{BrokerId, ErrorCode, Offset, TopicPartition};
+use ottla::types::{Offset, TopicPartition};
 use serde_json::{Value, json};
 
 use super::args::Groups;
@@ -95,32 +95,20 @@ async fn log_ends(
     let names: Vec<&str> = names.into_iter().collect();
     let topics = tool.admin.describe_topics(&names);
     let topics = within(tool.global, &tool.env, "cannot describe topics", topics).await?;
-    let mut leaders: BTreeMap<TopicPartition, BrokerId> = BTreeMap::new();
+    let mut led: BTreeSet<TopicPartition> = BTreeSet::new();
     for topic in topics.into_iter().flatten() {
-        for partition in &topic.partitions {
-            if let Some(leader) = partition.leader {
-                let topic = topic.name.as_str().into();
-                leaders.insert(TopicPartition { topic, partition: partition.partition }, leader);
-            }
-        }
+        let name = topic.name.as_str();
+        let partitions = topic.partitions.iter().filter(|partition| partition.leader.is_some());
+        led.extend(
+            partitions.map(|one| TopicPartition { topic: name.into(), partition: one.partition }),
+        );
     }
     let admin = admin_within(tool.global, tool.env.clone(), OFFSETS_WITHIN)?;
-    let mut silent: BTreeSet<BrokerId> = BTreeSet::new();
-    let mut ends = Ends::new();
-    for at in wanted {
-        let Some(leader) = leaders.get(at).filter(|leader| !silent.contains(leader)) else {
-            continue;
-        };
-        match admin.list_offsets(&[(at.clone(), OffsetSpec::Latest)]).await {
-            Ok(mut answers) => {
-                let end = answers.pop().and_then(Result::ok).and_then(|listed| listed.offset);
-                ends.extend(end.map(|end| (at.clone(), end)));
-            }
-            Err(ClientError::Answer { error: ErrorCode::UnknownTopicOrPartition, .. }) => {}
-            Err(_) => _ = silent.insert(*leader),
-        }
-    }
-    Ok(ends)
+    let wanted = wanted.into_iter().filter(|at| led.contains(*at));
+    let questions: Vec<_> = wanted.map(|at| (at.clone(), OffsetSpec::Latest)).collect();
+    let answers = admin.list_offsets(&questions).await;
+    let end = |((at, _), answer): (_, Result<ListedOffset, _>)| Some((at, answer.ok()?.offset?));
+    Ok(questions.into_iter().zip(answers).filter_map(end).collect())
 }
 
 /// A partition that a group reads or has read.

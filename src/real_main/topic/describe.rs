@@ -1,6 +1,6 @@
 //! `ottla topic describe`: who holds each partition, how far its log reaches, and how many losses the topic outlives.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use comfy_table::{Table, presets};
@@ -96,31 +96,20 @@ async fn offsets(
     topic: &TopicDescription,
 ) -> Result<Vec<PartitionRow>, Failure> {
     let admin = admin_within(global, env.clone(), OFFSETS_WITHIN)?;
-    let mut silent: BTreeSet<BrokerId> = BTreeSet::new();
-    let mut rows = Vec::new();
-    for (index, partition) in topic.partitions.iter().enumerate() {
-        let mut row = PartitionRow { index, start: None, end: None };
-        let leader = partition.leader.filter(|leader| !silent.contains(leader));
-        if let Some(leader) = leader {
-            let named = TopicPartition {
-                topic: topic.name.as_str().into(),
-                partition: partition.partition,
-            };
-            let questions = [(named.clone(), OffsetSpec::Earliest), (named, OffsetSpec::Latest)];
-            match admin.list_offsets(&questions).await {
-                Ok(answers) => {
-                    let mut answers = answers.into_iter().map(Result::ok);
-                    row.start = answers.next().flatten();
-                    row.end = answers.next().flatten();
-                }
-                Err(_) => {
-                    silent.insert(leader);
-                }
-            }
-        }
-        rows.push(row);
-    }
-    Ok(rows)
+    let name: Arc<str> = topic.name.as_str().into();
+    let led = topic.partitions.iter().filter(|partition| partition.leader.is_some());
+    let questions: Vec<_> = led
+        .flat_map(|partition| {
+            let at = TopicPartition { topic: Arc::clone(&name), partition: partition.partition };
+            [(at.clone(), OffsetSpec::Earliest), (at, OffsetSpec::Latest)]
+        })
+        .collect();
+    let mut answers = admin.list_offsets(&questions).await.into_iter().map(Result::ok);
+    let rows = topic.partitions.iter().enumerate().map(|(index, partition)| {
+        let mut next = || partition.leader.and_then(|_| answers.next().flatten());
+        PartitionRow { index, start: next(), end: next() }
+    });
+    Ok(rows.collect())
 }
 
 impl Described {

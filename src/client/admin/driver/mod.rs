@@ -1,7 +1,10 @@
-//! The admin client: how it asks. What it asks stands in the files below: `topics.rs`, `records.rs`, `cluster.rs`, `groups.rs`.
+//! The admin client: how it asks, and in `by_leader.rs` how it asks leaders. What it asks stands in the files below: `topics.rs`, `records.rs`,
+//! `offsets.rs`, `cluster.rs`, `groups.rs`.
 
+mod by_leader;
 mod cluster;
 mod groups;
+mod offsets;
 mod records;
 mod topics;
 
@@ -10,25 +13,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rand::rngs::StdRng;
 
-use super::{AdminConfig, EpochEnd, ListedOffset};
+use super::AdminConfig;
 use crate::client::cluster_view::{ClusterView, NodeKey, Target};
 use crate::client::driver::Nodes;
 use crate::client::error::ClientError;
-use crate::protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use crate::protocol::VersionRange;
 use crate::protocol::messages::metadata_request::MetadataRequestTopic;
-use crate::protocol::messages::offset_for_leader_epoch_request::{
-    OffsetForLeaderPartition, OffsetForLeaderTopic,
-};
-use crate::protocol::messages::{
-    ListOffsetsRequest, Message, MetadataRequest, MetadataResponse, OffsetForLeaderEpochRequest,
-    Request,
-};
-use crate::protocol::{OffsetSpec, VersionRange};
+use crate::protocol::messages::{MetadataRequest, MetadataResponse, Request};
 use crate::rpc::driver::CallOptions;
 use crate::rpc::network_client::RpcError;
 use crate::runtime::Env;
 use crate::runtime::clock::sleep;
-use crate::types::{ErrorCode, LeaderEpoch, Monotonic, TopicPartition, Uuid};
+use crate::types::{ErrorCode, Monotonic, TopicPartition, Uuid};
 
 /// The longest answer that is taken, in bytes: Metadata of a hundred thousand partitions has 10 MB.
 const RESPONSE_BYTES_MAX: usize = 100 << 20;
@@ -102,89 +98,6 @@ impl Admin {
             rng: env.rng(&format!("{client_id}/retry")),
         };
         Self { shared: Arc::new(Shared { env, config, state: Mutex::new(state) }) }
-    }
-
-    /// Offsets of partitions, asked of their leaders, in the order of the questions. The end of a log is its high watermark
-    /// (`read_uncommitted`).
-    ///
-    /// Errors: outer, a leader could not be asked; inner, the partition.
-    pub async fn list_offsets(
-        &self,
-        questions: &[(TopicPartition, OffsetSpec)],
-    ) -> Result<Vec<Result<ListedOffset, ClientError>>, ClientError> {
-        let mut answers = Vec::new();
-        for (partition, offset) in questions {
-            answers.push(self.list_offset(partition, *offset).await);
-        }
-        let is_answer = |answer: &Result<_, ClientError>| {
-            matches!(answer, Ok(_) | Err(ClientError::Answer { .. }))
-        };
-        match answers.iter().position(|answer| !is_answer(answer)) {
-            Some(index) => answers.swap_remove(index).map(|_| Vec::new()),
-            None => Ok(answers),
-        }
-    }
-
-    async fn list_offset(
-        &self,
-        partition: &TopicPartition,
-        offset: OffsetSpec,
-    ) -> Result<ListedOffset, ClientError> {
-        let question = |leader_epoch| ListOffsetsRequest {
-            topics: vec![ListOffsetsTopic {
-                name: partition.topic.to_string(),
-                partitions: vec![ListOffsetsPartition {
-                    partition_index: partition.partition,
-                    current_leader_epoch: leader_epoch,
-                    timestamp: offset,
-                }],
-            }],
-            timeout_ms: self.timeout_ms(),
-            ..ListOffsetsRequest::default()
-        };
-        let mut versions = ListOffsetsRequest::VERSIONS;
-        // Versions before 7 do not know the largest timestamp (KIP-734).
-        if offset == OffsetSpec::MaxTimestamp {
-            versions.min = 7;
-        }
-        self.ask_leader(partition, versions, question, |response| {
-            let answers = response.topics.into_iter().flat_map(|topic| topic.partitions);
-            let answer = answers.into_iter().next()?;
-            let listed = ListedOffset {
-                offset: answer.offset,
-                timestamp: answer.timestamp.filter(|time| time.millis() >= 0),
-                leader_epoch: answer.leader_epoch,
-            };
-            Some((answer.error_code, listed))
-        })
-        .await
-    }
-
-    /// Where a leader epoch ends (KIP-101), asked of the partition's leader.
-    pub async fn offset_for_leader_epoch(
-        &self,
-        partition: &TopicPartition,
-        leader_epoch: LeaderEpoch,
-    ) -> Result<EpochEnd, ClientError> {
-        let question = |current_leader_epoch| OffsetForLeaderEpochRequest {
-            topics: vec![OffsetForLeaderTopic {
-                topic: partition.topic.to_string(),
-                partitions: vec![OffsetForLeaderPartition {
-                    partition: partition.partition,
-                    current_leader_epoch,
-                    leader_epoch: Some(leader_epoch),
-                }],
-            }],
-            ..OffsetForLeaderEpochRequest::default()
-        };
-        let versions = OffsetForLeaderEpochRequest::VERSIONS;
-        self.ask_leader(partition, versions, question, |response| {
-            let answers = response.topics.into_iter().flat_map(|topic| topic.partitions);
-            let answer = answers.into_iter().next()?;
-            let (leader_epoch, end_offset) = (answer.leader_epoch, answer.end_offset);
-            Some((answer.error_code, EpochEnd { leader_epoch, end_offset }))
-        })
-        .await
     }
 
     // ---- asking ----
@@ -266,67 +179,6 @@ impl Admin {
         }
     }
 
-    /// Asks the partition's leader until it gives an answer that is not to be repeated.
-    async fn ask_leader<R, T>(
-        &self,
-        partition: &TopicPartition,
-        versions: VersionRange,
-        question: impl Fn(Option<LeaderEpoch>) -> R,
-        read: impl Fn(R::Response) -> Option<(ErrorCode, T)>,
-    ) -> Result<T, ClientError>
-    where
-        R: Request + Send + 'static,
-        R::Response: Send + 'static,
-    {
-        let mut tries = Tries::new(self, R::API.name());
-        loop {
-            self.learn_topic(partition).await?;
-            let (target, epoch) = {
-                let view = &self.state().view;
-                let target = view.leader(partition).and_then(|leader| view.broker(leader));
-                (target, view.partition(partition).and_then(|known| known.leader_epoch))
-            };
-            let Some(target) = target else {
-                tries.failed(self, format!("{partition} has no leader")).await?;
-                continue;
-            };
-            match self.call(&target, question(epoch), versions, &tries).await {
-                Ok(response) => match read(response) {
-                    Some((ErrorCode::None, value)) => return Ok(value),
-                    Some((error, _)) if !error.is_retriable() => {
-                        return Err(ClientError::Answer { error, message: None });
-                    }
-                    Some((error, _)) => {
-                        tries.failed(self, error.to_string()).await?;
-                    }
-                    None => return Err(lacks(&partition.to_string())),
-                },
-                Err(error) => {
-                    tries.broken(self, target.node, error).await?;
-                }
-            }
-        }
-    }
-
-    /// Takes in what Metadata says of the partition's topic.
-    async fn learn_topic(&self, partition: &TopicPartition) -> Result<(), ClientError> {
-        self.state().view.want(&partition.topic);
-        let response = self.metadata(Some(&[&partition.topic])).await?;
-        if let Some(topic) = response.topics.first() {
-            succeeded(topic.error_code, Some(format!("topic {}", partition.topic)))?;
-        }
-        match self.state().view.topic(&partition.topic).map(|topic| topic.partitions.len()) {
-            Some(count) if partition.partition.value().unsigned_abs() as usize >= count => {
-                Err(ClientError::InvalidPartition {
-                    topic: partition.topic.to_string(),
-                    partition: partition.partition.value(),
-                    partitions: u32::try_from(count).unwrap_or(u32::MAX),
-                })
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
-
     async fn call<R>(
         &self,
         target: &Target,
@@ -338,10 +190,14 @@ impl Admin {
         R: Request + Send + 'static,
         R::Response: Send + 'static,
     {
+        let channel = self.state().nodes.channel(target);
+        channel.call(request, self.call_options(versions, tries)).await
+    }
+
+    fn call_options(&self, versions: VersionRange, tries: &Tries) -> CallOptions {
         let left = tries.deadline.since(self.now());
         let timeout = self.shared.config.common.request_timeout.min(left);
-        let channel = self.state().nodes.channel(target);
-        channel.call(request, CallOptions { versions, timeout }).await
+        CallOptions { versions, timeout }
     }
 }
 

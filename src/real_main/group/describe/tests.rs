@@ -1,6 +1,6 @@
 use expect_test::{Expect, expect};
 use ottla::client::{GroupType, NodeDescription, OffsetAndMetadata};
-use ottla::types::{LeaderEpoch, MemberEpoch, PartitionIndex};
+use ottla::types::{BrokerId, LeaderEpoch, MemberEpoch, PartitionIndex};
 
 use super::*;
 
