@@ -165,6 +165,46 @@ pub fn assigned_partitions(assignment: &Bytes) -> Option<Vec<(String, Vec<Partit
     Some(topics.map(|of| (of.topic, of.partitions)).collect())
 }
 
+/// What a consumer says in its `JoinGroup`: what it reads, what it has, and where it stands.
+///
+/// A version newer than ours is read as ours: later ones only add fields at the end. Takes bytes of unknown origin.
+///
+/// Errors: the bytes end too early, or hold a version or number below 0 (Kafka: `ConsumerProtocol.deserializeConsumerProtocolSubscription`).
+pub fn read_subscription(metadata: &Bytes) -> Result<ConsumerProtocolSubscription, DecodeError> {
+    members_words(metadata)
+}
+
+/// What a consumer's leader gave a member.
+///
+/// Errors: as of [`read_subscription`] (Kafka: `ConsumerProtocol.deserializeConsumerProtocolAssignment`).
+pub fn read_assignment(assignment: &Bytes) -> Result<ConsumerProtocolAssignment, DecodeError> {
+    members_words(assignment)
+}
+
+/// The bytes of what a consumer gets, in the version in which it says itself what it reads; in our newest where that is newer, and in the
+/// first where it says none.
+///
+/// Errors: a topic's name is too long (Kafka: `ConsumerProtocol.deserializeVersion`, `serializeAssignment`).
+pub fn assignment_bytes(
+    assignment: &ConsumerProtocolAssignment,
+    metadata: &Bytes,
+) -> Result<Bytes, EncodeError> {
+    let said = Reader::new(metadata.clone()).int16().unwrap_or(0);
+    let newest = ConsumerProtocolAssignment::VERSIONS.max;
+    let version = said.clamp(0, newest);
+    numbered(version, version, assignment)
+}
+
+fn members_words<M: Message>(bytes: &Bytes) -> Result<M, DecodeError> {
+    let mut input = Reader::new(bytes.clone());
+    input.at(M::NAME);
+    let version = input.int16()?;
+    if version < 0 {
+        return Err(input.error(DecodeProblem::Version(version)));
+    }
+    M::decode(version.min(M::VERSIONS.max), &mut input)
+}
+
 #[allow(
     unused_imports,
     unused_variables,

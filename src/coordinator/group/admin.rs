@@ -102,6 +102,7 @@ impl GroupCoordinator {
             let current = group.current_of(id);
             DescribedConsumer {
                 member: Arc::clone(id),
+                is_classic: member.classic_member_metadata.is_some(),
                 instance: member.instance_id.clone(),
                 rack: member.rack_id.clone(),
                 epoch: current.epoch,
@@ -133,7 +134,7 @@ impl GroupCoordinator {
                 return Err(ErrorCode::NonEmptyGroup);
             }
             self.forget_all_offsets(id, out);
-            Draft::new(id, group.clone(), out).delete();
+            Draft::new(id, group.clone(), out).dissolve();
             out.say(GroupObservation::GroupForgotten { group: ShortName::of(id) });
             return Ok(());
         }

@@ -17,7 +17,7 @@ use crate::protocol::coordinator_records::{GroupMetadataValue, subscribed_topics
 use crate::types::{ErrorCode, GenerationId, Timestamp};
 
 /// What groups of Kafka's consumers are for (Kafka: `ConsumerProtocol.PROTOCOL_TYPE`).
-const CONSUMER_PROTOCOL_TYPE: &str = "consumer";
+pub(super) const CONSUMER_PROTOCOL_TYPE: &str = "consumer";
 
 /// Where a group is between two generations.
 ///
@@ -211,6 +211,29 @@ impl ClassicGroup {
         group
     }
 
+    /// A group of consumers in this generation, in which each has what it was given. The first leads.
+    ///
+    /// Panics where there are none, or no way of assigning that all know.
+    pub(super) fn of_consumers(
+        generation: i32,
+        members: BTreeMap<MemberId, Member>,
+        now: Timestamp,
+    ) -> Self {
+        let generation = GenerationId::from_wire(generation).expect("a group is in an epoch");
+        let mut group = Self {
+            state: State::Stable,
+            generation,
+            protocol_type: Some(Arc::from(CONSUMER_PROTOCOL_TYPE)),
+            members,
+            state_since: Some(now),
+            ..Self::new()
+        };
+        group.elect_leader_if_none();
+        group.protocol = Some(group.select_protocol());
+        group.refresh_subscriptions();
+        group
+    }
+
     /// What the log is to say of the group.
     pub(super) fn to_record(&self) -> GroupMetadataValue {
         let protocol = self.protocol.as_deref();
@@ -245,6 +268,15 @@ impl ClassicGroup {
 
     pub(super) fn is_leader(&self, member: &str) -> bool {
         self.leader.as_deref() == Some(member)
+    }
+
+    /// What a member says of itself in this generation; to the way of assigning that it likes best where it was not in the generation.
+    pub(super) fn said_by(&self, member: &Member) -> Bytes {
+        let is_chosen = |name: &Arc<str>| self.protocol.as_ref() == Some(name);
+        let mut protocols = member.protocols.iter();
+        let chosen = protocols.find(|(name, _)| is_chosen(name));
+        let said = chosen.or_else(|| member.protocols.first());
+        said.map_or_else(Bytes::new, |(_, metadata)| metadata.clone())
     }
 
     /// Whether it is one of Kafka's consumers, as far as it says.

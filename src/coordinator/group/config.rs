@@ -4,6 +4,39 @@ use std::time::Duration;
 
 use super::assignor::Assignor;
 
+/// Whether a group that has members may change its protocol (Kafka: `ConsumerGroupMigrationPolicy`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MigrationPolicy {
+    /// It may not.
+    Disabled,
+    /// From the classic protocol to the consumer protocol.
+    Upgrade,
+    /// From the consumer protocol to the classic one.
+    Downgrade,
+    /// Both ways: Kafka's default.
+    Bidirectional,
+}
+
+impl MigrationPolicy {
+    /// Whether a classic group may become one of the consumer protocol.
+    #[must_use]
+    pub const fn allows_upgrade(self) -> bool {
+        match self {
+            Self::Upgrade | Self::Bidirectional => true,
+            Self::Disabled | Self::Downgrade => false,
+        }
+    }
+
+    /// Whether a group of the consumer protocol may become a classic one.
+    #[must_use]
+    pub const fn allows_downgrade(self) -> bool {
+        match self {
+            Self::Downgrade | Self::Bidirectional => true,
+            Self::Disabled | Self::Upgrade => false,
+        }
+    }
+}
+
 /// The coordinator's settings. The defaults are Kafka's (`GroupCoordinatorConfig`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupConfig {
@@ -31,6 +64,8 @@ pub struct GroupConfig {
     pub consumer_size_max: usize,
     /// The assignors that members may want, at least one; the first is for groups whose members want none (`group.consumer.assignors`).
     pub consumer_assignors: Vec<Assignor>,
+    /// Whether groups that have members change their protocol (`group.consumer.migration.policy`).
+    pub consumer_migration: MigrationPolicy,
 }
 
 impl Default for GroupConfig {
@@ -48,6 +83,7 @@ impl Default for GroupConfig {
             consumer_heartbeat_interval: Duration::from_millis(5_000),
             consumer_size_max: any_number,
             consumer_assignors: vec![Assignor::Uniform, Assignor::Range],
+            consumer_migration: MigrationPolicy::Bidirectional,
         }
     }
 }

@@ -231,6 +231,20 @@ impl ConsumerGroup {
         found.map(|(id, _)| id)
     }
 
+    /// Whether a member is to have something that another one has yet to give up.
+    ///
+    /// Kafka: `ConsumerGroup.waitingOnUnreleasedPartition`.
+    pub(super) fn waits_for_others(&self, member: &MemberId) -> bool {
+        let (target, current) = (self.target_of(member), self.current_of(member));
+        let owners = self.owners();
+        target.iter().any(|(topic, partitions)| {
+            let has = current.assigned.get(topic);
+            let mut lacks =
+                partitions.iter().filter(|index| has.is_none_or(|has| !has.contains_key(index)));
+            lacks.any(|index| owners.contains_key(&(*topic, *index)))
+        })
+    }
+
     /// Who has each partition, or has yet to give it up.
     pub(super) fn owners(&self) -> BTreeMap<(TopicId, PartitionIndex), &MemberId> {
         let mut owners = BTreeMap::new();

@@ -6,20 +6,21 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::assignor::{Assignment, Assignor};
+use super::classic_member::classic_session_timeout;
 use super::consumer_group::{ConsumerGroup, Current, MemberState, rebalance_timeout};
 use super::draft::Draft;
 use super::reconcile::Step;
 use super::request::{
-    ConsumerGroupHeartbeat, GroupId, HeartbeatAnswer, HeartbeatEpoch, LeaveGroup, LeavingMember,
-    MemberId, TopicTable,
+    ConsumerGroupHeartbeat, GroupId, HeartbeatAnswer, HeartbeatEpoch, MemberId, TopicTable,
 };
 use super::subscription::TopicPattern;
 use super::timers::Timer;
 use super::{GroupCoordinator, Outcome};
 use crate::protocol::coordinator_records::ConsumerGroupMemberMetadataValue;
-use crate::types::{ErrorCode, Monotonic, Now, Uuid};
+use crate::types::{ErrorCode, Now, Uuid};
 
 /// The epoch of a static member that is away for a while (Kafka: `LEAVE_GROUP_STATIC_MEMBER_EPOCH`).
 const AWAY: i32 = -2;
@@ -40,7 +41,7 @@ impl GroupCoordinator {
         check_request(request, &self.config.consumer_assignors)?;
         match request.epoch {
             HeartbeatEpoch::Join | HeartbeatEpoch::At(_) => self.beat(now, request, out),
-            HeartbeatEpoch::Leave | HeartbeatEpoch::LeaveForAWhile => self.go(request, out),
+            HeartbeatEpoch::Leave | HeartbeatEpoch::LeaveForAWhile => self.go(now, request, out),
         }
     }
 
@@ -50,50 +51,27 @@ impl GroupCoordinator {
         request: &ConsumerGroupHeartbeat,
         out: &mut Outcome,
     ) -> Result<HeartbeatAnswer, ErrorCode> {
-        let group = self.group_to_join(request, out)?;
+        let id = &request.group;
+        let group = self.group_to_join(now, request, out)?;
         let new_id = || Arc::from(Uuid::random(&mut self.rng).to_string());
         let member = request.member.clone().unwrap_or_else(new_id);
-        self.check_room(&group, &member, request)?;
-        let mut draft = Draft::new(&request.group, group, out);
+        self.check_room(&group, &member, request.instance.as_deref())?;
+        let mut draft = Draft::new(id, group, out);
         find_member(&mut draft, &member, request)?;
         let before = draft.group.members.get(&member).cloned();
-        let had = draft.group.current_of(&member);
-        let assignors = &self.config.consumer_assignors;
-        let mut assignor = draft.group.assignor(assignors);
-
         let metadata = updated(before.as_deref(), request);
-        let is_known = before.is_some();
-        let reads_others = before.as_ref().is_none_or(|before| {
-            before.subscribed_topic_names != metadata.subscribed_topic_names
-                || before.subscribed_topic_regex != metadata.subscribed_topic_regex
-        });
-        if before.as_deref() != Some(&metadata) {
-            draft.write_member(&member, Some(metadata.clone()));
+        let timeout = rebalance_timeout(&metadata);
+        let says_it_has = request.owned.as_ref();
+        let entry = Entry { member: &member, metadata, says_it_has };
+        let Advanced { had, current, is_written } = self.advance(now, id, &mut draft, entry)?;
+        self.after_upgrade(now, id, out);
+        if is_written {
+            self.set_revocation_timer(now, id, &member, &current, timeout);
         }
-        let assignor_before = std::mem::replace(&mut assignor, draft.group.assignor(assignors));
-        let somebody_changed = reads_others || assignor != assignor_before;
-        let topics_changed = self.topics_seen.get(&request.group) != Some(&self.topics_version);
-        if somebody_changed || topics_changed {
-            draft.resolve_expressions(&self.topics, topics_changed, now);
-            draft.bump_epoch(&self.topics, somebody_changed);
+        if before.is_some_and(|before| before.classic_member_metadata.is_some()) {
+            self.cancel_classic_timers((Arc::clone(id), Arc::clone(&member)));
         }
-        draft.assign(assignor, &self.topics, now);
-
-        let reads = draft.group.reads(&metadata, &self.topics);
-        let step = Step {
-            group: &draft.group,
-            member: &member,
-            reads: &reads,
-            reads_others: is_known && reads_others,
-            says_it_has: request.owned.as_ref(),
-        };
-        let current = step.next()?;
-        if current != *had || !draft.group.current.contains_key(&member) {
-            draft.write_current(&member, Some(&current));
-            self.set_revocation_timer(now, &request.group, &member, &current, &metadata);
-        }
-        self.topics_seen.insert(Arc::clone(&request.group), self.topics_version);
-        self.set_consumer_session(now, &request.group, &member);
+        self.set_consumer_session(now, id, &member, None);
         let is_full = request.rebalance_timeout.is_some()
             && (request.topics.is_some() || request.topic_regex.is_some())
             && request.owned.is_some();
@@ -107,9 +85,59 @@ impl GroupCoordinator {
         })
     }
 
-    /// The group that a heartbeat means. One that joins may be the first; a classic group that nobody is in becomes one of consumers.
+    /// Writes what a member says, takes the group to its next epoch where that changes anything, and the member as far as it goes.
+    ///
+    /// Errors: as of [`Step::next`].
+    pub(super) fn advance(
+        &mut self,
+        now: Now,
+        id: &GroupId,
+        draft: &mut Draft<'_>,
+        entry: Entry<'_>,
+    ) -> Result<Advanced, ErrorCode> {
+        let Entry { member, metadata, says_it_has } = entry;
+        let before = draft.group.members.get(member).cloned();
+        let had = draft.group.current_of(member);
+        let assignors = &self.config.consumer_assignors;
+        let mut assignor = draft.group.assignor(assignors);
+        let is_known = before.is_some();
+        let reads_others = before.as_ref().is_none_or(|before| {
+            before.subscribed_topic_names != metadata.subscribed_topic_names
+                || before.subscribed_topic_regex != metadata.subscribed_topic_regex
+        });
+        if before.as_deref() != Some(&metadata) {
+            draft.write_member(member, Some(metadata.clone()));
+        }
+        let assignor_before = std::mem::replace(&mut assignor, draft.group.assignor(assignors));
+        let somebody_changed = reads_others || assignor != assignor_before;
+        let topics_changed = self.topics_seen.get(id) != Some(&self.topics_version);
+        if somebody_changed || topics_changed {
+            draft.resolve_expressions(&self.topics, topics_changed, now);
+            draft.bump_epoch(&self.topics, somebody_changed);
+        }
+        draft.assign(assignor, &self.topics, now);
+
+        let reads = draft.group.reads(&metadata, &self.topics);
+        let step = Step {
+            group: &draft.group,
+            member,
+            reads: &reads,
+            reads_others: is_known && reads_others,
+            says_it_has,
+        };
+        let current = step.next()?;
+        let is_written = current != *had || !draft.group.current.contains_key(member);
+        if is_written {
+            draft.write_current(member, Some(&current));
+        }
+        self.topics_seen.insert(Arc::clone(id), self.topics_version);
+        Ok(Advanced { had, current, is_written })
+    }
+
+    /// The group that a heartbeat means. One that joins may be the first; a classic group becomes one of consumers.
     fn group_to_join(
         &mut self,
+        now: Now,
         request: &ConsumerGroupHeartbeat,
         out: &mut Outcome,
     ) -> Result<ConsumerGroup, ErrorCode> {
@@ -125,8 +153,7 @@ impl GroupCoordinator {
         if let Some(group) = self.current(id)
             && !group.is_empty()
         {
-            // Kafka: online migration, which is not built.
-            return Err(ErrorCode::GroupIdNotFound);
+            return self.upgrade(now, id, out);
         }
         self.drop_soft(id);
         if self.durable.groups.contains_key(id) {
@@ -135,13 +162,13 @@ impl GroupCoordinator {
         Ok(ConsumerGroup::default())
     }
 
-    fn check_room(
+    /// Whether the group may have this member too (`group.consumer.max.size`). Errors: `GROUP_MAX_SIZE_REACHED`.
+    pub(super) fn check_room(
         &self,
         group: &ConsumerGroup,
         member: &MemberId,
-        request: &ConsumerGroupHeartbeat,
+        instance: Option<&str>,
     ) -> Result<(), ErrorCode> {
-        let instance = request.instance.as_deref();
         let is_known = group.members.contains_key(member)
             || instance.is_some_and(|name| group.static_member(name).is_some());
         if is_known || group.members.len() < self.config.consumer_size_max {
@@ -153,10 +180,11 @@ impl GroupCoordinator {
 
     fn go(
         &mut self,
+        now: Now,
         request: &ConsumerGroupHeartbeat,
         out: &mut Outcome,
     ) -> Result<HeartbeatAnswer, ErrorCode> {
-        let group = self.durable.consumer_groups.get(&request.group);
+        let group = self.consumer_group(&request.group);
         let group = group.ok_or(ErrorCode::GroupIdNotFound)?;
         let named = request.member.as_ref().ok_or(ErrorCode::InvalidRequest)?;
         let member = match &request.instance {
@@ -177,48 +205,64 @@ impl GroupCoordinator {
             draft.write_current(&member, Some(&away));
             AWAY
         } else {
-            self.remove_consumer(&request.group, &member, out);
+            self.remove_consumers(now, &request.group, &[Arc::clone(&member)], out);
             -1
         };
         let interval = self.config.consumer_heartbeat_interval;
         Ok(HeartbeatAnswer { member, member_epoch, interval, assignment: None })
     }
 
-    /// Decides a LeaveGroup that means a consumer group: nobody leaves it so, by its own will or an administrator's.
+    /// Takes members out of their group, and the group to its next epoch: they left, or did not say in time that they are there, or that
+    /// they gave up what they had to. Where none is left that speaks the consumer protocol, the group becomes a classic one.
     ///
-    /// Kafka: `GroupMetadataManager.classicGroupLeaveToConsumerGroup`.
-    pub(super) fn leave_refused(
-        group: &ConsumerGroup,
-        request: &LeaveGroup,
-    ) -> Vec<(LeavingMember, ErrorCode)> {
-        let error = |leaving: &LeavingMember| {
-            let known = leaving.instance.as_ref().and_then(|name| group.static_member(name));
-            let is_another =
-                known.is_some() && leaving.member.is_some() && leaving.member.as_ref() != known;
-            if is_another { ErrorCode::FencedInstanceId } else { ErrorCode::UnknownMemberId }
-        };
-        request.members.iter().map(|leaving| (leaving.clone(), error(leaving))).collect()
-    }
-
-    /// Takes a member out of its group, and the group to its next epoch: it left, or did not say in time that it is there, or that
-    /// it gave up what it had to. Nothing where it is not there: the log may have refused that it ever came.
-    pub(super) fn remove_consumer(&mut self, id: &GroupId, member: &MemberId, out: &mut Outcome) {
-        let Some(group) = self.durable.consumer_groups.get(id) else { return };
-        if !group.members.contains_key(member) {
+    /// Nothing where they are not there: the log may have refused that they ever came.
+    ///
+    /// Kafka: `GroupMetadataManager.consumerGroupFenceMembers`.
+    pub(super) fn remove_consumers(
+        &mut self,
+        now: Now,
+        id: &GroupId,
+        members: &[MemberId],
+        out: &mut Outcome,
+    ) {
+        let Some(group) = self.consumer_group(id) else { return };
+        let known = members.iter().filter(|member| group.members.contains_key(*member));
+        let gone: Vec<MemberId> = known.cloned().collect();
+        if gone.is_empty() {
             return;
         }
-        let mut draft = Draft::new(id, group.clone(), out);
-        draft.remove_member(member);
-        draft.forget_unused_expressions();
-        draft.bump_epoch(&self.topics, true);
-        let (id, member) = (Arc::clone(id), Arc::clone(member));
-        self.timers.cancel(&Timer::ConsumerSession(Arc::clone(&id), Arc::clone(&member)));
-        self.timers.cancel(&Timer::Revocation(id, member));
+        let rest = group.members.iter().filter(|(id, _)| !gone.contains(id));
+        if self.may_downgrade(rest.map(|(_, member)| member.as_ref())) {
+            let mut rest = group.clone();
+            Draft::new(id, group.clone(), out).dissolve();
+            for member in &gone {
+                rest.members.remove(member);
+            }
+            self.become_classic(now, id, &rest, None, out);
+        } else {
+            let mut draft = Draft::new(id, group.clone(), out);
+            for member in &gone {
+                draft.remove_member(member);
+            }
+            draft.forget_unused_expressions();
+            draft.bump_epoch(&self.topics, true);
+        }
+        for member in &gone {
+            self.cancel_consumer_timers(id, member);
+        }
     }
 
-    pub(super) fn set_consumer_session(&mut self, now: Now, id: &GroupId, member: &MemberId) {
+    /// Gives a member a session from now on: its own where it speaks the classic protocol, else the group's.
+    pub(super) fn set_consumer_session(
+        &mut self,
+        now: Now,
+        id: &GroupId,
+        member: &MemberId,
+        own: Option<Duration>,
+    ) {
         let timer = Timer::ConsumerSession(Arc::clone(id), Arc::clone(member));
-        self.timers.set(timer, now.monotonic + self.config.consumer_session_timeout);
+        let timeout = own.unwrap_or(self.config.consumer_session_timeout);
+        self.timers.set(timer, now.monotonic + timeout);
     }
 
     fn set_revocation_timer(
@@ -227,12 +271,11 @@ impl GroupCoordinator {
         id: &GroupId,
         member: &MemberId,
         current: &Current,
-        metadata: &ConsumerGroupMemberMetadataValue,
+        timeout: Duration,
     ) {
         let timer = Timer::Revocation(Arc::clone(id), Arc::clone(member));
         if current.state == MemberState::UnrevokedPartitions {
-            let at: Monotonic = now.monotonic + rebalance_timeout(metadata);
-            self.timers.set(timer, at);
+            self.timers.set(timer, now.monotonic + timeout);
         } else {
             self.timers.cancel(&timer);
         }
@@ -240,18 +283,43 @@ impl GroupCoordinator {
 
     /// Members of the log's consumer groups get a full session, and a full rebalance timeout.
     pub(super) fn take_over_consumers(&mut self, now: Now) {
-        let mut members = Vec::new();
-        for (id, group) in &self.durable.consumer_groups {
-            for (member, metadata) in &group.members {
-                let current = group.current_of(member);
-                members.push((Arc::clone(id), Arc::clone(member), current, Arc::clone(metadata)));
-            }
-        }
-        for (id, member, current, metadata) in members {
-            self.set_consumer_session(now, &id, &member);
-            self.set_revocation_timer(now, &id, &member, &current, &metadata);
+        for id in self.durable.consumer_groups.keys().cloned().collect::<Vec<_>>() {
+            self.take_over_consumers_of(now, &id);
         }
     }
+
+    /// Those of one group. Who speaks the classic protocol is told by its next heartbeat whether it has anything to give up.
+    pub(super) fn take_over_consumers_of(&mut self, now: Now, id: &GroupId) {
+        let Some(group) = self.durable.consumer_groups.get(id) else { return };
+        let members = group.members.iter().map(|(member, metadata)| {
+            (Arc::clone(member), group.current_of(member), Arc::clone(metadata))
+        });
+        for (member, current, metadata) in members.collect::<Vec<_>>() {
+            let own = classic_session_timeout(&metadata);
+            self.set_consumer_session(now, id, &member, own);
+            if own.is_none() {
+                let timeout = rebalance_timeout(&metadata);
+                self.set_revocation_timer(now, id, &member, &current, timeout);
+            }
+        }
+    }
+}
+
+/// What a member says, by whichever protocol.
+pub(super) struct Entry<'a> {
+    pub(super) member: &'a MemberId,
+    pub(super) metadata: ConsumerGroupMemberMetadataValue,
+    pub(super) says_it_has: Option<&'a Assignment>,
+}
+
+/// How far a member came.
+pub(super) struct Advanced {
+    /// Where it stood.
+    pub(super) had: Arc<Current>,
+    /// Where it stands.
+    pub(super) current: Current,
+    /// Whether that is news for the log.
+    pub(super) is_written: bool,
 }
 
 /// What a request must be whatever the group is (Kafka: `GroupCoordinatorService.throwIfConsumerGroupHeartbeatRequestIsInvalid`).
@@ -323,27 +391,41 @@ fn find_member(
     if epoch == current.epoch || is_one_behind { Ok(()) } else { Err(ErrorCode::FencedMemberEpoch) }
 }
 
-/// A static member comes back as another process: it takes over what the former one had, if that one said that it goes.
+/// A static member comes back as another process: it takes over what the former one had, if that one said that it goes, or spoke the
+/// classic protocol.
 fn replace_static_member(
     draft: &mut Draft<'_>,
     member: &MemberId,
     instance: &str,
 ) -> Result<(), ErrorCode> {
     let Some(former) = draft.group.static_member(instance).cloned() else { return Ok(()) };
-    let current = draft.group.current_of(&former);
-    if current.epoch != AWAY {
-        return if former == *member { Ok(()) } else { Err(ErrorCode::UnreleasedInstanceId) };
+    let metadata = draft.group.members.get(&former).expect("it was just found");
+    let is_classic = metadata.classic_member_metadata.is_some();
+    if former == *member && draft.group.current_of(&former).epoch != AWAY {
+        return Ok(());
     }
-    let metadata = draft.group.members.get(&former).expect("it was just found").as_ref().clone();
-    let target = draft.group.target.get(&former).cloned();
-    draft.remove_member(&former);
+    if draft.group.current_of(&former).epoch != AWAY && !is_classic {
+        return Err(ErrorCode::UnreleasedInstanceId);
+    }
+    take_static_place(draft, &former, member);
+    Ok(())
+}
+
+/// Gives a static member's place, with what it has and is to have, to its next process. That is in no epoch yet.
+///
+/// Kafka: `GroupMetadataManager.replaceMember`.
+pub(super) fn take_static_place(draft: &mut Draft<'_>, former: &MemberId, member: &MemberId) {
+    let current = draft.group.current_of(former);
+    let metadata = draft.group.members.get(former).expect("a static member is a member");
+    let metadata = metadata.as_ref().clone();
+    let target = draft.group.target.get(former).cloned();
+    draft.remove_member(former);
     draft.write_member(member, Some(metadata));
     if let Some(target) = target {
         draft.write_target(member, Some(&target));
     }
     let afresh = Current { epoch: 0, previous_epoch: 0, ..Current::clone(&current) };
     draft.write_current(member, Some(&afresh));
-    Ok(())
 }
 
 /// What the member says now; what it does not say stays as it was.
@@ -365,12 +447,15 @@ fn updated(
     let timeout = request
         .rebalance_timeout
         .map(|timeout| i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX));
+    // What a client of the classic protocol read that had the place before is no business of this one.
+    let was_classic = before.classic_member_metadata.is_some();
+    let named_before = if was_classic { Vec::new() } else { before.subscribed_topic_names };
     ConsumerGroupMemberMetadataValue {
         instance_id: text(&request.instance, before.instance_id),
         rack_id: text(&request.rack, before.rack_id),
         client_id: request.client_id.as_ref().to_owned(),
         client_host: request.client_host.as_ref().to_owned(),
-        subscribed_topic_names: names.unwrap_or(before.subscribed_topic_names),
+        subscribed_topic_names: names.unwrap_or(named_before),
         subscribed_topic_regex: text(&request.topic_regex, before.subscribed_topic_regex),
         rebalance_timeout_ms: timeout.unwrap_or(before.rebalance_timeout_ms),
         server_assignor: text(&request.assignor, before.server_assignor),

@@ -64,9 +64,12 @@ impl<'a> Draft<'a> {
         self.write(CoordinatorRecord::ConsumerGroupTargetAssignmentMember(key, value));
     }
 
-    fn write_target_epoch(&mut self, value: Option<ConsumerGroupTargetAssignmentMetadataValue>) {
+    pub(super) fn write_target_epoch(&mut self, assignment_epoch: i32, now: Now) {
+        let assignment_timestamp = now.wall.millis();
+        let value =
+            ConsumerGroupTargetAssignmentMetadataValue { assignment_epoch, assignment_timestamp };
         let key = ConsumerGroupTargetAssignmentMetadataKey { group_id: self.group_id() };
-        self.write(CoordinatorRecord::ConsumerGroupTargetAssignmentMetadata(key, value));
+        self.write(CoordinatorRecord::ConsumerGroupTargetAssignmentMetadata(key, Some(value)));
     }
 
     pub(super) fn write_current(&mut self, member: &str, current: Option<&Current>) {
@@ -127,6 +130,12 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// The group is in this epoch, as its topics are.
+    pub(super) fn begin_epoch(&mut self, epoch: i32, topics: &TopicTable) {
+        let hash = metadata_hash(&self.group, topics);
+        self.write_epoch(epoch, hash);
+    }
+
     /// The group goes to its next epoch if somebody changed, or the topics did that it reads.
     pub(super) fn bump_epoch(&mut self, topics: &TopicTable, somebody_changed: bool) {
         let hash = metadata_hash(&self.group, topics);
@@ -150,24 +159,31 @@ impl<'a> Draft<'a> {
                 self.write_target(&member, Some(&target));
             }
         }
-        let assignment_timestamp = now.wall.millis();
-        let value = ConsumerGroupTargetAssignmentMetadataValue {
-            assignment_epoch: epoch,
-            assignment_timestamp,
-        };
-        self.write_target_epoch(Some(value));
+        self.write_target_epoch(epoch, now);
     }
 
-    /// Tombstones for all that is left of a group without members.
-    pub(super) fn delete(&mut self) {
-        self.forget_unused_expressions();
+    /// Tombstones for all that the group is, with its members.
+    ///
+    /// Kafka: `ConsumerGroup.createGroupTombstoneRecords`.
+    pub(super) fn dissolve(&mut self) {
+        for member in self.group.current.keys().cloned().collect::<Vec<_>>() {
+            self.write_current(&member, None);
+        }
+        for member in self.group.target.keys().cloned().collect::<Vec<_>>() {
+            self.write_target(&member, None);
+        }
         if self.group.target_epoch.is_some() {
-            self.write_target_epoch(None);
+            let key = ConsumerGroupTargetAssignmentMetadataKey { group_id: self.group_id() };
+            self.write(CoordinatorRecord::ConsumerGroupTargetAssignmentMetadata(key, None));
+        }
+        for member in self.group.members.keys().cloned().collect::<Vec<_>>() {
+            self.write_member(&member, None);
         }
         if self.group.has_partition_metadata {
             let key = ConsumerGroupPartitionMetadataKey { group_id: self.group_id() };
             self.write(CoordinatorRecord::ConsumerGroupPartitionMetadata(key, None));
         }
+        self.forget_unused_expressions();
         let key = ConsumerGroupMetadataKey { group_id: self.group_id() };
         self.write(CoordinatorRecord::ConsumerGroupMetadata(key, None));
     }

@@ -11,16 +11,17 @@
 //! replays nothing, calls [`GroupCoordinator::on_append_failed`], and sends [`Reply::failed`] instead of each reply.
 //!
 //! A group speaks one of two protocols: the classic one, where members assign ([`request::JoinGroup`]) and most state is soft, or the
-//! consumer protocol of KIP-848, where the coordinator assigns ([`request::ConsumerGroupHeartbeat`]) and all state is durable. A group
-//! that nobody is in may change from one to the other.
+//! consumer protocol of KIP-848, where the coordinator assigns ([`request::ConsumerGroupHeartbeat`]) and all state is durable. It changes
+//! from one to the other, also while it has members; those of the classic protocol go on with it in a group of the other (`migration.rs`).
 //!
-//! Not here: transactional commits, and groups whose members speak both protocols.
+//! Not here: transactional commits.
 //!
 //! Kafka: `GroupCoordinatorShard`, `GroupMetadataManager`, `OffsetMetadataManager`.
 
 mod admin;
 pub mod assignor;
 mod classic_group;
+mod classic_member;
 mod config;
 mod consumer_group;
 mod consumer_heartbeat;
@@ -28,6 +29,7 @@ mod draft;
 mod durable;
 mod join;
 mod membership;
+mod migration;
 mod offsets;
 mod reconcile;
 pub mod request;
@@ -36,14 +38,14 @@ mod subscription;
 mod timers;
 mod turn;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 
 use classic_group::ClassicGroup;
-pub use config::GroupConfig;
+pub use config::{GroupConfig, MigrationPolicy};
 use draft::Draft;
 use durable::Durable;
 use request::{GroupId, JoinGroup, TopicTable};
@@ -177,19 +179,26 @@ impl GroupCoordinator {
         let group = request.group().cloned();
         match request {
             Request::JoinGroup(request) => self.join_group(now, token, &request, &mut out),
+            Request::SyncGroup(request) if self.is_of_consumers(&request.group) => {
+                let result = self.sync_consumer_group(now, &request);
+                out.reply(token, Reply::SyncGroup(result));
+            }
             Request::SyncGroup(request) => match self.known_group(now, &request.group, &mut out) {
                 Ok(mut turn) => turn.sync(&request, token),
                 Err(error) => out.reply(token, Reply::SyncGroup(Err(error))),
             },
             Request::Heartbeat(request) => {
-                let result = self
-                    .known_group(now, &request.group, &mut out)
-                    .and_then(|mut turn| turn.heartbeat(&request));
+                let result = if self.is_of_consumers(&request.group) {
+                    self.heartbeat_consumer_group(now, &request, &mut out)
+                } else {
+                    let turn = self.known_group(now, &request.group, &mut out);
+                    turn.and_then(|mut turn| turn.heartbeat(&request))
+                };
                 out.reply(token, Reply::Heartbeat(result));
             }
             Request::LeaveGroup(request) => {
-                let result = if let Some(group) = self.consumer_group(&request.group) {
-                    Ok(Self::leave_refused(group, &request))
+                let result = if self.is_of_consumers(&request.group) {
+                    Ok(self.leave_consumer_group(now, &request, &mut out))
                 } else {
                     let turn = self.known_group(now, &request.group, &mut out);
                     turn.map(|mut turn| turn.leave(&request))
@@ -260,8 +269,14 @@ impl GroupCoordinator {
         match self.timers.pop_due(now.monotonic) {
             None => {}
             Some(Timer::Expiry) => self.expire_offsets(now, &mut out),
-            Some(Timer::ConsumerSession(group, member) | Timer::Revocation(group, member)) => {
-                self.remove_consumer(&group, &member, &mut out);
+            Some(
+                Timer::ConsumerSession(group, member)
+                | Timer::Revocation(group, member)
+                | Timer::ConsumerJoin(group, member)
+                | Timer::ConsumerSync(group, member),
+            ) => {
+                self.remove_consumers(now, &group, &[member], &mut out);
+                self.settle(&group);
             }
             Some(Timer::Session(group, member)) => {
                 self.timed_group(now, &group, &mut out).on_session_timer(&member);
@@ -288,7 +303,11 @@ impl GroupCoordinator {
     /// Adds a record to the durable state: one that was decided here, and has its place in the log.
     pub fn replay(&mut self, record: &CoordinatorRecord) {
         self.durable.replay(record);
-        if let CoordinatorRecord::GroupMetadata(key, _) = record {
+        if let CoordinatorRecord::GroupMetadata(key, value) = record {
+            if value.is_none() {
+                // It has become one of the consumer protocol, or is no more.
+                _ = self.take_soft(&key.group.as_str().into());
+            }
             self.settle(&key.group);
         }
         if let CoordinatorRecord::ConsumerGroupMetadata(key, None) = record {
@@ -302,6 +321,15 @@ impl GroupCoordinator {
     /// The outcome that this brings is performed like that of a decision.
     pub fn on_append_failed(&mut self, now: Now, records: &[CoordinatorRecord]) -> Outcome {
         let mut out = Outcome::default();
+        let mut stay: BTreeSet<&str> = BTreeSet::new();
+        for record in records {
+            if let CoordinatorRecord::ConsumerGroupMetadata(key, None) = record {
+                self.undo_downgrade(now, &key.group_id.as_str().into(), &mut out);
+            }
+            if let CoordinatorRecord::GroupMetadata(_, Some(lost)) = record {
+                stay.extend(lost.members.iter().map(|member| member.member_id.as_str()));
+            }
+        }
         for record in records {
             if let CoordinatorRecord::GroupMetadata(key, Some(lost)) = record
                 && self.classic.get(key.group.as_str()).is_some_and(|group| {
@@ -318,7 +346,9 @@ impl GroupCoordinator {
             if let CoordinatorRecord::ConsumerGroupRegularExpression(key, _) = record {
                 self.topics_seen.remove(key.group_id.as_str());
             }
-            if let CoordinatorRecord::ConsumerGroupMemberMetadata(key, None) = record {
+            if let CoordinatorRecord::ConsumerGroupMemberMetadata(key, None) = record
+                && !stay.contains(key.member_id.as_str())
+            {
                 let (id, member) = (key.group_id.as_str().into(), key.member_id.as_str().into());
                 let timer = Timer::ConsumerSession(id, member);
                 self.timers.set(timer, now.monotonic + REMOVAL_RETRY_BACKOFF);
@@ -351,12 +381,14 @@ impl GroupCoordinator {
         self.take_over_consumers(now);
         let with_members =
             self.durable.groups.iter().filter(|(_, group)| !group.members.is_empty());
-        let ids: Vec<GroupId> = with_members.map(|(id, _)| Arc::clone(id)).collect();
+        let ids: Vec<GroupId> = with_members.clone().map(|(id, _)| Arc::clone(id)).collect();
+        let unled = with_members.filter(|(_, group)| group.leader.is_none());
+        let unled: BTreeSet<GroupId> = unled.map(|(id, _)| Arc::clone(id)).collect();
         for id in ids {
             let size_max = self.config.size_max;
             let Some(mut turn) = self.turn(now, &id, out) else { continue };
-            if turn.group.members.len() > size_max {
-                // The limit was lowered: those that come first stay.
+            // The limit was lowered: those that come first stay. Or nobody has led: the group has just become a classic one.
+            if turn.group.members.len() > size_max || unled.contains(&id) {
                 turn.prepare_rebalance();
             }
             self.settle(&id);
@@ -374,14 +406,13 @@ impl GroupCoordinator {
         }
         if let Some(group) = self.consumer_group(&request.group) {
             if !group.members.is_empty() {
-                // Kafka: online migration, which is not built.
-                return out.reply(token, refused(ErrorCode::InconsistentGroupProtocol));
+                return self.join_consumer_group(now, token, request, out);
             }
             if request.member.is_some() {
                 // Of a classic group that is no more: it is to come anew, without an id.
                 return out.reply(token, refused(ErrorCode::UnknownMemberId));
             }
-            Draft::new(&request.group, group.clone(), out).delete();
+            Draft::new(&request.group, group.clone(), out).dissolve();
             out.say(GroupObservation::GroupForgotten { group: ShortName::of(&request.group) });
             self.classic.insert(Arc::clone(&request.group), ClassicGroup::new());
         }
@@ -392,6 +423,11 @@ impl GroupCoordinator {
             Some(mut turn) => turn.join(request, token),
             None => out.reply(token, refused(ErrorCode::UnknownMemberId)),
         }
+    }
+
+    /// Whether a group speaks the consumer protocol, so that members of the classic one are guests in it.
+    fn is_of_consumers(&self, id: &str) -> bool {
+        self.consumer_group(id).is_some()
     }
 
     fn exists(&self, id: &str) -> bool {

@@ -107,7 +107,8 @@ impl GroupCoordinator {
     }
 
     /// A member of a consumer group may commit in its epoch, and in an older one what it has since then or longer: it may not have
-    /// heard of its last step (Kafka: `ConsumerGroup.validateOffsetCommit`).
+    /// heard of its last step (Kafka: `ConsumerGroup.validateOffsetCommit`). Who speaks the classic protocol knows each of its epochs as
+    /// a generation: it joined.
     fn check_consumer_commit(
         &self,
         group: &ConsumerGroup,
@@ -117,16 +118,18 @@ impl GroupCoordinator {
             return Ok(());
         }
         let member = request.member.as_ref().ok_or(ErrorCode::UnknownMemberId)?;
-        if !group.members.contains_key(member) {
-            return Err(ErrorCode::UnknownMemberId);
-        }
-        if !request.knows_member_epochs {
+        let metadata = group.members.get(member).ok_or(ErrorCode::UnknownMemberId)?;
+        let is_classic = metadata.classic_member_metadata.is_some();
+        if !is_classic && !request.knows_member_epochs {
             return Err(ErrorCode::UnsupportedVersion);
         }
         let current = group.current_of(member);
         let epoch = request.generation.map_or(-1, GenerationId::value);
         if epoch == current.epoch {
             return Ok(());
+        }
+        if is_classic {
+            return Err(ErrorCode::IllegalGeneration);
         }
         if epoch > current.epoch {
             return Err(ErrorCode::StaleMemberEpoch);
@@ -263,12 +266,12 @@ impl GroupCoordinator {
             let claims_none = request.member_epoch.is_none();
             return if claims_none { Ok(()) } else { Err(ErrorCode::UnknownMemberId) };
         };
-        if !group.members.contains_key(member) {
-            return Err(ErrorCode::UnknownMemberId);
-        }
+        let metadata = group.members.get(member).ok_or(ErrorCode::UnknownMemberId)?;
         let current = group.current_of(member);
         if request.member_epoch == Some(current.epoch) {
             Ok(())
+        } else if metadata.classic_member_metadata.is_some() {
+            Err(ErrorCode::IllegalGeneration)
         } else {
             Err(ErrorCode::StaleMemberEpoch)
         }
@@ -373,7 +376,7 @@ impl GroupCoordinator {
             let is_read = |topic: &str| group.is_subscribed_to(topic);
             let keeps_any = self.expire_topics(now, id, Some(ExpiryBase::Commit), is_read, out);
             if group.members.is_empty() && !keeps_any {
-                Draft::new(id, group.clone(), out).delete();
+                Draft::new(id, group.clone(), out).dissolve();
                 out.say(GroupObservation::GroupForgotten { group: ShortName::of(id) });
             }
             return;

@@ -323,6 +323,8 @@ pub struct DescribedConsumerGroup {
 pub struct DescribedConsumer {
     /// The member.
     pub member: MemberId,
+    /// Whether it speaks the classic protocol (KIP-1099).
+    pub is_classic: bool,
     /// Its name where it is a static member.
     pub instance: Option<String>,
     /// Where it stands.

@@ -18,6 +18,10 @@ pub(super) enum Timer {
     ConsumerSession(GroupId, MemberId),
     /// A member of a consumer group had its time to give partitions up.
     Revocation(GroupId, MemberId),
+    /// A member of a consumer group that speaks the classic protocol had its time to join again.
+    ConsumerJoin(GroupId, MemberId),
+    /// Such a member had its time to ask for its assignment.
+    ConsumerSync(GroupId, MemberId),
     /// Offsets are looked through for expired ones.
     Expiry,
 }
@@ -35,6 +39,13 @@ impl Timers {
         self.cancel(&timer);
         self.set.insert(timer.clone(), at);
         self.queue.insert((at, timer));
+    }
+
+    /// Sets `timer` where it is not set yet.
+    pub(super) fn set_if_absent(&mut self, timer: Timer, at: Monotonic) {
+        if !self.set.contains_key(&timer) {
+            self.set(timer, at);
+        }
     }
 
     pub(super) fn cancel(&mut self, timer: &Timer) {

@@ -15,6 +15,8 @@ use crate::types::ErrorCode;
 
 /// A member says which protocol it speaks from this version on (KIP-1099).
 const VERSION_OF_MEMBER_TYPES: i16 = 1;
+/// A member that speaks the classic protocol (Kafka: `ConsumerGroupMember.asConsumerGroupDescribeMember`).
+const CLASSIC_MEMBER: i8 = 0;
 /// A member that speaks the consumer protocol (Kafka: `ConsumerGroupMember.asConsumerGroupDescribeMember`).
 const CONSUMER_MEMBER: i8 = 1;
 /// A member of which that is not said.
@@ -85,7 +87,11 @@ impl Show<'_> {
     }
 
     fn member(&self, member: DescribedConsumer) -> Member {
-        let says_type = self.version >= VERSION_OF_MEMBER_TYPES;
+        let member_type = match member.is_classic {
+            _ if self.version < VERSION_OF_MEMBER_TYPES => UNKNOWN_MEMBER,
+            true => CLASSIC_MEMBER,
+            false => CONSUMER_MEMBER,
+        };
         Member {
             member_id: member.member.to_string(),
             instance_id: member.instance,
@@ -97,7 +103,7 @@ impl Show<'_> {
             subscribed_topic_regex: member.topic_regex.filter(|regex| !regex.is_empty()),
             assignment: self.assignment(&member.assignment),
             target_assignment: self.assignment(&member.target),
-            member_type: if says_type { CONSUMER_MEMBER } else { UNKNOWN_MEMBER },
+            member_type,
         }
     }
 

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use super::Reader;
-use crate::coordinator::group::GroupConfig;
 use crate::coordinator::group::assignor::Assignor;
+use crate::coordinator::group::{GroupConfig, MigrationPolicy};
 use crate::protocol::compression::Codec;
 
 /// How groups are coordinated. Each field names Kafka's property.
@@ -88,6 +88,17 @@ impl Reader {
             consumer_heartbeat_interval: self.span("group.consumer.heartbeat.interval.ms"),
             consumer_size_max: self.size("group.consumer.max.size"),
             consumer_assignors: self.assignors(),
+            consumer_migration: self.migration_policy(),
+        }
+    }
+
+    fn migration_policy(&self) -> MigrationPolicy {
+        match self.text("group.consumer.migration.policy") {
+            Some("disabled") => MigrationPolicy::Disabled,
+            Some("upgrade") => MigrationPolicy::Upgrade,
+            Some("downgrade") => MigrationPolicy::Downgrade,
+            Some("bidirectional") => MigrationPolicy::Bidirectional,
+            Some(_) | None => unreachable!("the range was checked, and there is a default"),
         }
     }
 

@@ -360,7 +360,7 @@ pub const ROWS: &[Row] = &[
     new("group.consumer.max.heartbeat.interval.ms", Int, Some("15000"), AtLeast(1), Used, "The longest that group.consumer.heartbeat.interval.ms may be."),
     new("group.consumer.max.size", Int, Some(INT_MAX), AtLeast(1), Used, "How many members a consumer group may have."),
     new("group.consumer.assignors", List, Some("uniform,range"), OneOf(ASSIGNORS), Used, "The assignors of consumer groups; the first is for groups whose members want none."),
-    new("group.consumer.migration.policy", Text, Some("bidirectional"), OneOf(MIGRATION_POLICIES), Mapped, "A group changes its protocol only while it has no members, whatever this says."),
+    new("group.consumer.migration.policy", Text, Some("bidirectional"), OneOf(MIGRATION_POLICIES), Used, "Whether a group that has members may change from the classic to the consumer protocol (upgrade), back (downgrade), both, or neither."),
     new("group.consumer.regex.refresh.interval.ms", Int, Some("600000"), AtLeast(10_000), Mapped, "Subscribed patterns are matched again when topics change, and then only."),
     inert("group.share.enable", Boolean, Some("false"), "Whether share groups are served."),
     inert("group.share.delivery.count.limit", Int, Some("5"), "How often a share group tries a record."),

@@ -1,10 +1,10 @@
 //! Goldens: `testdata/*.txt` holds commands and what came of them. `UPDATE=1 cargo test` rewrites them; the reviewer reads the diff.
 //!
 //! ```text
-//! start [delay=MS] [size=N] [retention=MS] [check=MS] [metadata=BYTES] [consumers=N] [assignors=A,…]    a coordinator with an empty log
+//! start [delay=MS] [size=N] [retention=MS] [check=MS] [metadata=BYTES] [consumers=N] [assignors=A,…] [policy=P]    a coordinator with an empty log
 //! load [size=N …]             the log is read by another coordinator; what was parked at the former is refused
-//! join NAME [as=ID|none] [instance=I] [session=MS] [rebalance=MS] [type=T] [knows=range:t+u,sticky:t] [v=V]
-//! sync NAME [gives=NAME:X,…] [generation=N] [as=ID] [instance=I] [type=T] [protocol=P]
+//! join NAME [as=ID|none] [instance=I] [session=MS] [rebalance=MS] [type=T] [knows=range:t+u,sticky:t] [has=t/0,t/1] [said=HEX] [v=V]
+//! sync NAME [gives=NAME:X,NAME:=t/0+t/1,…] [generation=N] [as=ID] [instance=I] [type=T] [protocol=P]
 //! heartbeat NAME [generation=N] [as=ID] [instance=I]
 //! leave NAME [as=ID] [instance=I]  |  leave-all NAME,INSTANCE…
 //! commit NAME TOPIC/PARTITION@OFFSET… [generation=N|none] [as=ID|none] [metadata=LENGTH] [retention=MS] [id=N] [epoch=N] [v=V]
@@ -16,7 +16,7 @@
 //! wait MS                     time passes
 //! lose ERROR                  the next append is refused
 //! ```
-//! Whoever joins is in group `g` unless `group=` says otherwise. A member's id is shown as what it begins with and a number.
+//! Whoever joins is in group `g` unless `group=` says otherwise. A member's id is shown as what it begins with and a number, a UUID as `id` and a number.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -76,14 +76,55 @@ impl<'a> Words<'a> {
 
 /// What a consumer says of itself: the topics it reads.
 pub(super) fn subscription(topics: &[&str]) -> Bytes {
+    subscription_with(topics, None)
+}
+
+/// What a consumer says of itself: the topics it reads, and from version 1 on what it has.
+pub(super) fn subscription_with(
+    topics: &[&str],
+    has: Option<&[(Arc<str>, PartitionIndex)]>,
+) -> Bytes {
+    let owned = has.into_iter().flatten().map(|(topic, index)| {
+        let (topic, partitions) = (topic.to_string(), vec![*index]);
+        consumer_protocol_subscription::TopicPartition { topic, partitions }
+    });
     let subscription = ConsumerProtocolSubscription {
         topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+        owned_partitions: owned.collect(),
         ..ConsumerProtocolSubscription::default()
     };
+    let version = if has.is_some() { 1 } else { 0 };
     let mut out = Writer::new();
-    out.int16(0);
-    subscription.encode(0, &mut out).unwrap();
+    out.int16(version);
+    subscription.encode(version, &mut out).unwrap();
     out.finish().concat().into()
+}
+
+/// What a consumer's leader gives: `=t/0+t/1`, or bytes that are nothing to Kafka.
+fn given(what: &str) -> Bytes {
+    let Some(partitions) = what.strip_prefix('=') else {
+        return Bytes::copy_from_slice(what.as_bytes());
+    };
+    let partitions = partitions.split('+').filter(|word| !word.is_empty()).map(partition_of);
+    let assigned = partitions.map(|(topic, index)| {
+        let (topic, partitions) = (topic.to_string(), vec![index]);
+        consumer_protocol_assignment::TopicPartition { topic, partitions }
+    });
+    let assignment =
+        ConsumerProtocolAssignment { assigned_partitions: assigned.collect(), user_data: None };
+    assignment_bytes(&assignment, &Bytes::new()).unwrap()
+}
+
+/// What a member got, as [`given`] takes it.
+fn show_given(assignment: &Bytes) -> String {
+    let Ok(read) = read_assignment(assignment) else {
+        return String::from_utf8_lossy(assignment).into_owned();
+    };
+    let partitions = read
+        .assigned_partitions
+        .iter()
+        .flat_map(|of| of.partitions.iter().map(move |index| format!("{}/{index}", of.topic)));
+    format!("={}", partitions.collect::<Vec<_>>().join("+"))
 }
 
 fn partition_of(word: &str) -> (Arc<str>, PartitionIndex) {
@@ -144,7 +185,9 @@ impl Story {
     }
 
     fn id(&mut self, id: &str) -> String {
-        let Some((name, _)) = id.split_once('-') else { return id.to_owned() };
+        let is_uuid = id.len() == Uuid::ZERO.to_string().len();
+        let named = if is_uuid { Some(("id", "")) } else { id.split_once('-') };
+        let Some((name, _)) = named else { return id.to_owned() };
         let prefix = format!("{name}#");
         let count = self.shown_ids.values().filter(|shown| shown.starts_with(&prefix)).count();
         let shown = self.shown_ids.entry(id.to_owned());
@@ -199,7 +242,7 @@ impl Story {
             CoordinatorRecord::GroupMetadata(key, None) => format!("record {} -", key.group),
             CoordinatorRecord::GroupMetadata(key, Some(value)) => {
                 let members = value.members.iter().map(|member| {
-                    let assignment = String::from_utf8_lossy(&member.assignment).into_owned();
+                    let assignment = show_given(&member.assignment);
                     format!("{}:{assignment}", self.id(&member.member_id))
                 });
                 let members = members.collect::<Vec<_>>().join(",");
@@ -221,10 +264,18 @@ impl Story {
                     let fits = value.subscribed_topic_regex.as_ref();
                     let fits = fits.map(|fits| format!(" and what fits {fits:?}"));
                     let names = value.subscribed_topic_names.join("+");
-                    format!("reads {names}{}", fits.unwrap_or_default())
+                    let classic = value.classic_member_metadata.as_ref().map(|classic| {
+                        let names = classic.supported_protocols.iter().map(|one| one.name.as_str());
+                        let names = names.collect::<Vec<_>>().join(",");
+                        let named = value.instance_id.as_ref().map(|name| format!(" is {name}"));
+                        let timeout = classic.session_timeout_ms;
+                        format!(", classic{}: {names} {timeout} ms", named.unwrap_or_default())
+                    });
+                    let (fits, classic) = (fits.unwrap_or_default(), classic.unwrap_or_default());
+                    format!("reads {names}{fits}{classic}")
                 });
                 let reads = reads.unwrap_or_else(|| "-".into());
-                format!("record {} member {} {reads}", key.group_id, key.member_id)
+                format!("record {} member {} {reads}", key.group_id, self.id(&key.member_id))
             }
             CoordinatorRecord::ConsumerGroupTargetAssignmentMetadata(key, value) => {
                 let epoch = value.as_ref().map(|value| value.assignment_epoch.to_string());
@@ -237,7 +288,7 @@ impl Story {
                     show_partitions(topics.map(|(id, of_it)| (id, of_it.iter().copied())))
                 });
                 let target = target.unwrap_or_else(|| "-".into());
-                format!("record {} target of {} {target}", key.group_id, key.member_id)
+                format!("record {} target of {} {target}", key.group_id, self.id(&key.member_id))
             }
             CoordinatorRecord::ConsumerGroupCurrentMemberAssignment(key, value) => {
                 let value = value.as_ref().map(|value| {
@@ -255,7 +306,7 @@ impl Story {
                     format!("epoch={epoch} state={state} has {has} gives up {revoking}")
                 });
                 let value = value.unwrap_or_else(|| "-".into());
-                format!("record {} member {} {value}", key.group_id, key.member_id)
+                format!("record {} member {} {value}", key.group_id, self.id(&key.member_id))
             }
             CoordinatorRecord::ConsumerGroupRegularExpression(key, value) => {
                 let fitting = value.as_ref().map(|value| value.topics.join("+"));
@@ -299,7 +350,7 @@ impl Story {
                 format!("{} {shown}", refused.error)
             }
             Reply::SyncGroup(Ok(synced)) => {
-                format!("synced {:?}", String::from_utf8_lossy(&synced.assignment))
+                format!("synced {:?}", show_given(&synced.assignment))
             }
             Reply::Heartbeat(Ok(())) => "alive".into(),
             Reply::SyncGroup(Err(error)) | Reply::Heartbeat(Err(error)) => error.to_string(),
@@ -362,9 +413,10 @@ impl Story {
                             let fits =
                                 member.topic_regex.as_deref().filter(|fits| !fits.is_empty());
                             let fits = fits.map(|fits| format!(" reads what fits {fits:?}"));
-                            let (id, epoch, client) =
-                                (&member.member, member.epoch, &member.client_id);
-                            format!("{id}@{epoch} of {client}{}", fits.unwrap_or_default())
+                            let (epoch, client) = (member.epoch, &member.client_id);
+                            let id = self.id(&member.member);
+                            let kind = if member.is_classic { " (classic)" } else { "" };
+                            format!("{id}@{epoch} of {client}{}{kind}", fits.unwrap_or_default())
                         });
                         let members = members.collect::<Vec<_>>().join(", ");
                         let epochs = (group.epoch, group.assignment_epoch);
@@ -403,7 +455,7 @@ impl Story {
         let members = group.members.iter().map(|member| {
             let id = self.id(&member.member);
             let said = if member.metadata.is_empty() { "" } else { " reads" };
-            let assignment = String::from_utf8_lossy(&member.assignment).into_owned();
+            let assignment = show_given(&member.assignment);
             let instance = member.instance.as_deref().map(|name| format!(" {name}"));
             let instance = instance.unwrap_or_default();
             format!(
@@ -438,15 +490,17 @@ impl Story {
             let state = group.shown_state().name();
             shown.insert(id, format!("{state} {} [{}]", group.generation, members.join(", ")));
         }
-        for (id, group) in &self.coordinator.durable.consumer_groups {
+        let groups = self.coordinator.durable.consumer_groups.iter();
+        let groups: Vec<_> = groups.map(|(id, group)| (id.clone(), group.clone())).collect();
+        for (id, group) in groups {
             let members = group.members.keys().map(|member| {
                 let current = group.current_of(member);
-                format!("{member}@{} {:?}", current.epoch, current.state)
+                format!("{}@{} {:?}", self.id(member), current.epoch, current.state)
             });
             let members = members.collect::<Vec<_>>().join(", ");
             let (epoch, target) = (group.group_epoch(), group.assignment_epoch());
             let text = format!("{} {epoch}/{target} [{members}]", group.state().name());
-            shown.insert(id.clone(), text);
+            shown.insert(id, text);
         }
         for (id, text) in &shown {
             if self.groups.get(id) != Some(text) {
@@ -492,6 +546,14 @@ impl Story {
                 || default.consumer_assignors.clone(),
                 |names| names.split(',').map(|name| Assignor::from_name(name).unwrap()).collect(),
             ),
+            consumer_migration: match words.named.get("policy").copied() {
+                None => default.consumer_migration,
+                Some("disabled") => MigrationPolicy::Disabled,
+                Some("upgrade") => MigrationPolicy::Upgrade,
+                Some("downgrade") => MigrationPolicy::Downgrade,
+                Some("bidirectional") => MigrationPolicy::Bidirectional,
+                Some(other) => panic!("no such policy: {other}"),
+            },
             offsets_retention: words.millis("retention", millis(default.offsets_retention)),
             offsets_retention_check_interval: words
                 .millis("check", millis(default.offsets_retention_check_interval)),
@@ -505,7 +567,7 @@ impl Story {
     fn load(&mut self) {
         let mut loading = LoadingCoordinator::new();
         self.log.iter().for_each(|record| loading.replay(record));
-        let rng = StdRng::seed_from_u64(8);
+        let rng = StdRng::seed_from_u64(8 + u64::try_from(self.log.len()).unwrap());
         let (coordinator, outcome) = loading.finish(self.config.clone(), rng, self.now);
         let former = std::mem::replace(&mut self.coordinator, coordinator);
         self.coordinator.on_topics(Arc::clone(&self.topics));
@@ -542,10 +604,21 @@ impl Story {
     fn join(&mut self, words: &Words<'_>) {
         let name = words.plain[1];
         let knows = words.named.get("knows").copied().unwrap_or("range:t");
+        let has = words.named.get("has").map(|partitions| {
+            let words = partitions.split(',').filter(|word| !word.is_empty());
+            words.map(partition_of).collect::<Vec<_>>()
+        });
         let protocols = knows.split(',').filter(|part| !part.is_empty()).map(|part| {
             let (protocol, topics) = part.split_once(':').unwrap_or((part, ""));
             let topics: Vec<&str> = topics.split('+').filter(|topic| !topic.is_empty()).collect();
-            (Arc::from(protocol), subscription(&topics))
+            let said = words.named.get("said").map(|hex| {
+                let digits = hex.as_bytes().chunks(2);
+                let bytes =
+                    digits.map(|two| u8::from_str_radix(str::from_utf8(two).unwrap(), 16).unwrap());
+                bytes.collect::<Bytes>()
+            });
+            let said = said.unwrap_or_else(|| subscription_with(&topics, has.as_deref()));
+            (Arc::from(protocol), said)
         });
         let version = words.number("v").unwrap_or(9);
         let request = JoinGroup {
@@ -571,7 +644,7 @@ impl Story {
         let assignments = gives.map(|(to, what)| {
             let known = self.known.get(to).and_then(|(member, _)| member.clone());
             let member = known.unwrap_or_else(|| self.id_shown_as(to));
-            (member, Bytes::copy_from_slice(what.as_bytes()))
+            (member, given(what))
         });
         let request = SyncGroup {
             group: words.group(),
