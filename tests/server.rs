@@ -35,6 +35,8 @@ mod hostile;
 mod members;
 #[path = "support/members.rs"]
 mod members_support;
+#[path = "server/migrations.rs"]
+mod migrations;
 #[path = "server/rebalances.rs"]
 mod rebalances;
 #[path = "server/start.rs"]

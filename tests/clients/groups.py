@@ -7,6 +7,9 @@ For each client, for a group of three different ones, and for groups of the cons
 meanwhile. One is killed, one is added; with --nodes 3 the node that coordinates the group is killed too, and started again. Then every record
 was processed at least once, the committed offsets read back are the ends of the partitions, the group is described, by an administrator's client and by
 `ottla group`, and deleted once it is empty.
+
+Two more groups change their protocol while they are read: each member of the classic protocol is replaced by one of the consumer protocol, one after the other, and then back. Besides, no
+record is processed twice but for those whose commit was refused.
 """
 
 import argparse
@@ -29,6 +32,10 @@ PYTHON_CLIENTS = ["confluent-kafka", "kafka-python", "aiokafka"]
 MIXED = "mixed"
 # Members of the consumer protocol: confluent-kafka with group.protocol=consumer, by name and by regular expression.
 CONSUMER_PROTOCOL = ["kip-848", "kip-848-pattern"]
+# Classic members that are replaced by members of the consumer protocol, and back.
+MIGRATIONS = {"migration": ["confluent-kafka"] * 3, "migration-mixed": PYTHON_CLIENTS}
+# As many records as a member takes at once, and commits together.
+BATCH = 100
 
 
 class Member:
@@ -154,7 +161,7 @@ class Round:
         wait_for(f"{what}: records go on", lambda: len(seen(self.members)) > at + 200, self.members)
 
     def coordinator(self):
-        if self.clients[0] in CONSUMER_PROTOCOL:
+        if self.clients[0] in CONSUMER_PROTOCOL or isinstance(self, Migration):
             # librdkafka describes classic groups only: the leader of the group's partition, by Java's hash of its name.
             partitions = self.admin.list_topics("__consumer_offsets", PATIENCE).topics["__consumer_offsets"].partitions
             number = 0
@@ -174,19 +181,24 @@ class Round:
         writer = Writer(self.cluster.bootstrap, self.topic)
         writer.start()
         try:
-            running = [self.start(client) for client in self.clients]
-            self.settle("three joined", running)
-            running.pop(0).kill()
-            self.settle("one killed", running)
-            running.append(self.start(self.clients[0]))
-            self.settle("one added", running)
-            if len(self.cluster.nodes) > 1:
-                self.lose_coordinator(running)
+            running = self.run_members()
         finally:
             writer.stop()
         if writer.failed:
             raise RuntimeError(f"{len(writer.failed)} records were not written, the first: {writer.failed[0]}")
         return self.finish(writer.sent, running)
+
+    def run_members(self):
+        """Members come and go. Those that are there in the end."""
+        running = [self.start(client) for client in self.clients]
+        self.settle("three joined", running)
+        running.pop(0).kill()
+        self.settle("one killed", running)
+        running.append(self.start(self.clients[0]))
+        self.settle("one added", running)
+        if len(self.cluster.nodes) > 1:
+            self.lose_coordinator(running)
+        return running
 
     def lose_coordinator(self, running):
         node = next(one for one in self.cluster.nodes if one.number == self.coordinator())
@@ -216,7 +228,11 @@ class Round:
             raise RuntimeError(f"the group is not among those listed: {listed}")
         self.admin.delete_consumer_groups([self.group])[self.group].result(PATIENCE)
         count = sum(len(one.records) for one in self.members)
+        self.check_doubled(count - sent)
         return f"{sent} records, {count - sent} more than once; {', '.join(self.spans)}"
+
+    def check_doubled(self, doubled):
+        """Processes that are killed double what they have not committed."""
 
     def wait_described(self, state, members):
         """Some clients leave and come back when their coordinator was away."""
@@ -289,6 +305,48 @@ class Round:
                 member.kill()
 
 
+class Migration(Round):
+    """A group that changes its protocol while its members read."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.lost_coordinator = False
+
+    def run_members(self):
+        running = [self.start(client) for client in self.clients]
+        self.settle("three joined", running)
+        self.check_type("Classic")
+        for client in list(self.clients):
+            self.replace(running, "kip-848", f"{client} upgraded")
+            self.check_type("Consumer")
+            if len(self.cluster.nodes) > 1 and not self.lost_coordinator:
+                self.lost_coordinator = True
+                self.lose_coordinator(running)
+        for count, client in enumerate(self.clients, 1):
+            self.replace(running, client, f"{client} back")
+            self.check_type("Classic" if count == len(self.clients) else "Consumer")
+        return running
+
+    def replace(self, running, client, what):
+        """The first member leaves in good order, and another one takes its place."""
+        problem = running.pop(0).stop()
+        if problem:
+            raise RuntimeError(f"{what}: a member {problem}")
+        running.append(self.start(client))
+        self.settle(what, running)
+
+    def check_type(self, wanted):
+        types = [one["type"] for one in self.tool("list")["groups"] if one["group"] == self.group]
+        if types != [wanted]:
+            raise RuntimeError(f"ottla group list shows the group as {types}, not as {wanted}")
+
+    def check_doubled(self, doubled):
+        """Everybody leaves in good order, and commits what it has before: only what could not be committed is read again."""
+        refused = sum(len(one.errors) for one in self.members)
+        if doubled > BATCH * refused and not self.lost_coordinator:
+            raise RuntimeError(f"{doubled} records were processed more than once, and {refused} commits were refused")
+
+
 def main(python):
     parser = argparse.ArgumentParser()
     parser.add_argument("binary", nargs="?", default=os.path.join(ROOT, "target", "release", "ottla"))
@@ -305,6 +363,7 @@ def main(python):
         print(f"kafkajs          skipped: not installed here: {why.strip()[-200:]}")
     rounds.append((MIXED, PYTHON_CLIENTS))
     rounds += [(name, [name] * 3) for name in CONSUMER_PROTOCOL]
+    rounds += MIGRATIONS.items()
     if arguments.client:
         rounds = [one for one in rounds if one[0] in arguments.client]
     cluster = Cluster(os.path.abspath(arguments.binary), arguments.nodes)
@@ -312,7 +371,8 @@ def main(python):
     try:
         for name, clients in rounds:
             began = time.monotonic()
-            one = Round(name, clients, cluster, python, node)
+            kind = Migration if name in MIGRATIONS else Round
+            one = kind(name, clients, cluster, python, node)
             try:
                 said = one.run()
                 print(f"{name:<16} passed  {time.monotonic() - began:5.1f} s  {said}", flush=True)

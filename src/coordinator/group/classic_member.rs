@@ -87,7 +87,8 @@ impl GroupCoordinator {
         let owned = owned.map(|of| (of.topic.as_str(), of.partitions.as_slice()));
         let owned = partitions_by_id(owned, &self.topics);
         let metadata = updated(before.as_deref(), request, subscription);
-        let entry = Entry { member: &member, metadata, says_it_has: Some(&owned) };
+        let says_it_has = Some(&owned);
+        let entry = Entry { member: &member, metadata, says_it_has, is_upgrade: false };
         let advanced = self.advance(now, id, &mut draft, entry).map_err(refused)?;
         let all = draft.group.members.values().map(AsRef::as_ref);
         if self.may_downgrade(all) {

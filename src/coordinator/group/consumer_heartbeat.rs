@@ -52,6 +52,7 @@ impl GroupCoordinator {
         out: &mut Outcome,
     ) -> Result<HeartbeatAnswer, ErrorCode> {
         let id = &request.group;
+        let is_upgrade = self.classic.get(id).is_some_and(|classic| !classic.is_empty());
         let group = self.group_to_join(now, request, out)?;
         let new_id = || Arc::from(Uuid::random(&mut self.rng).to_string());
         let member = request.member.clone().unwrap_or_else(new_id);
@@ -62,7 +63,9 @@ impl GroupCoordinator {
         let metadata = updated(before.as_deref(), request);
         let timeout = rebalance_timeout(&metadata);
         let says_it_has = request.owned.as_ref();
-        let entry = Entry { member: &member, metadata, says_it_has };
+        // Kafka takes it that a group's first member of this protocol reads what nobody of its name has read, so that the group goes to its
+        // next epoch. A static member's next process does not, and what the leader had yet to give then stays nobody's.
+        let entry = Entry { member: &member, metadata, says_it_has, is_upgrade };
         let Advanced { had, current, is_written } = self.advance(now, id, &mut draft, entry)?;
         self.after_upgrade(now, id, out);
         if is_written {
@@ -95,7 +98,7 @@ impl GroupCoordinator {
         draft: &mut Draft<'_>,
         entry: Entry<'_>,
     ) -> Result<Advanced, ErrorCode> {
-        let Entry { member, metadata, says_it_has } = entry;
+        let Entry { member, metadata, says_it_has, is_upgrade } = entry;
         let before = draft.group.members.get(member).cloned();
         let had = draft.group.current_of(member);
         let assignors = &self.config.consumer_assignors;
@@ -109,7 +112,7 @@ impl GroupCoordinator {
             draft.write_member(member, Some(metadata.clone()));
         }
         let assignor_before = std::mem::replace(&mut assignor, draft.group.assignor(assignors));
-        let somebody_changed = reads_others || assignor != assignor_before;
+        let somebody_changed = is_upgrade || reads_others || assignor != assignor_before;
         let topics_changed = self.topics_seen.get(id) != Some(&self.topics_version);
         if somebody_changed || topics_changed {
             draft.resolve_expressions(&self.topics, topics_changed, now);
@@ -310,6 +313,8 @@ pub(super) struct Entry<'a> {
     pub(super) member: &'a MemberId,
     pub(super) metadata: ConsumerGroupMemberMetadataValue,
     pub(super) says_it_has: Option<&'a Assignment>,
+    /// Whether it is by it that the group is one of the consumer protocol.
+    pub(super) is_upgrade: bool,
 }
 
 /// How far a member came.

@@ -2,6 +2,7 @@
 
 mod consumers;
 mod goldens;
+mod migrations;
 mod properties;
 
 /// The numbers are Java's: `"abc".hashCode()` is 96,354, and so on; the last but one hashes to −2³¹.
