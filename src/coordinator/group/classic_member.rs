@@ -137,7 +137,7 @@ impl GroupCoordinator {
         // Who has yet to give something up has joined already: it does so first, and then joins again.
         let must_rejoin = group.group_epoch() > current.epoch
             && current.state != MemberState::UnrevokedPartitions;
-        let has = partitions_by_name(&current.assignment(), &metadata, &self.topics);
+        let has = partitions_by_name(&current.assignment(), &names_of(&metadata, &self.topics));
         let said = protocol.map(|protocol| protocol.metadata.clone()).unwrap_or_default();
         if must_rejoin {
             self.expect_join(now, id, &member, &metadata);
@@ -373,15 +373,20 @@ pub(super) fn partitions_by_id<'a>(
     assignment
 }
 
-/// What a consumer is told: partitions by the names of the topics that it reads.
+/// The topics that a member reads by their names, of those that exist.
+fn names_of<'a>(
+    metadata: &'a ConsumerGroupMemberMetadataValue,
+    topics: &TopicTable,
+) -> BTreeMap<TopicId, &'a str> {
+    let names = metadata.subscribed_topic_names.iter();
+    names.filter_map(|name| Some((topics.get(name.as_str())?.id, name.as_str()))).collect()
+}
+
+/// What a consumer is told: partitions by the names of their topics.
 pub(super) fn partitions_by_name(
     assignment: &Assignment,
-    metadata: &ConsumerGroupMemberMetadataValue,
-    topics: &TopicTable,
+    names: &BTreeMap<TopicId, &str>,
 ) -> ConsumerProtocolAssignment {
-    let names = metadata.subscribed_topic_names.iter();
-    let names: BTreeMap<TopicId, &str> =
-        names.filter_map(|name| Some((topics.get(name.as_str())?.id, name.as_str()))).collect();
     let assigned = assignment.iter().filter_map(|(id, partitions)| {
         let topic = (*names.get(id)?).to_owned();
         let partitions = partitions.iter().copied().collect();

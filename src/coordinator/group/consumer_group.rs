@@ -129,6 +129,15 @@ impl Current {
         topics.map(|(id, partitions)| (*id, partitions.keys().copied().collect())).collect()
     }
 
+    /// What it may read, and what it is to give up and may still read.
+    pub(super) fn may_read(&self) -> Assignment {
+        let mut all = self.assignment();
+        for (topic, partitions) in &self.revoking {
+            all.entry(*topic).or_default().extend(partitions.keys());
+        }
+        all
+    }
+
     /// Since which epoch it has a partition, or had one that it is to give up.
     pub(super) fn epoch_of(&self, topic: TopicId, partition: PartitionIndex) -> Option<i32> {
         let of = |owned: &Owned| owned.get(&topic)?.get(&partition).copied();

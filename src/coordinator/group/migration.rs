@@ -308,19 +308,22 @@ pub(super) fn millis(span: Duration) -> i32 {
     i32::try_from(span.as_millis()).unwrap_or(i32::MAX)
 }
 
-/// A group whose members all speak the classic protocol, as a classic one: its generation is the epoch, and each has been given what it
-/// was to have.
+/// A group whose members all speak the classic protocol, as a classic one: its generation is the epoch, and each has been given what it has,
+/// and may still read.
+///
+/// Kafka writes what each is to have, and some of that another one may still read: the next that takes the group to the consumer protocol
+/// again would give it away.
 fn downgraded(group: &ConsumerGroup, topics: &TopicTable, now: Now) -> ClassicGroup {
-    let members =
-        group.members.iter().map(|(id, metadata)| (Arc::clone(id), classic_member(metadata)));
+    let members = group.members.iter();
+    let members = members.map(|(id, metadata)| (Arc::clone(id), classic_member(metadata)));
     let mut classic = ClassicGroup::of_consumers(group.group_epoch(), members.collect(), now.wall);
     let protocol = classic.protocol.clone();
+    let names = topics.iter().map(|(name, info)| (info.id, name.as_ref())).collect();
     for (id, member) in &mut classic.members {
-        let metadata = group.members.get(id).expect("the members are the group's");
-        let target = partitions_by_name(&group.target_of(id), metadata, topics);
+        let has = partitions_by_name(&group.current_of(id).may_read(), &names);
         let said = member.metadata(protocol.as_deref());
-        // Names that were read from the log fit a record.
-        member.assignment = assignment_bytes(&target, &said).expect("names of topics are short");
+        // Names of topics fit a record.
+        member.assignment = assignment_bytes(&has, &said).expect("names of topics are short");
     }
     classic
 }
