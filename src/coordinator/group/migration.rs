@@ -22,7 +22,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::assignor::Assignment;
-use super::classic_group::{ClassicGroup, Member, State};
+use super::classic_group::{ClassicGroup, Member};
 use super::classic_member::{classic_session_timeout, partitions_by_id, partitions_by_name};
 use super::consumer_group::{ConsumerGroup, Current, MemberState, rebalance_timeout};
 use super::draft::Draft;
@@ -231,16 +231,14 @@ fn upgraded(classic: &ClassicGroup, topics: &TopicTable) -> Option<BTreeMap<Memb
                 return None;
             }
         }
-        if classic.state != State::Stable || classic.pending_sync.contains(id) {
-            let owned = subscription.owned_partitions.iter();
-            let owned = owned.map(|of| (of.topic.as_str(), of.partitions.as_slice()));
-            had_before.push((id, partitions_by_id(owned, topics)));
-        }
+        let owned = subscription.owned_partitions.iter();
+        let owned = owned.map(|of| (of.topic.as_str(), of.partitions.as_slice()));
+        had_before.push((id, partitions_by_id(owned, topics)));
         let metadata = member_metadata(member, subscription);
         members.insert(Arc::clone(id), Upgraded { metadata, has });
     }
-    // Whoever keeps what it has while it rebalances may not have heard yet that it is to give something up, and reads it until it does.
-    // Kafka takes it to be free.
+    // Whoever keeps what it has while it rebalances may not have heard yet that it is to give something up, and reads it until it does: it
+    // waits for its leader, or the answer got lost. Kafka takes it to be free.
     for (id, owned) in had_before {
         for (topic, partitions) in owned {
             let free = partitions.into_iter().filter(|index| taken.insert((topic, *index)));
