@@ -448,7 +448,9 @@ impl Process {
         };
         let epoch = match joining {
             HeartbeatEpoch::Join => epoch.map_or(HeartbeatEpoch::Join, HeartbeatEpoch::At),
-            leaving => leaving,
+            leaving @ (HeartbeatEpoch::At(_)
+            | HeartbeatEpoch::Leave
+            | HeartbeatEpoch::LeaveForAWhile) => leaving,
         };
         let says_all = epoch == HeartbeatEpoch::Join || is_unsure;
         let mut owned = Assignment::new();
