@@ -1,11 +1,12 @@
 //! What the ledger says of itself, for checkers and people: nothing is decided by it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::classic_group::{ClassicGroup, State};
 use super::request::{CommitOffsets, Topic, TopicTable};
 use super::{GroupCoordinator, Outcome, Token};
-use crate::protocol::coordinator_records::assigned_partitions;
+use crate::protocol::coordinator_records::{CoordinatorRecord, assigned_partitions};
 use crate::types::{
     Committer, ErrorCode, GenerationId, GroupObservation, GroupPhase, GroupProtocol,
     PartitionIndex, ShortName, TopicIdPartition, Uuid, fnv_1a,
@@ -135,6 +136,42 @@ impl GroupCoordinator {
             out.say_assignments(id, group, &self.topics);
         }
         out.say_phase(id, group);
+    }
+
+    /// What of an outcome is to be said though its log lacks the records from `missing` on: what no record carries, and what the log
+    /// took before it refused the rest.
+    #[must_use]
+    pub fn said_without(
+        &self,
+        said: Vec<GroupObservation>,
+        missing: &[CoordinatorRecord],
+    ) -> Vec<GroupObservation> {
+        let mut offsets = BTreeSet::new();
+        let mut groups = BTreeSet::new();
+        for record in missing {
+            if let CoordinatorRecord::OffsetCommit(key, None) = record {
+                let known = self.durable.offset(&key.group, &key.topic, key.partition);
+                let id = known.and_then(|committed| committed.topic_id);
+                let topic = Topic { name: key.topic.as_str().into(), id };
+                offsets
+                    .insert((ShortName::of(&key.group), self.partition_of(&topic, key.partition)));
+            }
+            if let CoordinatorRecord::GroupMetadata(key, None) = record {
+                groups.insert(ShortName::of(&key.group));
+            }
+            if let CoordinatorRecord::ConsumerGroupMetadata(key, None) = record {
+                groups.insert(ShortName::of(&key.group_id));
+            }
+        }
+        let is_so = |what: &GroupObservation| match what {
+            GroupObservation::OffsetForgotten { group, partition, .. } => {
+                !offsets.contains(&(*group, Some(*partition)))
+            }
+            GroupObservation::GroupForgotten { group } => !groups.contains(group),
+            // Only tombstones that come alone are taken one by one.
+            other => !other.is_of_log(),
+        };
+        said.into_iter().filter(is_so).collect()
     }
 
     /// A partition by the id of its topic; `None` where nobody knows the id.

@@ -254,8 +254,8 @@ impl Serving {
                     self.held.hold(Some(committed), deadline, replies);
                 }
                 Err((missing, error)) => {
-                    let soft = said.into_iter().filter(|what| !what.is_of_log());
-                    soft.for_each(|what| self.say(what));
+                    let said = self.coordinator.said_without(said, missing);
+                    said.into_iter().for_each(|what| self.say(what));
                     next = Some(self.on_refused(now, missing, replies, error));
                 }
             }

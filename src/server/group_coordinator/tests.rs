@@ -41,12 +41,16 @@ fn ids(ids: &[i32]) -> Vec<BrokerId> {
 
 impl Broker {
     fn new(min_insync_replicas: &str) -> Self {
+        Self::with(&[("min.insync.replicas", min_insync_replicas)])
+    }
+
+    /// Of a topic with these properties.
+    fn with(settings: &[(&str, &str)]) -> Self {
         let disk = TestDisk::new();
         let (env, world) = test_env(&disk);
-        let settings =
-            [("cleanup.policy", "compact"), ("min.insync.replicas", min_insync_replicas)];
-        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let config = Arc::new(LogConfig::new(&BTreeMap::new(), &settings.into()).unwrap());
+        let settings = settings.iter().chain(&[("cleanup.policy", "compact")]);
+        let settings = settings.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let config = Arc::new(LogConfig::new(&BTreeMap::new(), &settings.collect()).unwrap());
         let partition =
             TopicPartition { topic: OFFSETS_TOPIC.into(), partition: PartitionIndex::new(0) };
         let id = TopicIdPartition {
@@ -677,4 +681,52 @@ fn a_group_with_many_offsets_is_deleted_and_expires() {
     let mut next = broker.begin();
     next.poll();
     assert_eq!(next.committed(&group), None);
+}
+
+#[test]
+fn what_the_log_took_of_a_deletion_is_said_and_the_rest_is_not() {
+    // Batches of the first topic's tombstones are a little smaller than those of the second's, which the log refuses.
+    let (group, long) = ("g".repeat(200), "t".repeat(249));
+    let mut broker = Broker::with(&[("max.message.bytes", "503000")]);
+    broker.lead(&[1], &[1]);
+    let mut term = broker.begin();
+    let known = topics(&[("orders", 1), (&long, 2)]);
+    term.topics.send_replace(Arc::new(known));
+    term.poll();
+    for (topic, count) in [("orders", 2_200), (long.as_str(), 1_200)] {
+        for start in (0..count).step_by(200) {
+            let one = |index| OffsetToCommit {
+                partition: PartitionIndex::new(index),
+                offset: Some(Offset::new(5)),
+                leader_epoch: None,
+                metadata: "".into(),
+            };
+            let Request::CommitOffsets(mut request) = commit(&group, 0) else { unreachable!() };
+            let topic = Topic { name: topic.into(), id: None };
+            request.topics = vec![(topic, (start..start + 200).map(one).collect())];
+            check_committed(&mut term.ask(Request::CommitOffsets(request)));
+        }
+    }
+    said(&broker);
+    let mut deleted = term.ask(Request::DeleteGroups(vec![group.as_str().into()]));
+    let Ok(Reply::DeleteGroups(results)) = deleted.try_recv() else { panic!("it is answered") };
+    assert_ne!(results[0].1, ErrorCode::None);
+    let said = said(&broker);
+    let forgotten = said.iter().filter_map(|what| match what {
+        GroupObservation::OffsetForgotten { partition, .. } => Some(*partition),
+        _ => None,
+    });
+    let forgotten: Vec<TopicIdPartition> = forgotten.collect();
+    assert!((2_000..2_200).contains(&forgotten.len()), "{}", forgotten.len());
+    assert!(forgotten.iter().all(|partition| partition.topic_id == Uuid::from_bytes([1; 16])));
+    assert!(!said.contains(&GroupObservation::GroupForgotten { group: ShortName::of(&group) }));
+    // What is said to be gone is, and nothing else.
+    assert_eq!(term.committed(&group), None);
+    let Request::FetchOffsets(mut request) = fetch(&group) else { unreachable!() };
+    let all = (0..2_200).map(PartitionIndex::new).collect();
+    request.topics = Some(vec![(orders(), all)]);
+    let mut reply = term.ask(Request::FetchOffsets(request));
+    let Ok(Reply::FetchOffsets(Ok(fetched))) = reply.try_recv() else { panic!("it is answered") };
+    let gone = fetched[0].partitions.iter().filter(|(_, committed)| committed.is_none());
+    assert_eq!(gone.count(), forgotten.len());
 }
