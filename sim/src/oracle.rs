@@ -13,8 +13,7 @@ use ottla::types::{BrokerId, Observation, ShortName, TopicId, TopicIdPartition, 
 use crate::checker::atlas::{self, Fault};
 use crate::checker::ghost::GhostPartition;
 use crate::checker::{
-    Checkers, DeclaredCut, Disks, Event, Ghost, GroupFacts, Occurrence, Stop, TopicFacts, liveness,
-    waiting,
+    Checkers, DeclaredCut, Disks, Event, Ghost, Occurrence, Stop, TopicFacts, liveness, waiting,
 };
 use crate::event::Recorder;
 use crate::explore::states::States;
@@ -126,11 +125,6 @@ impl Oracle {
     /// Tells what the plan says of a topic.
     pub fn describe_topic(&self, topic_id: TopicId, facts: TopicFacts) {
         self.lock().checkers.describe_topic(topic_id, facts);
-    }
-
-    /// Tells what the plan says of a group.
-    pub fn describe_group(&self, group: &str, facts: GroupFacts) {
-        self.lock().checkers.describe_group(group, facts);
     }
 
     /// Whether a fault on a node is tolerable now: see [`checker::atlas`].

@@ -45,6 +45,42 @@ pub(super) fn committed_past(history: &History, context: &Context<'_>, out: &mut
     }
 }
 
+/// G7: a member whose partitions stay its own is told of its commits in their order: none is stored, as far as it hears, after a later
+/// one of more.
+///
+/// Not asked where the group was set to something.
+pub(super) fn commits_in_order(history: &History, context: &Context<'_>, out: &mut Vec<Violation>) {
+    let mut stored: Vec<_> =
+        history.commits.iter().filter(|one| one.outcome == CommitOutcome::Stored).collect();
+    stored.sort_by_key(|one| one.done_at);
+    let mut highest = BTreeMap::new();
+    for commit in stored {
+        for (partition, offset) in &commit.offsets {
+            let of = (&commit.client, commit.incarnation, commit.rebalances, partition);
+            let known = highest.entry(of).or_insert(*offset);
+            let is_set = context.is_reset(&commit.group, partition)
+                || context.cuts_of(partition).next().is_some();
+            if offset < known && !is_set {
+                out.push(Violation {
+                    check: "G7",
+                    at: commit.done_at.unwrap_or(context.end),
+                    node: None,
+                    partition: Some(partition.to_string()),
+                    what: format!(
+                        "{} is told that {offset} is committed, after {known}",
+                        commit.client
+                    ),
+                    evidence: vec![format!(
+                        "the partition was its own all the while, in group {}",
+                        commit.group
+                    )],
+                });
+            }
+            *known = (*known).max(*offset);
+        }
+    }
+}
+
 fn groups(history: &History) -> BTreeSet<&Arc<str>> {
     let by_processing = history.processed.iter().map(|one| &one.group);
     by_processing.chain(history.commits.iter().map(|commit| &commit.group)).collect()

@@ -6,6 +6,7 @@
 //! so that a hand-made sequence of events shows it fire. Segment files are read by [`segment_reader`], which shares no code with
 //! the product: an oracle must not share the code it judges.
 
+pub mod arrivals;
 pub mod atlas;
 mod disk_logs;
 pub mod ghost;
@@ -44,7 +45,7 @@ use crate::history::{History, Sent};
 use crate::world::Look;
 use crate::world::{NodeId, SimTime};
 use disk_logs::{NodeDisk, Segments};
-pub use ghost::{Ghost, GroupFacts, TopicFacts};
+pub use ghost::{Ghost, TopicFacts};
 
 /// Something that must not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,11 +223,6 @@ impl Checkers {
     /// Tells what the plan says of a topic.
     pub fn describe_topic(&mut self, topic_id: TopicId, facts: TopicFacts) {
         self.ghost.describe_topic(topic_id, facts);
-    }
-
-    /// Tells what the plan says of a group.
-    pub fn describe_group(&mut self, group: &str, facts: GroupFacts) {
-        self.ghost.describe_group(ShortName::of(group), facts);
     }
 
     /// Tells which node is which broker or controller.
@@ -414,6 +410,7 @@ const HISTORY_CHECKS: &[HistoryCheck] = &[
     history_order::polls_between,
     history_order::sends,
     history_groups::committed_past,
+    history_groups::commits_in_order,
 ];
 
 /// Holds a finished history against every property that clients may rely on.

@@ -1,6 +1,7 @@
 //! S3: the indexes agree with their segment: no entry leads past the batch it names.
 //!
-//! Looked at while the node runs or after it stopped in good order: after a crash an index may be stale until it is rebuilt.
+//! Looked at while the node runs or after it stopped in good order: after a crash an index may be stale until it is rebuilt. A log that
+//! is being cut is cut before its indexes are: until something is appended, entries behind its end mean nothing.
 
 use super::disk_logs::{NodeDisk, PartitionFiles, SegmentFile};
 use super::segment_reader::{FileBatch, read_offset_index, read_time_index};
@@ -15,9 +16,11 @@ pub(super) fn on_disk(ghost: &Ghost, disk: &NodeDisk<'_>, at: SimTime, out: &mut
         return;
     }
     for PartitionFiles { partition, segments, .. } in &disk.partitions {
+        let log = ghost.log(node, *partition).filter(|log| state.is_running && log.is_being_cut);
+        let end = log.map_or(i64::MAX, |log| log.end.value());
         for segment in segments {
-            if let Some(what) =
-                offset_index_problem(disk, segment).or_else(|| time_index_problem(disk, segment))
+            if let Some(what) = offset_index_problem(disk, segment, end)
+                .or_else(|| time_index_problem(disk, segment, end))
             {
                 out.push(Violation {
                     check: "S3",
@@ -32,11 +35,15 @@ pub(super) fn on_disk(ghost: &Ghost, disk: &NodeDisk<'_>, at: SimTime, out: &mut
     }
 }
 
-fn offset_index_problem(disk: &NodeDisk<'_>, segment: &SegmentFile) -> Option<String> {
+/// Entries from `end` on are passed over.
+fn offset_index_problem(disk: &NodeDisk<'_>, segment: &SegmentFile, end: i64) -> Option<String> {
     let entries = read_offset_index(&disk.cached(&segment.path.with_extension("index"))?);
     let batches = &segment.content.batches;
     for (relative, position) in entries {
         let offset = segment.base_offset + i64::from(relative);
+        if offset >= end {
+            continue;
+        }
         // As they were read, one after the other.
         let found = usize::try_from(position).ok().and_then(|position| {
             let index = batches.binary_search_by_key(&position, |batch| batch.position).ok()?;
@@ -51,11 +58,14 @@ fn offset_index_problem(disk: &NodeDisk<'_>, segment: &SegmentFile) -> Option<St
     None
 }
 
-fn time_index_problem(disk: &NodeDisk<'_>, segment: &SegmentFile) -> Option<String> {
+fn time_index_problem(disk: &NodeDisk<'_>, segment: &SegmentFile, end: i64) -> Option<String> {
     let entries = read_time_index(&disk.cached(&segment.path.with_extension("timeindex"))?);
     let times = Times::of(&segment.content.batches);
     for (timestamp, relative) in entries {
         let offset = segment.base_offset + i64::from(relative);
+        if offset >= end {
+            continue;
+        }
         if !times.is_end(offset) || times.largest_up_to(offset) != Some(timestamp) {
             return Some(format!(
                 "the time index says that the largest timestamp up to offset {offset} is {timestamp}, which it is not"

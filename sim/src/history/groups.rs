@@ -34,6 +34,10 @@ pub struct CommitNumber(pub usize);
 pub struct Commit {
     /// Which member, as `billing/0`.
     pub client: Arc<str>,
+    /// Which start of it, from 1.
+    pub incarnation: u32,
+    /// How often it was told before that partitions are given to it or taken away.
+    pub rebalances: u64,
     /// Of which group.
     pub group: Arc<str>,
     /// When it asked.

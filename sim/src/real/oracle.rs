@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use ottla::types::{BrokerId, Observation, ShortName, TopicId, TopicPartition};
 
 use crate::checker::liveness::Missing;
-use crate::checker::{DeclaredCut, GroupFacts, TopicFacts};
+use crate::checker::{DeclaredCut, TopicFacts};
 use crate::event::Recorder;
 use crate::explore::states::States;
 use crate::verdict::Violation;
@@ -52,9 +52,6 @@ impl Oracle {
     pub fn begun(&self) -> BTreeMap<(ShortName, TopicPartition), SimTime> {
         BTreeMap::new()
     }
-
-    /// Nothing is judged online here.
-    pub fn describe_group(&self, _: &str, _: GroupFacts) {}
 
     /// From now on the topic of this id is known by its name.
     pub fn name_topic(&self, topic_id: TopicId, name: &str) {

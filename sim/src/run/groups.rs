@@ -1,22 +1,21 @@
-//! Consumer groups of a run: their topic, who coordinates them, and their end.
+//! Consumer groups of a run: their topic and who coordinates them; and the end of all who read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use ottla::types::{Offset, TopicPartition};
-
+use super::client::partition;
 use super::stage::{LOOK_EVERY, Stage};
-use crate::history::{History, Outcome};
+use crate::checker::arrivals::{Arrivals, Reader, Reads, Stopped};
+use crate::event::Who;
 use crate::scenario::Plan;
+use crate::scenario::check::parse_assign;
+use crate::scenario::plan::{CommitStyle, StartFrom, WorkloadKind, WorkloadPlan};
 use crate::world::SimTime;
 
 /// The topic that groups and their offsets are kept in (Kafka: `Topic.GROUP_METADATA_TOPIC_NAME`).
 pub(super) const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// How many partitions it has where nobody says: Kafka's 50 are 150 replicas on three brokers, and most of them idle.
 const OFFSETS_PARTITIONS: u32 = 3;
-/// After so long without a record processed nobody waits for a group any more: three sessions of 10 s.
-const QUIET: Duration = Duration::from_secs(30);
 
 /// A group's hash (Kafka: `GroupCoordinatorService.partitionFor`, `Utils.abs`; Java: `String.hashCode`).
 pub(super) fn hash_of(group: &str) -> u32 {
@@ -37,60 +36,84 @@ pub(super) fn properties(plan: &Plan) -> String {
     open.map(|(name, value)| format!("{name}={value}\n")).collect()
 }
 
-/// How far a group has come, or is to come, in each partition: the highest offset.
-type Reached = BTreeMap<(Arc<str>, TopicPartition), Offset>;
-
 impl Stage {
-    /// Waits until the members of all groups have processed what was acknowledged last in each partition, and not for ever: where they get
-    /// on no more, what is left is what expectations are for.
-    pub(super) async fn drain_groups(&self, deadline: SimTime) {
+    /// Waits until everybody who reads has come to the end of it, and not for ever: who gets on no more is returned, of those that leave
+    /// nothing out.
+    pub(super) async fn drain(&self, deadline: SimTime) -> Vec<Stopped> {
+        let readers = readers(&self.plan);
+        if readers.is_empty() {
+            return Vec::new();
+        }
         // They need time to close, too.
         let now = self.world().now();
         let deadline = now + deadline.since(now) / 2;
-        let ends = self.look_at_history(|history| acked(history, &self.plan));
-        let (mut reached, mut seen) = (Reached::new(), 0);
-        let mut moved_at = self.world().now();
+        let mut arrivals = self.look_at_history(|history| Arrivals::begin(history, &readers, now));
         loop {
             let now = self.world().now();
-            let count = self.look_at_history(|history| note_reached(history, seen, &mut reached));
-            if count > seen {
-                (moved_at, seen) = (now, count);
-            }
-            let is_done = ends.iter().all(|(of, end)| reached.get(of).is_some_and(|at| at >= end));
-            if is_done || now >= deadline || now.since(moved_at) >= QUIET {
-                return;
+            self.look_at_history(|history| arrivals.note(history));
+            let runs = |reader: &Reader| self.is_read_by(reader);
+            if arrivals.are_over(now, runs) || now >= deadline {
+                let arrives =
+                    |reader: &Reader| runs(reader) && leaves_nothing_out(&self.plan, reader);
+                return arrivals.stopped(now, arrives);
             }
             self.world().sleep(LOOK_EVERY).await;
         }
     }
+
+    /// Whether some client that reads as this one runs.
+    fn is_read_by(&self, reader: &Reader) -> bool {
+        let group_of =
+            |workload: &str| self.plan.workloads.get(workload).and_then(WorkloadPlan::group);
+        let clients = self.clients_of(|workload| match reader {
+            Reader::Client(name) => name.rsplit_once('/').is_some_and(|(of, _)| of == workload),
+            Reader::Group(group) => group_of(workload) == Some(group),
+        });
+        let is_it = |who: &&Who| match reader {
+            Reader::Client(name) => who.to_string() == **name,
+            Reader::Group(_) => true,
+        };
+        let mut nodes = clients.iter().filter(is_it).filter_map(|who| self.node(who));
+        nodes.any(|node| self.cluster.is_running(node))
+    }
 }
 
-/// What was acknowledged last to the topics of each group.
-fn acked(history: &History, plan: &Plan) -> Reached {
-    let groups = plan.groups();
-    let mut ends = Reached::new();
-    for sent in &history.sent {
-        let (Some(partition), Outcome::Acked { offset: Some(offset) }) =
-            (&sent.partition, &sent.outcome)
+/// Who is to come to the end of what: consumers that began at the start, and groups.
+fn readers(plan: &Plan) -> BTreeMap<Reader, Reads> {
+    let mut readers = BTreeMap::new();
+    for (name, workload) in &plan.workloads {
+        let WorkloadKind::Consumer { group: None, assign, from: StartFrom::Earliest, .. } =
+            &workload.kind
         else {
             continue;
         };
-        for (group, _) in groups.iter().filter(|(_, topics)| topics.contains(&*partition.topic)) {
-            let end = ends.entry(((*group).into(), partition.clone())).or_insert(*offset);
-            *end = (*end).max(*offset);
+        let count = plan.topics.get(&workload.topic).map_or(0, |topic| topic.partitions);
+        let assigned = parse_assign(assign.as_deref().unwrap_or("*"), count);
+        let partitions = assigned.unwrap_or_default().into_iter();
+        let partitions = partitions.map(|index| partition(&workload.topic, index));
+        let reads = Reads::Partitions(partitions.collect());
+        // Those that steps add are not known yet: they are not waited for.
+        for index in 0..workload.clients {
+            readers.insert(Reader::Client(format!("{name}/{index}").into()), reads.clone());
         }
     }
-    ends
+    for (group, topics) in plan.groups() {
+        let topics: BTreeSet<Arc<str>> = topics.into_iter().map(Arc::from).collect();
+        readers.insert(Reader::Group(group.into()), Reads::Topics(topics));
+    }
+    readers
 }
 
-/// Takes in what was processed since the first `seen` records. Returns how many there are now.
-fn note_reached(history: &History, seen: usize, reached: &mut Reached) -> usize {
-    for one in &history.processed[seen..] {
-        let of = (Arc::clone(&one.group), one.partition.clone());
-        let at = reached.entry(of).or_insert(one.offset);
-        *at = (*at).max(one.offset);
-    }
-    history.processed.len()
+/// Whether somebody is given all there is, whatever befalls him: not a group that begins at the end, or commits before it processes.
+fn leaves_nothing_out(plan: &Plan, reader: &Reader) -> bool {
+    let Reader::Group(group) = reader else { return true };
+    let mut members = plan.workloads.values().filter(|of| of.group() == Some(group));
+    members.all(|workload| match &workload.kind {
+        WorkloadKind::Producer { .. } => true,
+        WorkloadKind::Consumer { from, commit, .. } => {
+            *from == StartFrom::Earliest && *commit != Some(CommitStyle::BeforeProcessing)
+        }
+    })
 }
 
 #[cfg(test)]

@@ -182,7 +182,9 @@ async fn play(stage: &Arc<Stage>, plan: &Plan, resolved: &Value) -> Finished {
     stage.check_disks();
     // What waits for what is asked at once: a moment later it may be over.
     let waiting = if outcome.is_ok() { Vec::new() } else { stage.waiting() };
-    let missing = if outcome.is_ok() { settle(stage, deadline).await } else { Vec::new() };
+    let settled = if outcome.is_ok() { settle(stage, deadline).await } else { Vec::new() };
+    let stopped = outcome.iter().flatten().cloned();
+    let missing: Vec<Missing> = settled.into_iter().chain(stopped).collect();
     let missing_why = if missing.is_empty() { Vec::new() } else { stage.waiting() };
     if outcome.is_ok() && missing.is_empty() {
         stage.check_end();
@@ -190,9 +192,7 @@ async fn play(stage: &Arc<Stage>, plan: &Plan, resolved: &Value) -> Finished {
     supervisors.iter().for_each(JoinHandle::abort);
     let views = Some(stage.last_views());
     let (converged_after, not_converged) = match outcome {
-        Ok(()) => {
-            (Some(Span::from_nanos(ended.nanos().saturating_sub(plan.run_for.nanos()))), None)
-        }
+        Ok(_) => (Some(Span::from_nanos(ended.nanos().saturating_sub(plan.run_for.nanos()))), None),
         Err(reason) => (None, Some(reason)),
     };
     let violations = not_converged.iter().map(|reason| Violation {

@@ -16,15 +16,15 @@ use super::faults::SHUTDOWN_PATIENCE;
 use super::here;
 use super::node::Member;
 use super::supervisor::{replace_disk, supervise};
-use crate::checker::TopicFacts;
 use crate::checker::atlas::Fault;
 use crate::checker::liveness::Missing;
+use crate::checker::{TopicFacts, arrivals};
 use crate::cluster::{Cluster, factory};
 use crate::event::{Event, Recorder, Who};
 use crate::history::{History, Outcome, SharedHistory};
 use crate::scenario::Plan;
 use crate::scenario::duration::Span;
-use crate::scenario::plan::{Action, DiskOperation, Step};
+use crate::scenario::plan::{Action, DiskOperation, Step, WorkloadKind};
 use crate::scenario::target::PartitionName;
 use crate::stats::LastViews;
 use crate::verdict::show_time;
@@ -467,19 +467,18 @@ impl Stage {
         self.cluster.shutdown(self.member(member).node, SHUTDOWN_PATIENCE).await;
     }
 
-    /// Asks all clients to close, waits for them, and lets a fresh reader read everything.
+    /// Asks all clients to close, waits for them, and lets a fresh reader read everything. Returns who stopped on the way to the end.
     ///
     /// Errors: what did not happen before `deadline`.
-    pub(super) async fn converge(&self, deadline: SimTime) -> Result<(), String> {
-        let is_member = |name: &str| {
-            self.plan.workloads.get(name).is_some_and(|workload| workload.group().is_some())
+    pub(super) async fn converge(&self, deadline: SimTime) -> Result<Vec<Missing>, String> {
+        let sends = |name: &str| {
+            let workload = self.plan.workloads.get(name);
+            workload.is_some_and(|of| matches!(of.kind, WorkloadKind::Producer { .. }))
         };
-        self.close_clients(deadline, |name| !is_member(name)).await?;
-        if !self.plan.groups().is_empty() {
-            // Nobody sends any more: the members come to the end before they close.
-            self.drain_groups(deadline).await;
-            self.close_clients(deadline, is_member).await?;
-        }
+        self.close_clients(deadline, sends).await?;
+        // Nobody sends any more: who reads comes to the end before it closes.
+        let stopped = self.drain(deadline).await;
+        self.close_clients(deadline, |name| !sends(name)).await?;
         if self.members.len() > 1 {
             self.become_whole(deadline).await?;
         }
@@ -491,7 +490,7 @@ impl Stage {
                 self.read_so_far()
             ));
         }
-        Ok(())
+        Ok(self.look_at_history(|history| arrivals::missing(history, &stopped)))
     }
 
     /// Asks clients of some workloads to close, and waits for them.

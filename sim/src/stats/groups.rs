@@ -242,6 +242,8 @@ mod tests {
     fn commit(at: u64, offset: u64, outcome: CommitOutcome) -> Commit {
         Commit {
             client: "g/0".into(),
+            incarnation: 1,
+            rebalances: 1,
             group: "g".into(),
             asked_at: SimTime(at),
             done_at: Some(SimTime(at + 1)),

@@ -3,6 +3,7 @@
 //! What it was given, has processed and was told goes into the history and, while it happens, into the story.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -41,15 +42,24 @@ impl MemberWork {
             .expect("the scenario was checked");
         let mut consumer = Consumer::new(config, client.env.clone());
         let assigned = Assigned::default();
+        let rebalances = Arc::new(AtomicU64::new(0));
         let listener = Listener {
             client: client.clone(),
             assigned: Arc::clone(&assigned),
+            rebalances: Arc::clone(&rebalances),
             hands_over: self.commit == CommitStyle::AsyncAndSync,
         };
         consumer.subscribe_with(self.topics.clone(), listener).expect("it has a group");
-        Member { work: self, client, consumer, assigned, generation: None, is_hurried: false }
-            .run()
-            .await;
+        let member = Member {
+            work: self,
+            client,
+            consumer,
+            assigned,
+            rebalances,
+            generation: None,
+            is_hurried: false,
+        };
+        member.run().await;
     }
 
     fn properties(&self, client: &Client) -> BTreeMap<String, String> {
@@ -78,12 +88,15 @@ fn lock(assigned: &Assigned) -> MutexGuard<'_, Vec<TopicPartition>> {
 struct Listener {
     client: Client,
     assigned: Assigned,
+    /// Counts what it was told.
+    rebalances: Arc<AtomicU64>,
     /// Whether what is taken away is committed before.
     hands_over: bool,
 }
 
 impl Listener {
     fn tell(&self, kind: &'static str, partitions: &[TopicPartition]) {
+        self.rebalances.fetch_add(1, Ordering::Relaxed);
         for partition in partitions {
             (self.client.tell)(kind, &|event| event.partition(partition.clone()));
         }
@@ -120,6 +133,8 @@ struct Member {
     client: Client,
     consumer: Consumer,
     assigned: Assigned,
+    /// How often the listener was told something.
+    rebalances: Arc<AtomicU64>,
     generation: Option<GenerationId>,
     /// It was asked to stop while it had records.
     is_hurried: bool,
@@ -267,6 +282,8 @@ impl Member {
             |(partition, of): (&TopicPartition, &OffsetAndMetadata)| (partition.clone(), of.offset);
         self.client.history.begin_commit(Commit {
             client: Arc::clone(&self.client.name),
+            incarnation: self.client.incarnation,
+            rebalances: self.rebalances.load(Ordering::Relaxed),
             group: Arc::clone(&self.work.group),
             asked_at: (self.client.now)(),
             done_at: None,

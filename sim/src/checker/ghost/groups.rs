@@ -30,19 +30,10 @@ pub struct GhostGroups {
     pub offsets: BTreeMap<GroupOffset, GhostOffset>,
     /// The newest generation of each group that a member was told to have an assignment in: it is in the log for good.
     pub durable: BTreeMap<ShortName, (LeaderEpoch, GenerationId)>,
-    /// What the plan says of groups.
-    pub facts: BTreeMap<ShortName, GroupFacts>,
     /// When each partition was heard of first.
     pub partitions: BTreeMap<TopicId, BTreeMap<PartitionIndex, SimTime>>,
     /// When a reader was last told that its position is out of a partition's range.
     pub out_of_range: BTreeMap<TopicIdPartition, SimTime>,
-}
-
-/// What the testbed knows of a group from its own plan.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GroupFacts {
-    /// Its members seek, or commit in no order, or somebody else commits for it: what is committed may move back.
-    pub moves_back: bool,
 }
 
 /// What a coordinator believes in a term.
@@ -116,6 +107,9 @@ pub struct GhostOffset {
     pub nothing_at: Option<SimTime>,
 }
 
+/// A member that commits, and its generation.
+pub type Writer = (ShortName, GenerationId);
+
 /// Something that a coordinator took into its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
@@ -123,8 +117,8 @@ pub struct Accepted {
     pub leader_epoch: LeaderEpoch,
     /// The offset; `None` where it is committed no longer.
     pub offset: Option<Offset>,
-    /// Whether a member committed it.
-    pub by_member: bool,
+    /// The member that committed it.
+    pub by: Option<Writer>,
 }
 
 /// A commit that a client was told of.
@@ -134,11 +128,22 @@ pub struct Told {
     pub leader_epoch: LeaderEpoch,
     /// The offset.
     pub offset: Offset,
+    /// The member that committed it.
+    pub by: Option<Writer>,
     /// When.
     pub at: SimTime,
 }
 
 impl GhostOffset {
+    /// Whether an offset that is not above this one was taken, since a client was told of the last commit, from that commit's own member
+    /// in the same generation. Its requests may overtake each other: it gave a connection up, whose bytes the coordinator still had.
+    #[must_use]
+    pub fn is_overtaken(&self, offset: Offset) -> bool {
+        let by = self.told.and_then(|told| told.by);
+        let mut since = self.accepted.iter().filter(|one| one.by.is_some() && one.by == by);
+        since.any(|one| one.offset.is_some_and(|at| at <= offset))
+    }
+
     /// Whether a coordinator of this term may answer `offset`: it is the last that a client was told of, or was taken since.
     #[must_use]
     pub fn may_be(&self, leader_epoch: LeaderEpoch, offset: Option<Offset>) -> bool {
@@ -158,7 +163,7 @@ impl GhostOffset {
         }
     }
 
-    fn tell(&mut self, told: Told) {
+    fn tell(&mut self, mut told: Told) {
         if self.told.is_some_and(|known| known.leader_epoch > told.leader_epoch) {
             return;
         }
@@ -166,6 +171,7 @@ impl GhostOffset {
             one.offset == Some(told.offset) && one.leader_epoch == told.leader_epoch
         };
         if let Some(at) = self.accepted.iter().position(is_it) {
+            told.by = self.accepted[at].by;
             self.accepted.drain(..at);
         }
         self.told = Some(told);
@@ -334,15 +340,15 @@ impl GhostGroups {
         match what {
             G::OffsetCommitted { group, partition, offset, committer, .. } => {
                 let known = self.offsets.entry((group, partition)).or_default();
-                let by_member = committer.member.is_some();
-                known.accept(Accepted { leader_epoch, offset: Some(offset), by_member });
-                if !by_member {
+                let by = committer.member.zip(committer.generation);
+                known.accept(Accepted { leader_epoch, offset: Some(offset), by });
+                if committer.member.is_none() {
                     known.reset_at = Some(at);
                 }
             }
             G::OffsetForgotten { group, partition, .. } => {
                 let known = self.offsets.entry((group, partition)).or_default();
-                known.accept(Accepted { leader_epoch, offset: None, by_member: false });
+                known.accept(Accepted { leader_epoch, offset: None, by: None });
                 known.reset_at = Some(at);
             }
             G::OffsetFetched { group, partition, offset: None } => {
@@ -350,7 +356,7 @@ impl GhostGroups {
             }
             G::CommitTold { group, partition, offset } => {
                 let known = self.offsets.entry((group, partition)).or_default();
-                known.tell(Told { leader_epoch, offset, at });
+                known.tell(Told { leader_epoch, offset, by: None, at });
             }
             G::AssignmentTold { group, generation, .. } => {
                 let known = self.durable.get(&group);

@@ -138,6 +138,8 @@ pub struct GhostLog {
     pub expired: BTreeSet<ProducerId>,
     /// The entry of `log.dirs` in which it lies, once a disk was looked at.
     pub dir: Option<u32>,
+    /// Whether it was cut and nothing was appended since: its index files may not be cut yet.
+    pub is_being_cut: bool,
     /// Whether batches were lost or cut that the producer's state may still know or not know.
     pub was_cut: bool,
     /// Batches on their way to the disk that were sent again meanwhile: where each is to stand.
@@ -169,6 +171,7 @@ impl GhostLog {
         self.push(batch);
         self.end = batch.end_offset;
         self.is_open = true;
+        self.is_being_cut = false;
         self.recovered_end = None;
     }
 
@@ -187,11 +190,13 @@ impl GhostLog {
                 self.high_watermark = None;
                 self.synced_end = self.synced_end.min(log_end_offset);
                 self.is_open = true;
+                self.is_being_cut = false;
                 self.may_lack = false;
                 self.recovered_end = Some(log_end_offset);
             }
             Observation::LogTruncated { from, to, .. } => {
                 self.cut_to(to);
+                self.is_being_cut = true;
                 self.end = to;
                 if to > from {
                     self.start = to; // emptied, to begin anew further up

@@ -14,7 +14,7 @@ pub mod replica;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ottla::types::{
-    BrokerEpoch, BrokerId, LeaderEpoch, Observation, Offset, PartitionEpoch, ShortName, TopicId,
+    BrokerEpoch, BrokerId, LeaderEpoch, Observation, Offset, PartitionEpoch, TopicId,
     TopicIdPartition, Uuid,
 };
 
@@ -24,7 +24,7 @@ use crate::scenario::duration::Span;
 use crate::verdict::show_time;
 use crate::world::{NodeId, SimTime};
 pub use committed::CommittedLog;
-pub use groups::{GhostGroups, GroupFacts};
+pub use groups::GhostGroups;
 pub use log::{GhostBatch, GhostLog};
 pub use partition::{Acked, Cut, Dirty, GhostPartition, PartitionState, Proposal};
 pub use quorum::GhostQuorum;
@@ -348,10 +348,6 @@ impl Ghost {
 
     pub(super) fn describe_topic(&mut self, topic_id: TopicId, facts: TopicFacts) {
         self.facts.insert(topic_id, facts);
-    }
-
-    pub(super) fn describe_group(&mut self, group: ShortName, facts: GroupFacts) {
-        self.groups.facts.insert(group, facts);
     }
 
     pub(super) fn name_node(&mut self, node: NodeId, broker: BrokerId) {

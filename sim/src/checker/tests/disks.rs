@@ -206,6 +206,29 @@ fn s3_sees_an_index_entry_that_names_no_batch() {
 }
 
 #[test]
+fn s3_passes_over_what_a_cut_has_not_reached_yet() {
+    let stale = |batches: &[(i64, i64)]| {
+        let mut files = Files::with_partition();
+        files.put(LOG, segment(batches));
+        let entry = [&5_000i64.to_be_bytes()[..], &4i32.to_be_bytes()[..]].concat();
+        files.put("t-0/00000000000000000000.timeindex", entry);
+        files
+    };
+    let cut = Event::Observed(Observation::LogTruncated {
+        partition: partition(),
+        from: Offset::new(5),
+        to: Offset::new(2),
+    });
+    let fires = |files: &Files, events: &[Event]| files.fired(events).contains(&"S3");
+    assert!(!fires(&stale(&[(0, 2)]), &[Event::Started, cut]));
+    // Once something stands behind the cut nobody may be led by what stood there before; nor after a clean stop.
+    let next = appended(2, 3, 9, None);
+    assert!(fires(&stale(&[(0, 2), (2, 3)]), &[Event::Started, cut, next]));
+    let stopped = Event::Stopped(Stop::Shutdown);
+    assert!(fires(&stale(&[(0, 2)]), &[Event::Started, cut, stopped]));
+}
+
+#[test]
 fn s4_sees_a_gap_between_segments_and_within_one() {
     let mut files = Files::with_partition();
     files.put(LOG, segment(&[(0, 2)])).put("t-0/00000000000000000003.log", segment(&[(3, 4)]));

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use ottla::types::{ShortName, TopicPartition};
 
 use super::*;
+use crate::checker::arrivals::{Arrivals, Reader, Reads, missing};
 use crate::checker::{Context, DeclaredCut, history_checks};
 use crate::history::{
-    FINAL_READER, FinalOffsets, History, Outcome, Poll, Processed, Read, SendId, Sent,
+    Commit, CommitOutcome, FINAL_READER, FinalOffsets, History, Outcome, Poll, Processed, Read,
+    SendId, Sent,
 };
 
 fn orders() -> TopicPartition {
@@ -286,4 +288,127 @@ fn g10_sees_a_record_that_is_committed_and_was_given_to_nobody() {
     let mut history = of_group(1, 2, 4);
     history.polls.remove(0);
     assert!(!fired(&history));
+}
+
+/// A member was told of two commits, in this order, each after so many rebalances.
+fn told_of(commits: [(i64, u64); 2]) -> History {
+    let mut history = of_group(2, 1, 4);
+    for (at, (offset, rebalances)) in (10..).zip(commits) {
+        history.commits.push(Commit {
+            client: "billing/0".into(),
+            incarnation: 1,
+            rebalances,
+            group: "audit".into(),
+            asked_at: SimTime(1),
+            done_at: Some(SimTime(at)),
+            offsets: [(orders(), Offset::new(offset))].into(),
+            outcome: CommitOutcome::Stored,
+        });
+    }
+    history
+}
+
+#[test]
+fn g7_sees_a_member_that_is_told_of_an_older_commit_after_a_newer() {
+    let fired = |history: &History| history_fired(history).contains(&"G7");
+    assert!(fired(&told_of([(2, 1), (1, 1)])));
+    assert!(!fired(&told_of([(1, 1), (2, 1)])));
+    // In between it lost the partition, and got it again from where the group was; or it is another process.
+    assert!(!fired(&told_of([(2, 1), (1, 3)])));
+    let mut history = told_of([(2, 1), (1, 1)]);
+    history.commits[1].incarnation = 2;
+    assert!(!fired(&history));
+    // A failed one says nothing.
+    history.commits[1].incarnation = 1;
+    history.commits[1].outcome = CommitOutcome::Failed { error: None, reason: String::new() };
+    assert!(!fired(&history));
+}
+
+// ── L10 ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Four records are acknowledged; at second 0 nobody sends any more. `reader/0` and the group `audit` are to read them.
+struct OnTheWay {
+    history: History,
+    arrivals: Arrivals,
+}
+
+const fn second(value: u64) -> SimTime {
+    SimTime(value * 1_000_000_000)
+}
+
+fn reader() -> Reader {
+    Reader::Client("reader/0".into())
+}
+
+impl OnTheWay {
+    fn begin() -> Self {
+        let history = with_final(Vec::new(), &ALL);
+        let topics = Reads::Topics(["orders".into()].into());
+        let readers = [
+            (reader(), Reads::Partitions([orders()].into())),
+            (Reader::Group("audit".into()), topics),
+        ];
+        let arrivals = Arrivals::begin(&history, &readers.into(), second(0));
+        Self { history, arrivals }
+    }
+
+    fn read(&mut self, at: u64, records: &[(i64, u64)]) -> &mut Self {
+        self.history.polls.push(Poll { at: second(at), ..poll("reader/0", records) });
+        self.note()
+    }
+
+    fn process(&mut self, at: u64, offset: i64) -> &mut Self {
+        self.history.processed.push(Processed {
+            client: "auditor/0".into(),
+            group: "audit".into(),
+            at: second(at),
+            partition: orders(),
+            offset: Offset::new(offset),
+            id: None,
+        });
+        self.note()
+    }
+
+    fn note(&mut self) -> &mut Self {
+        self.arrivals.note(&self.history);
+        self
+    }
+
+    /// Who is said to have stopped at `now`, if all run but `dead`.
+    fn stopped(&self, now: u64, dead: Option<&Reader>) -> usize {
+        let stopped = self.arrivals.stopped(second(now), |reader| Some(reader) != dead);
+        let missing = missing(&self.history, &stopped);
+        assert!(missing.iter().all(|one| one.check == "L10"));
+        missing.len()
+    }
+}
+
+#[test]
+fn l10_sees_readers_and_groups_that_stop_on_the_way() {
+    let mut story = OnTheWay::begin();
+    story.read(1, &[(0, 0), (1, 1)]).process(1, 0);
+    assert_eq!(story.stopped(20, None), 0, "they may be on the way");
+    assert_eq!(story.stopped(21, None), 2);
+    // Who does not run cannot come to the end; and the other one goes on.
+    assert_eq!(story.stopped(21, Some(&reader())), 1);
+    story.process(20, 1);
+    assert_eq!(story.stopped(21, None), 1);
+    assert!(!story.arrivals.are_over(second(40), |_| true));
+    assert!(story.arrivals.are_over(second(50), |_| true));
+    story.read(41, &ALL[2..]).process(41, 2).process(41, 3);
+    assert!(story.arrivals.are_over(second(41), |_| true));
+    assert_eq!(story.stopped(99, None), 0, "both have arrived");
+}
+
+#[test]
+fn l10_asks_for_records_that_are_there() {
+    let mut story = OnTheWay::begin();
+    story.read(1, &[(0, 0), (1, 1)]).process(1, 0).process(1, 1);
+    assert_eq!(story.stopped(60, None), 2);
+    // What was acknowledged last was lost: nobody can read it. That is for others to say.
+    story.history.polls.retain(|poll| &*poll.client != FINAL_READER);
+    story.history.polls.push(poll(FINAL_READER, &[(0, 0), (1, 1)]));
+    assert_eq!(story.stopped(60, None), 0);
+    // Nothing at all was read: that is too little.
+    assert_eq!(OnTheWay::begin().stopped(60, None), 2);
 }

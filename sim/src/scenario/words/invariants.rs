@@ -191,6 +191,10 @@ pub const INVARIANTS: &[(&str, &str)] = &[
     ("L5", "After healing all nodes publish the same metadata."),
     ("L7", "After healing some node is the active controller."),
     ("L9", "After healing every group has a coordinator, and those with members are stable."),
+    (
+        "L10",
+        "Whoever reads from the start comes to the end once everything is healed and nobody sends any more; so does every group whose members leave nothing out.",
+    ),
     ("S1", "Recovery is idempotent, a crash in the middle of recovery included."),
     (
         "S2",

@@ -204,6 +204,7 @@ const UPHELD: &[(&str, Places)] = &[
         ],
     ),
     ("L9", &[(TERM, "load"), (TURN, "complete_join"), (MEMBERSHIP, "on_session_timer")]),
+    ("L10", &[(POLL, "take_records"), (POLL, "reset_or"), (MEMBERSHIP, "on_session_timer")]),
     ("S1", &[(RECOVERY, "recover"), (RECOVERY, "cut")]),
     (
         "S2",
