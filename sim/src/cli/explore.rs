@@ -22,8 +22,8 @@ use crate::runner::{Options, Progress, RunOne, run_until, wall_now};
 use crate::scenario::{NO_VARIANT, Scenario, Seeds};
 use crate::verdict::{SeedRun, VariantRun};
 
-/// What is explored where nobody says.
-const DEFAULT_PATH: &str = "scenarios/chaos/swarm.toml";
+/// What is explored where nobody says: storms over clusters, and over consumer groups, in turn.
+const DEFAULT_PATHS: [&str; 2] = ["scenarios/chaos/swarm.toml", "scenarios/chaos/group-swarm.toml"];
 
 /// Of each kind of failure, how many leave their files.
 const KEPT_EACH: u64 = 10;
@@ -33,7 +33,7 @@ const TELL_EVERY: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Args)]
 pub(super) struct ExploreArgs {
-    /// Scenario files, or directories that hold them [default: scenarios/chaos/swarm.toml]
+    /// Scenario files, or directories that hold them [default: scenarios/chaos/swarm.toml and group-swarm.toml]
     paths: Vec<PathBuf>,
     /// Begins nothing more after so many minutes [default: until stopped by Ctrl-C]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
@@ -249,7 +249,7 @@ fn corpus_path(args: &ExploreArgs) -> PathBuf {
 }
 
 fn lanes_of(args: &ExploreArgs) -> Result<Vec<Lane>, Stop> {
-    let default = [PathBuf::from(DEFAULT_PATH)];
+    let default = DEFAULT_PATHS.map(PathBuf::from);
     let paths = if args.paths.is_empty() { &default[..] } else { &args.paths };
     let paths = files::find(paths)?;
     let scenarios = files::load(&paths, &args.set)?;

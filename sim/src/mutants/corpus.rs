@@ -47,9 +47,8 @@ impl Corpus {
         }
         mutants.sort_by_key(|mutant| place(&mutant.name));
         for mutant in &mutants {
-            if let Some(scenario) = &mutant.scenario
-                && !root.join(scenario).is_file()
-            {
+            let named = mutant.scenario.iter().chain(&mutant.storm);
+            for scenario in named.filter(|path| !root.join(path).is_file()) {
                 let name = &mutant.name;
                 errors.push(format!("{DIRECTORY}/{name}.patch: there is no scenario {scenario}"));
             }

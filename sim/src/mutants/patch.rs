@@ -40,6 +40,8 @@ pub struct Mutant {
     pub expect: String,
     /// A scenario that aims at it: a path from the tree's root.
     pub scenario: Option<String>,
+    /// The storms that reach what it changes: a path from the tree's root; `None`: those of the cluster.
+    pub storm: Option<String>,
     /// Why it survives, where that is known.
     pub survives: Option<String>,
     /// What it changes, file by file.
@@ -114,6 +116,7 @@ impl Mutant {
             class: header.class,
             expect: header.expect,
             scenario: header.scenario,
+            storm: header.storm,
             survives: header.survives,
             files,
             text: text.to_owned(),
@@ -155,14 +158,15 @@ struct Header {
     class: Class,
     expect: String,
     scenario: Option<String>,
+    storm: Option<String>,
     survives: Option<String>,
 }
 
 impl Header {
-    const KEYS: [&str; 6] = ["Row", "Name", "Class", "Expect", "Scenario", "Survives"];
+    const KEYS: [&str; 7] = ["Row", "Name", "Class", "Expect", "Scenario", "Storm", "Survives"];
 
     fn parse(lines: &[&str]) -> Result<Self, (usize, String)> {
-        let mut values: [Option<String>; 6] = Default::default();
+        let mut values: [Option<String>; 7] = Default::default();
         for (number, line) in (1..).zip(lines) {
             if line.trim().is_empty() {
                 continue;
@@ -175,7 +179,7 @@ impl Header {
                 return Err((number, format!("`{key}` stands twice")));
             }
         }
-        let [row, title, class, expect, scenario, survives] = values;
+        let [row, title, class, expect, scenario, storm, survives] = values;
         let need = |value: Option<String>, key: &str| {
             value.filter(|value| !value.is_empty()).ok_or((0, format!("`{key}: …` is missing")))
         };
@@ -185,7 +189,8 @@ impl Header {
             other => return Err((0, format!("`Class: {other}` should be core or extended"))),
         };
         let (row, title) = (need(row, "Row")?, need(title, "Name")?);
-        Ok(Self { row, title, class, expect: need(expect, "Expect")?, scenario, survives })
+        let expect = need(expect, "Expect")?;
+        Ok(Self { row, title, class, expect, scenario, storm, survives })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The table: how many planted bugs are found, in how many seeds, by which check, at what cost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::patch::{Class, Mutant};
@@ -18,8 +18,8 @@ pub struct Table<'a> {
     pub results: &'a BTreeMap<String, MutantResult>,
     /// The same of the tree without any bug: every find is a false one.
     pub clean: &'a MutantResult,
-    /// The scenario of storms.
-    pub storm: &'a str,
+    /// The scenarios of storms.
+    pub storms: &'a BTreeSet<String>,
     /// How many storm seeds each was to be given.
     pub storm_seeds: u64,
     /// How many seeds of each scenario.
@@ -63,13 +63,13 @@ impl Table<'_> {
         format!(
             "# Planted bugs: what is found, by what, in how many seeds\n\n\
              {} mutants of `sim/mutants/`, {core} of the core set, each alone in the tree of commit {}. *Storms*: seeds 1 to {} of \
-             `{}`. *Scenarios*: seeds 1 to {} of all {} scenarios and variants, the one that aims at the bug first. \
+             {}, of which each mutant has the one that can reach it. *Scenarios*: seeds 1 to {} of all {} scenarios and variants, the one that aims at the bug first. \
              Each search ends with its first red seed. *Check*: what fired first in simulated time; `expect …` where only an expectation of the \
              file was missed.\n\nMade by `{}`, which `cargo sim report` leaves alone: CPU times differ from machine to machine.\n{rest}",
             self.mutants.len(),
             self.commit,
             self.storm_seeds,
-            self.storm,
+            self.storms.iter().map(|path| format!("`{path}`")).collect::<Vec<_>>().join(" or "),
             self.scenario_seeds,
             self.scenarios,
             self.command,
@@ -156,7 +156,7 @@ impl Table<'_> {
         );
         for (mutant, result) in self.known() {
             let storm = result.storm.found.as_ref();
-            let seed = storm.map_or_else(|| not_in(&result.storm), |found| found.seed.to_string());
+            let seed = storm.map_or_else(|| not_in(&result.storm), show_storm);
             let scenario = result.scenarios.found.as_ref();
             let place = scenario.map_or_else(|| not_in(&result.scenarios), show_place);
             let _ = writeln!(
@@ -222,6 +222,15 @@ fn not_in(search: &Search) -> String {
     }
 }
 
+/// The seed; where a patch names its storms, with their name.
+fn show_storm(found: &Found) -> String {
+    let name = found.scenario.rsplit('/').next().and_then(|file| file.strip_suffix(".toml"));
+    match name.filter(|name| *name != "swarm") {
+        Some(name) => format!("{name} {}", found.seed),
+        None => found.seed.to_string(),
+    }
+}
+
 /// A scenario without what all have in common: `replication/broker-crash [v], seed 3`.
 fn show_place(found: &Found) -> String {
     let name = found.scenario.strip_prefix("scenarios/").unwrap_or(&found.scenario);
@@ -283,7 +292,7 @@ mod tests {
             mutants: &mutants,
             results: &results(),
             clean: &MutantResult::default(),
-            storm: "scenarios/chaos/swarm.toml",
+            storms: &BTreeSet::from(["scenarios/chaos/swarm.toml".to_owned()]),
             storm_seeds: 1_000,
             scenario_seeds: 10,
             scenarios: 2,
@@ -301,7 +310,7 @@ mod tests {
             "| 10 | 1 of 3 (33 %) | 1 of 2 (50 %) | 1 of 3 (33 %) | 1 of 2 (50 %) |",
             "| 1000 | 2 of 3 (66 %) | 1 of 2 (50 %) | 2 of 3 (66 %) | 1 of 2 (50 %) |",
             "| storms alone | 2 | 0.9 | 50.0 |",
-            "| A | it is wrong | 3 | R4 | 0.9 | x/y, seed 1 | R5 | 0.1 |",
+            "| A | it is wrong | storm 3 | R4 | 0.9 | x/y, seed 1 | R5 | 0.1 |",
             "| C | it is wrong | not in 1000 | – | 0.0 | not run | – | 0.0 |",
             "* **C**, not found by anything; its place was reached in 7 of 1000 seeds. to do: not looked into yet",
         ] {

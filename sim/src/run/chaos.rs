@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-use super::stage::{Stage, spawn};
+use super::stage::{LOOK_EVERY, Stage, spawn};
 use super::timeline::Meant;
 use crate::event::{Moment, Who};
 use crate::scenario::draw::rng_of;
@@ -184,6 +184,7 @@ async fn once(
     let trouble = shared.lock().troubles.admit(stage, &fault.action, &meant)?;
     let at = stage.time();
     let at_stake = meant.at_stake(stage, &step.action);
+    let are_clients = ends_process && meant.subjects.iter().flat_map(|(_, who)| who).any(is_client);
     let done = match meant.act(stage, &step, &pointer).await {
         Ok(done) => done,
         Err(reason) => {
@@ -210,34 +211,50 @@ async fn once(
     let Some(lasts) = lasts else { return Ok(()) };
     let (stage, shared) = (Arc::clone(stage), Arc::clone(shared));
     let name = fault.action.name();
+    let to_heal = Span::from_nanos(stage.plan.heal_at().nanos().saturating_sub(at.nanos()));
+    // Nodes are started when everything heals; clients are not: those that the storm has ended are back by then.
+    let lasts = if are_clients { lasts.min(to_heal) } else { lasts };
     spawn(async move {
         stage.world().sleep(lasts.as_duration()).await;
         let fallen = shared.lock().troubles.end(trouble);
-        if stage.is_healed() {
-            return;
-        }
-        if let Some(undo) = done.undo {
+        if let Some(undo) = done.undo.filter(|_| !stage.is_healed()) {
             undo(&stage);
             stage.record(done.who, "fault.ended", name.into());
         }
         if ends_process {
-            let started = fallen.iter().filter_map(|who| restart(&stage, who, step_number));
-            let started: Vec<Fired> = started.collect();
-            shared.lock().fired.extend(started);
+            for who in fallen {
+                let started = restart(&stage, &who, step_number).await;
+                shared.lock().fired.extend(started);
+            }
         }
     });
     Ok(())
 }
 
-/// Starts a node that the storm has ended, where nobody else did.
-fn restart(stage: &Stage, who: &Who, step: usize) -> Option<Fired> {
-    let node = stage.node(who).filter(|node| !stage.cluster.is_running(*node))?;
+/// Starts somebody whom the storm has ended, where nobody else did.
+async fn restart(stage: &Arc<Stage>, who: &Who, step: usize) -> Option<Fired> {
+    let node = stage.node(who)?;
+    if is_client(who) {
+        // One that was asked to stop closes in its own time.
+        while stage.cluster.is_running(node) {
+            stage.world().sleep(LOOK_EVERY).await;
+        }
+    } else if stage.is_healed() || stage.cluster.is_running(node) {
+        return None;
+    }
+    if stage.time() >= stage.plan.run_for {
+        return None;
+    }
     let at = stage.time();
     stage.record(who.clone(), "fault.ended", "start".into());
-    stage.start(node);
+    stage.start_again(who);
     let target = super::timeline::target_of(who);
     let fixed = serde_json::json!({ "at": at.exact(), "do": "start", "target": target });
     Some(Fired { step, at, fixed, at_stake: None })
+}
+
+const fn is_client(who: &Who) -> bool {
+    matches!(who, Who::Client { .. })
 }
 
 /// Whether what is left after it is a dead process.
@@ -248,6 +265,7 @@ const fn ends_process(action: &Action) -> bool {
             | Action::PowerLoss { .. }
             | Action::Shutdown { .. }
             | Action::KillClient { .. }
+            | Action::StopClient { .. }
     )
 }
 
@@ -328,6 +346,51 @@ mod tests {
         let target = kill["target"].as_str().unwrap();
         assert!(target.starts_with("brokers("), "a fixed step names its node: {kill}");
         assert!(kill.get("when").is_none() && kill.get("delay").is_none(), "{kill}");
+    }
+
+    #[cfg(madsim)]
+    #[test]
+    fn clients_that_a_storm_has_ended_are_back_when_everything_heals() {
+        use crate::run::{Job, run_once};
+        use crate::scenario::Scenario;
+
+        for action in ["kill-client", "stop-client"] {
+            let text = format!(
+                r#"
+                claim = "Clients come back."
+                run-for = "8s"
+                heal-at = "5s"
+                [topics.orders]
+                [workloads.writer]
+                kind = "producer"
+                topic = "orders"
+                [workloads.reader]
+                kind = "consumer"
+                topic = "orders"
+                [chaos]
+                [[chaos.faults]]
+                do = "{action}"
+                target = "reader/*"
+                every = "3s"
+                for = "60s"
+                [[expect]]
+                that = "event"
+                event = "fault.started"
+                is = 1
+                bites = true
+                "#
+            );
+            let scenario = Arc::new(Scenario::load("x.toml", &text, &[]).unwrap());
+            let job =
+                Job { scenario, variant: None, seed: 1, is_recording: false, keeps_all: true };
+            let run = run_once(&job).0;
+            assert!(!run.is_red(), "{action}: {:?}", run.violations);
+            let is_start = |event: &&crate::event::Event| {
+                event.kind == "client.started" && event.who.to_string() == "reader/0"
+            };
+            let starts: Vec<Span> = run.events.iter().filter(is_start).map(|of| of.at).collect();
+            assert!(starts.len() == 2 && starts[1] >= Span::from_secs(5), "{action}: {starts:?}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod probe;
 mod search;
 mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::run::cores;
@@ -23,7 +23,7 @@ use tree::{HOME, Tree, build};
 
 /// The page that is written where all mutants are measured.
 const PAGE: &str = "reports/mutants.md";
-/// The scenario of storms: each seed draws its own cluster, configuration, load and faults.
+/// The storms where a patch names none: each seed draws its own cluster, configuration, load and faults.
 const STORM: &str = "scenarios/chaos/swarm.toml";
 /// Held to give the same trace in the tree with all patches and none planted as in the tree without: so many storm seeds.
 const COMPARED_SEEDS: u64 = 2;
@@ -52,17 +52,17 @@ pub(super) fn mutants(args: &MutantsArgs) -> Result<u8, Stop> {
         MutantResult::load(&results, name, &key)
     };
     let jobs = args.jobs.unwrap_or_else(cores);
-    let places = places()?;
+    let storms = storms(&corpus);
+    let places = places(&storms)?;
     let mut searcher = Searcher {
         root: PathBuf::new(),
         results: results.clone(),
-        storm: Place { path: STORM.to_owned(), variant: None },
         storm_seeds: args.seeds,
         places,
         scenario_seeds: args.scenario_seeds,
         jobs,
     };
-    let mut clean = Bug::clean(load(CLEAN, ""));
+    let mut clean = Bug::clean(&storms, load(CLEAN, ""));
     let mut known: BTreeMap<String, MutantResult> = BTreeMap::new();
     for (index, round) in corpus.rounds.iter().enumerate() {
         let mine = chosen.iter().filter(|mutant| round.mutants.contains(&mutant.name));
@@ -75,7 +75,9 @@ pub(super) fn mutants(args: &MutantsArgs) -> Result<u8, Stop> {
             let binary = build(&copy, &corpus, round, index + 1)?;
             searcher.root = std::path::absolute(&copy).map_err(Stop::bad_input)?;
             let binary = std::path::absolute(&binary).map_err(Stop::bad_input)?;
-            compare(&binary, &searcher, jobs)?;
+            for storm in &storms {
+                compare(&binary, &searcher, storm, jobs)?;
+            }
             if is_clean_left {
                 bugs.insert(0, clean);
             }
@@ -83,7 +85,7 @@ pub(super) fn mutants(args: &MutantsArgs) -> Result<u8, Stop> {
             if is_clean_left {
                 clean = bugs.remove(0);
             } else {
-                clean = Bug::clean(load(CLEAN, ""));
+                clean = Bug::clean(&storms, load(CLEAN, ""));
             }
         }
         known.extend(bugs.into_iter().map(|bug| (bug.name, bug.result)));
@@ -94,7 +96,7 @@ pub(super) fn mutants(args: &MutantsArgs) -> Result<u8, Stop> {
         mutants: &chosen,
         results: &known,
         clean: &clean.result,
-        storm: STORM,
+        storms: &storms,
         storm_seeds: args.seeds,
         scenario_seeds: args.scenario_seeds,
         scenarios: searcher.places.len(),
@@ -144,11 +146,17 @@ fn conclusion(corpus: &Corpus) -> String {
     format!("{} patches of {DIRECTORY} apply, in {count}{builds}\n", corpus.mutants.len())
 }
 
-/// Every scenario and variant but those of the storm.
-fn places() -> Result<Vec<Place>, Stop> {
+/// The storms that any patch is searched with.
+fn storms(corpus: &Corpus) -> BTreeSet<String> {
+    let named = corpus.mutants.iter().filter_map(|mutant| mutant.storm.clone());
+    named.chain([STORM.to_owned()]).collect()
+}
+
+/// Every scenario and variant but those of the storms.
+fn places(storms: &BTreeSet<String>) -> Result<Vec<Place>, Stop> {
     let mut places = Vec::new();
     for scenario in files::load(&files::find(&[])?, &[])? {
-        if scenario.path == STORM {
+        if storms.contains(&scenario.path) {
             continue;
         }
         for variant in super::run::variants_of(&scenario) {
@@ -159,23 +167,23 @@ fn places() -> Result<Vec<Place>, Stop> {
 }
 
 /// Holds that patches that are not planted change nothing: the same seeds, the same traces.
-fn compare(binary: &Path, searcher: &Searcher, jobs: usize) -> Result<(), Stop> {
+fn compare(binary: &Path, searcher: &Searcher, storm: &str, jobs: usize) -> Result<(), Stop> {
     let question = Question {
         binary,
         root: &searcher.root,
         planted: None,
-        scenario: STORM,
+        scenario: storm,
         variant: None,
         first: 1,
         last: COMPARED_SEEDS,
         jobs,
     };
-    let scenarios = files::load(&[PathBuf::from(STORM)], &[])?;
+    let scenarios = files::load(&[PathBuf::from(storm)], &[])?;
     for probed in ask(&question)?.seeds {
         let own = run_once(&super::run::job(&scenarios[0], None, probed.seed, false)).0;
         if own.trace_hash != probed.trace {
             return Err(Stop::bad_input(format!(
-                "seed {} of {STORM} gives another trace where no bug is planted: a patch changes more than its bug (or this binary is of another tree)",
+                "seed {} of {storm} gives another trace where no bug is planted: a patch changes more than its bug (or this binary is of another tree)",
                 probed.seed
             )));
         }

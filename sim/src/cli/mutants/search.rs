@@ -1,5 +1,6 @@
 //! The order of the search: what is cheap for all mutants first, so that a run that is interrupted knows something of each.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::super::Stop;
@@ -23,18 +24,27 @@ pub(super) struct Bug {
     pub(super) name: String,
     planted: bool,
     aimed: Option<String>,
+    /// The storms that are to find it.
+    storms: Vec<Place>,
     pub(super) result: MutantResult,
 }
 
 impl Bug {
     pub(super) fn planted(mutant: &Mutant, result: MutantResult) -> Self {
         let (name, aimed) = (mutant.name.clone(), mutant.scenario.clone());
-        Self { name, planted: true, aimed, result }
+        let storms = vec![storm(mutant.storm.as_deref().unwrap_or(super::STORM))];
+        Self { name, planted: true, aimed, storms, result }
     }
 
-    pub(super) fn clean(result: MutantResult) -> Self {
-        Self { name: super::CLEAN.to_owned(), planted: false, aimed: None, result }
+    /// No bug: all storms that any bug is searched with.
+    pub(super) fn clean(storms: &BTreeSet<String>, result: MutantResult) -> Self {
+        let storms = storms.iter().map(|path| storm(path)).collect();
+        Self { name: super::CLEAN.to_owned(), planted: false, aimed: None, storms, result }
     }
+}
+
+fn storm(path: &str) -> Place {
+    Place { path: path.to_owned(), variant: None }
 }
 
 /// A step of the search.
@@ -52,7 +62,6 @@ enum Step {
 pub(super) struct Searcher {
     pub(super) root: PathBuf,
     pub(super) results: PathBuf,
-    pub(super) storm: Place,
     pub(super) storm_seeds: u64,
     pub(super) places: Vec<Place>,
     pub(super) scenario_seeds: u64,
@@ -83,7 +92,7 @@ impl Searcher {
         match step {
             Step::Storm(upto) => {
                 let storm = &bug.result.storm;
-                storm.found.is_some() || green(storm, &self.storm) >= upto
+                storm.found.is_some() || bug.storms.iter().all(|of| green(storm, of) >= upto)
             }
             Step::Aimed | Step::Scenarios => {
                 bug.result.scenarios.found.is_some()
@@ -128,7 +137,7 @@ impl Searcher {
 
     fn take(&self, binary: &Path, bug: &mut Bug, step: Step) -> Result<(), Stop> {
         let places: Vec<(Place, u64)> = match step {
-            Step::Storm(upto) => vec![(self.storm.clone(), upto)],
+            Step::Storm(upto) => bug.storms.iter().map(|of| (of.clone(), upto)).collect(),
             Step::Aimed | Step::Scenarios => {
                 let places = self.places_of(bug, step);
                 places.map(|place| (place.clone(), self.scenario_seeds)).collect()
@@ -211,7 +220,6 @@ mod tests {
         Searcher {
             root: PathBuf::new(),
             results: PathBuf::new(),
-            storm: place("storm"),
             storm_seeds,
             places: vec![place("a"), place("b")],
             scenario_seeds: 10,
@@ -239,13 +247,16 @@ mod tests {
     #[test]
     fn a_search_goes_on_where_it_was_left() {
         let searcher = searcher(20);
-        let mut bug = Bug::clean(MutantResult::default());
+        let storms = BTreeSet::from(["storm".to_owned(), "other".to_owned()]);
+        let mut bug = Bug::clean(&storms, MutantResult::default());
         bug.aimed = Some("b".into());
         assert!(!searcher.is_step_done(&bug, Step::Aimed));
         bug.result.scenarios.note_green("b", None, 10);
         assert!(searcher.is_step_done(&bug, Step::Aimed));
         assert!(!searcher.is_step_done(&bug, Step::Scenarios));
         bug.result.storm.note_green("storm", None, 10);
+        assert!(!searcher.is_step_done(&bug, Step::Storm(10)), "there are two");
+        bug.result.storm.note_green("other", None, 20);
         assert!(searcher.is_step_done(&bug, Step::Storm(10)) && !searcher.is_done(&bug));
         bug.result.scenarios.note_green("a", None, 10);
         bug.result.storm.note_green("storm", None, 20);

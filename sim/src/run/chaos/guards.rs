@@ -127,6 +127,7 @@ fn trouble_of(action: &Action, meant: &Meant) -> Trouble {
         | Action::PowerLoss { .. }
         | Action::Shutdown { .. }
         | Action::Pause { .. }
+        | Action::StopClient { .. }
         | Action::KillClient { .. } => Trouble { down: first(), apart: Vec::new() },
         // What works one way only is as good as none to whoever waits for an answer.
         Action::Partition { cut: lies } => match lies.direction {
@@ -151,7 +152,6 @@ fn trouble_of(action: &Action, meant: &Meant) -> Trouble {
         | Action::ClockJump { .. }
         | Action::ClockDrift { .. }
         | Action::AddClient { .. }
-        | Action::StopClient { .. }
         | Action::AddBroker {}
         | Action::RemoveBroker { .. }
         | Action::Reassign { .. }

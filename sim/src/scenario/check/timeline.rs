@@ -189,7 +189,8 @@ impl Check<'_> {
         }
         for (index, fault) in chaos.faults.iter().enumerate() {
             let at = format!("/chaos/faults/{index}");
-            if !fault.action.is_fault() {
+            // Who leaves in good order is no fault; that it does so again and again is a storm.
+            if !fault.action.is_fault() && !matches!(fault.action, Action::StopClient { .. }) {
                 let what = format!("`{}` is no fault of a storm", fault.action.name());
                 self.refuse(&join(&at, "do"), what, None);
             }
