@@ -163,13 +163,15 @@ impl GroupCoordinator {
                 groups.insert(ShortName::of(&key.group_id));
             }
         }
-        let is_so = |what: &GroupObservation| match what {
-            GroupObservation::OffsetForgotten { group, partition, .. } => {
-                !offsets.contains(&(*group, Some(*partition)))
+        let is_so = |what: &GroupObservation| {
+            if let GroupObservation::OffsetForgotten { group, partition, .. } = what {
+                return !offsets.contains(&(*group, Some(*partition)));
             }
-            GroupObservation::GroupForgotten { group } => !groups.contains(group),
+            if let GroupObservation::GroupForgotten { group } = what {
+                return !groups.contains(group);
+            }
             // Only tombstones that come alone are taken one by one.
-            other => !other.is_of_log(),
+            !what.is_of_log()
         };
         said.into_iter().filter(is_so).collect()
     }

@@ -712,10 +712,13 @@ fn what_the_log_took_of_a_deletion_is_said_and_the_rest_is_not() {
     let Ok(Reply::DeleteGroups(results)) = deleted.try_recv() else { panic!("it is answered") };
     assert_ne!(results[0].1, ErrorCode::None);
     let said = said(&broker);
-    let forgotten = said.iter().filter_map(|what| match what {
-        GroupObservation::OffsetForgotten { partition, .. } => Some(*partition),
-        _ => None,
-    });
+    let partition_of = |what: &GroupObservation| {
+        if let GroupObservation::OffsetForgotten { partition, .. } = what {
+            return Some(*partition);
+        }
+        None
+    };
+    let forgotten = said.iter().filter_map(partition_of);
     let forgotten: Vec<TopicIdPartition> = forgotten.collect();
     assert!((2_000..2_200).contains(&forgotten.len()), "{}", forgotten.len());
     assert!(forgotten.iter().all(|partition| partition.topic_id == Uuid::from_bytes([1; 16])));
