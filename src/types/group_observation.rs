@@ -137,7 +137,7 @@ pub enum GroupObservation {
         members: u32,
         assignor: Option<ShortName>,
     },
-    /// A member is in this generation: its JoinGroup is answered so.
+    /// A member is in this generation: its JoinGroup is answered so, unless the answer waits too long for what the log took before it.
     JoinAnswered { group: ShortName, member: ShortName, generation: GenerationId },
     /// What the members read was looked at, and is said next, a topic each. `is_known`: whether that can be known at all.
     SubscriptionsRead { group: ShortName, is_known: bool },

@@ -217,11 +217,11 @@ impl Turn<'_> {
         self.timers.set(Timer::Sync(Arc::clone(&self.id)), self.now.monotonic + timeout);
     }
 
-    /// Tells a member that it is in this generation.
+    /// Tells a member that it is in this generation. It is, even where the answer comes too late: it is said at once.
     pub(super) fn answer_join(&mut self, token: Token, answer: Joined) {
         let (group, member) = (ShortName::of(&self.id), ShortName::of(&answer.member));
         let generation = answer.generation;
-        self.out.tell(token, GroupObservation::JoinAnswered { group, member, generation });
+        self.out.say(GroupObservation::JoinAnswered { group, member, generation });
         self.out.reply(token, Reply::JoinGroup(Ok(answer)));
     }
 

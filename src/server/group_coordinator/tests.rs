@@ -733,3 +733,22 @@ fn what_the_log_took_of_a_deletion_is_said_and_the_rest_is_not() {
     let gone = fetched[0].partitions.iter().filter(|(_, committed)| committed.is_none());
     assert_eq!(gone.count(), forgotten.len());
 }
+
+#[test]
+fn who_is_let_into_a_generation_is_said_though_the_answer_waits_for_the_log() {
+    let mut broker = Broker::new("1");
+    broker.lead(&[1, 2], &[1, 2]);
+    let mut term = broker.begin();
+    term.poll();
+    let _commit = term.ask(commit("h", 5));
+    let mut joined = term.ask(join(None));
+    said(&broker);
+    for _ in 0..2 {
+        broker.pass(GroupConfig::default().initial_rebalance_delay);
+        term.poll();
+    }
+    assert!(joined.try_recv().is_err(), "the commit before it is not replicated");
+    let said = said(&broker);
+    let is_let_in = |what: &GroupObservation| matches!(what, GroupObservation::JoinAnswered { .. });
+    assert!(said.iter().any(is_let_in), "{said:?}");
+}

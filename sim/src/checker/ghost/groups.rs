@@ -90,7 +90,7 @@ pub struct Phase {
 pub struct GhostMember {
     /// Its name where it is a static one.
     pub instance: Option<ShortName>,
-    /// The last generation that it was told to be in.
+    /// The last generation that it was let into.
     pub joined: Option<GenerationId>,
 }
 
