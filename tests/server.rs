@@ -33,6 +33,8 @@ mod hooks;
 mod hostile;
 #[path = "server/members.rs"]
 mod members;
+#[path = "server/members_stories.rs"]
+mod members_stories;
 #[path = "support/members.rs"]
 mod members_support;
 #[path = "server/migrations.rs"]

@@ -6,9 +6,10 @@ use ottla::client::{ClientError, CloseOptions};
 use ottla::types::ErrorCode;
 
 use crate::members::on_a_node;
-use crate::members_support::{
-    Member, PATIENCE, TOPIC, at, create, offsets, produce, settle, shares, until,
+use crate::members_stories::{
+    a_slow_member_is_out, heard, members_share_the_work, more_topics_come,
 };
+use crate::members_support::{Member, PATIENCE, TOPIC, produce, settle, shares, until};
 
 const CONSUMER: (&str, &str) = ("group.protocol", "consumer");
 /// A node that wants to hear of members often.
@@ -23,11 +24,6 @@ const SHORT_SESSIONS: &[(&str, &str)] = &[
     ("group.consumer.session.timeout.ms", "1500"),
     ("group.consumer.min.session.timeout.ms", "1500"),
 ];
-
-/// What a listener hears of these partitions.
-fn heard(what: &str, partitions: &[i32]) -> String {
-    partitions.iter().fold(what.to_owned(), |text, index| format!("{text} {index}"))
-}
 
 /// How the next poll that fails does.
 async fn refusal(member: &mut Member) -> ErrorCode {
@@ -44,26 +40,8 @@ async fn refusal(member: &mut Member) -> ErrorCode {
 #[test]
 fn members_share_the_work_and_go_on_where_the_group_is() {
     on_a_node(QUICK, async |bootstrap| {
-        let mut a = Member::subscribed(&bootstrap, &[CONSUMER]);
-        let mut b = Member::subscribed(&bootstrap, &[CONSUMER, ("group.remote.assignor", "range")]);
-        settle(&mut [&mut a, &mut b], &[2, 2]).await;
-        until(&mut [&mut a, &mut b], |members| {
-            members.iter().all(|member| offsets(&member.consumer.positions()) == [10; 2])
-        })
-        .await;
-        assert_eq!((&a.distinct() | &b.distinct()).len(), 40);
-        a.consumer.commit().await.unwrap();
-        b.consumer.commit().await.unwrap();
-        // One leaves: the other one reads all from where both were.
-        a.consumer.close().await;
-        produce(&bootstrap, TOPIC, "second").await;
-        b.values.clear();
-        settle(&mut [&mut b], &[4]).await;
-        until(&mut [&mut b], |members| members[0].values.len() >= 40).await;
-        assert!(b.values.iter().all(|value| value.starts_with("second")), "{b:?}");
-        b.consumer.commit().await.unwrap();
-        assert_eq!(b.committed().await, [20; 4]);
-        b.consumer.close().await;
+        let by_range = [CONSUMER, ("group.remote.assignor", "range")];
+        members_share_the_work(&bootstrap, &[CONSUMER], &by_range).await;
         // Nobody is left: whoever comes chooses the protocol anew.
         let mut classic = Member::subscribed(&bootstrap, &[]);
         settle(&mut [&mut classic], &[4]).await;
@@ -149,25 +127,7 @@ fn who_goes_without_a_word_is_out_when_its_session_ends() {
 #[test]
 fn who_does_not_poll_leaves_and_is_told_what_it_lost() {
     on_a_node(QUICK, async |bootstrap| {
-        let settings = [CONSUMER, ("max.poll.interval.ms", "2000")];
-        let mut slow = Member::subscribed(&bootstrap, &settings);
-        let mut b = Member::subscribed(&bootstrap, &[CONSUMER]);
-        settle(&mut [&mut slow, &mut b], &[2, 2]).await;
-        let had = slow.partitions();
-        slow.told();
-        settle(&mut [&mut b], &[4]).await;
-        // It does not know yet, and cannot commit what others read already.
-        assert_eq!(slow.partitions(), had);
-        let refused = slow.consumer.commit_offsets(at(had[0], 5)).await;
-        let Err(ClientError::Answer { error: ErrorCode::UnknownMemberId, .. }) = refused else {
-            panic!("{refused:?}");
-        };
-        assert_eq!(slow.told(), [""; 0]);
-        slow.poll().await;
-        assert_eq!(slow.told()[0], heard("lost", &had));
-        settle(&mut [&mut slow, &mut b], &[2, 2]).await;
-        slow.consumer.close().await;
-        b.consumer.close().await;
+        a_slow_member_is_out(&bootstrap, CONSUMER).await;
     });
 }
 
@@ -177,10 +137,7 @@ fn what_fits_the_coordinators_expression_is_read_also_what_comes_later() {
         let mut member = Member::new(&bootstrap, &[CONSUMER]);
         member.consumer.subscribe_regex("order.*").unwrap();
         until(&mut [&mut member], |members| members[0].values.len() == 40).await;
-        create(&bootstrap, "orders-of-old", 1).await;
-        create(&bootstrap, "reorders", 1).await;
-        produce(&bootstrap, "orders-of-old", "old").await;
-        produce(&bootstrap, "reorders", "no match").await;
+        more_topics_come(&bootstrap).await;
         until(&mut [&mut member], |members| members[0].distinct().len() == 80).await;
         // Names take the expression's place.
         member.consumer.subscribe(["reorders"]).unwrap();

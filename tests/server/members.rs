@@ -11,6 +11,7 @@ use ottla::client::{
 use ottla::types::{ErrorCode, Offset, TopicPartition};
 
 use crate::groups::GROUPS;
+use crate::members_stories::more_topics_come;
 use crate::members_support::{
     Member, PATIENCE, TOPIC, all_orders, at, create, orders, produce, settle, until,
 };
@@ -256,10 +257,7 @@ fn all_topics_that_match_are_read_also_those_that_come_later() {
         check_refused(member.consumer.subscribe_pattern("("), ErrorCode::InvalidRegularExpression);
         member.consumer.subscribe_pattern("order.*").unwrap();
         until(&mut [&mut member], |members| members[0].values.len() == 40).await;
-        create(&bootstrap, "orders-of-old", 1).await;
-        create(&bootstrap, "reorders", 1).await;
-        produce(&bootstrap, "orders-of-old", "old").await;
-        produce(&bootstrap, "reorders", "no match").await;
+        more_topics_come(&bootstrap).await;
         until(&mut [&mut member], |members| members[0].distinct().len() == 80).await;
         let topics: BTreeSet<_> =
             member.consumer.assignment().into_iter().map(|one| one.topic).collect();

@@ -7,9 +7,8 @@ use ottla::client::{ClientError, CloseOptions};
 use ottla::types::ErrorCode;
 
 use crate::members::on_a_node;
-use crate::members_support::{
-    Member, PATIENCE, TOPIC, at, create, offsets, produce, settle, shares, until,
-};
+use crate::members_stories::{a_slow_member_is_out, heard, members_share_the_work};
+use crate::members_support::{Member, PATIENCE, TOPIC, create, produce, settle, shares, until};
 
 const EAGER: (&str, &str) = ("partition.assignment.strategy", "range");
 const COOPERATIVE: (&str, &str) = ("partition.assignment.strategy", "cooperative-sticky");
@@ -20,44 +19,18 @@ const SHORT_SESSIONS: &[(&str, &str)] = &[("group.min.session.timeout.ms", "1000
 const LEAVING: CloseOptions = CloseOptions { timeout: PATIENCE, leave: Some(true) };
 const STAYING: CloseOptions = CloseOptions { timeout: PATIENCE, leave: Some(false) };
 
-/// What a listener hears of these partitions.
-fn heard(what: &str, partitions: &[i32]) -> String {
-    partitions.iter().fold(what.to_owned(), |text, index| format!("{text} {index}"))
-}
-
-fn members_share_the_work(strategy: (&'static str, &'static str)) {
+#[test]
+fn eager_members_share_the_work_and_go_on_where_the_group_is() {
     on_a_node(&[], async |bootstrap| {
-        let mut a = Member::subscribed(&bootstrap, &[strategy]);
-        let mut b = Member::subscribed(&bootstrap, &[strategy]);
-        settle(&mut [&mut a, &mut b], &[2, 2]).await;
-        until(&mut [&mut a, &mut b], |members| {
-            members.iter().all(|member| offsets(&member.consumer.positions()) == [10; 2])
-        })
-        .await;
-        assert_eq!((&a.distinct() | &b.distinct()).len(), 40);
-        a.consumer.commit().await.unwrap();
-        b.consumer.commit().await.unwrap();
-        // One leaves: the other one reads all from where both were.
-        a.consumer.close().await;
-        produce(&bootstrap, TOPIC, "second").await;
-        b.values.clear();
-        settle(&mut [&mut b], &[4]).await;
-        until(&mut [&mut b], |members| members[0].values.len() >= 40).await;
-        assert!(b.values.iter().all(|value| value.starts_with("second")), "{b:?}");
-        b.consumer.commit().await.unwrap();
-        assert_eq!(b.committed().await, [20; 4]);
-        b.consumer.close().await;
+        members_share_the_work(&bootstrap, &[EAGER], &[EAGER]).await;
     });
 }
 
 #[test]
-fn eager_members_share_the_work_and_go_on_where_the_group_is() {
-    members_share_the_work(EAGER);
-}
-
-#[test]
 fn cooperative_members_share_the_work_and_go_on_where_the_group_is() {
-    members_share_the_work(COOPERATIVE);
+    on_a_node(&[], async |bootstrap| {
+        members_share_the_work(&bootstrap, &[COOPERATIVE], &[COOPERATIVE]).await;
+    });
 }
 
 #[test]
@@ -261,24 +234,7 @@ fn who_leaves_is_out_at_once() {
 #[test]
 fn who_does_not_poll_leaves_and_is_told_what_it_lost() {
     on_a_node(&[], async |bootstrap| {
-        let mut slow = Member::subscribed(&bootstrap, &[EAGER, ("max.poll.interval.ms", "2000")]);
-        let mut b = Member::subscribed(&bootstrap, &[EAGER]);
-        settle(&mut [&mut slow, &mut b], &[2, 2]).await;
-        let had = slow.partitions();
-        slow.told();
-        settle(&mut [&mut b], &[4]).await;
-        // It does not know yet, and cannot commit what others read already.
-        assert_eq!(slow.partitions(), had);
-        let refused = slow.consumer.commit_offsets(at(had[0], 5)).await;
-        let Err(ClientError::Answer { error: ErrorCode::UnknownMemberId, .. }) = refused else {
-            panic!("{refused:?}");
-        };
-        assert_eq!(slow.told(), [""; 0]);
-        slow.poll().await;
-        assert_eq!(slow.told()[0], heard("lost", &had));
-        settle(&mut [&mut slow, &mut b], &[2, 2]).await;
-        slow.consumer.close().await;
-        b.consumer.close().await;
+        a_slow_member_is_out(&bootstrap, EAGER).await;
     });
 }
 
