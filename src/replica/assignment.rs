@@ -114,6 +114,8 @@ pub struct FollowerRead {
     pub log_start_offset: Offset,
     /// The end of the leader's log: what [`super::driver::PartitionHandle::watch_log_end`] wants to know.
     pub log_end_offset: Offset,
+    /// Whether the leader's log has more behind these records, as [`super::driver::ReadAnswer`] says.
+    pub has_more: bool,
     /// The follower's log went another way: the largest epoch up to its own that the leader knows, and where that ends here.
     pub diverging: Option<EpochEndOffset>,
 }

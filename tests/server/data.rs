@@ -345,6 +345,18 @@ fn a_fetch_waits_for_records_and_no_longer_than_asked() {
     let data = &answer.responses[0].partitions[0];
     assert!(data.records.as_ref().unwrap().len() >= 300);
 
+    // Nor where there is more, and the answer has no room for it.
+    let begun_full = Instant::now();
+    let full = FetchRequest { max_bytes: 150, ..waiting(20_000, 150) };
+    assert_eq!(values(&fetch(&mut reader, 12, &full)), [(0, "first".to_owned())]);
+    assert!(begun_full.elapsed() < Duration::from_secs(10), "what does not fit comes no sooner");
+    // What one partition may give at the most is not all that the reader waits for.
+    let begun_small = Instant::now();
+    let mut small = waiting(300, 150);
+    small.topics[0].partitions[0].partition_max_bytes = 100;
+    assert_eq!(values(&fetch(&mut reader, 12, &small)), [(0, "first".to_owned())]);
+    assert!(begun_small.elapsed() >= Duration::from_millis(300), "another one may have more");
+
     // A deleted topic ends the wait.
     let gone = FetchRequest { max_wait_ms: 20_000, min_bytes: 1_000_000, ..waiting(0, 0) };
     reader.send(12, &gone);

@@ -86,6 +86,7 @@ impl PartitionHandle {
             high_watermark,
             log_start_offset,
             log_end_offset,
+            has_more: answer.has_more,
             diverging: None,
         })
     }
@@ -105,6 +106,7 @@ impl PartitionHandle {
                 high_watermark,
                 log_start_offset,
                 log_end_offset,
+                has_more: false,
                 diverging,
             }));
         }

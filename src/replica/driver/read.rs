@@ -54,6 +54,8 @@ pub struct ReadAnswer {
     pub log_start_offset: Offset,
     /// The log's end.
     pub log_end_offset: Offset,
+    /// Whether there is more for the reader behind these records, which had no room for it, or ended with a segment.
+    pub has_more: bool,
 }
 
 /// Which offset is asked for (ListOffsets).
@@ -137,7 +139,7 @@ impl PartitionHandle {
     ) -> Result<(ReadAnswer, Option<Offset>), ErrorCode> {
         let mut offset = request.offset;
         for _ in 0..ATTEMPTS_MAX {
-            let (mut answer, plan, is_gapless) = {
+            let (answer, end_offset, plan, is_gapless) = {
                 let inner = self.lock();
                 inner.machine.check_reader(request.leader_epoch, by)?;
                 inner.machine.check_offset(request.offset)?;
@@ -147,10 +149,12 @@ impl PartitionHandle {
                     return Ok((answer, None));
                 }
                 let is_gapless = !inner.config.cleanup_policy.compact;
-                (answer, inner.plan(offset, end_offset, &request), is_gapless)
+                (answer, end_offset, inner.plan(offset, end_offset, &request), is_gapless)
             };
             match plan {
-                Plan::Memory(read) => return Ok((answer.with(&read), read.end_offset)),
+                Plan::Memory(read) => {
+                    return Ok((answer.with(&read, end_offset), read.end_offset));
+                }
                 // What is rare is boxed: a future is as large as the largest it waits for, and is moved whole.
                 Plan::Index { segment } => Box::pin(self.load_index_of(segment)).await?,
                 Plan::Disk { segment, position, size, next, generation } => {
@@ -159,7 +163,7 @@ impl PartitionHandle {
                         position,
                         size,
                         offset,
-                        end_offset: answer.end_for(request.up_to),
+                        end_offset,
                         max_bytes: request.max_bytes,
                         first_batch_whole: request.first_batch_whole,
                         verify: self.options.fetch_verify,
@@ -173,10 +177,7 @@ impl PartitionHandle {
                     self.remember(offset, segment, generation, &read);
                     match next.filter(|_| read.end_offset.is_none() && read.segment_ended) {
                         Some(next) => offset = next,
-                        None => {
-                            answer = answer.with(&read);
-                            return Ok((answer, read.end_offset));
-                        }
+                        None => return Ok((answer.with(&read, end_offset), read.end_offset)),
                     }
                 }
             }
@@ -337,8 +338,10 @@ fn first_at(
 }
 
 impl ReadAnswer {
-    fn with(self, read: &BatchesRead) -> Self {
-        Self { records: read.slices.iter().cloned().collect(), ..self }
+    /// With what was read for one who wants what lies below `end_offset`, and that is something.
+    fn with(self, read: &BatchesRead, end_offset: Offset) -> Self {
+        let has_more = read.end_offset.is_none_or(|read_to| read_to < end_offset);
+        Self { records: read.slices.iter().cloned().collect(), has_more, ..self }
     }
 
     /// The end of what a reader may see.
@@ -359,6 +362,7 @@ impl Inner {
             last_stable_offset: self.machine.last_stable_offset(),
             log_start_offset: self.machine.log().log_start_offset(),
             log_end_offset: self.machine.replica_end_offset(),
+            has_more: false,
         }
     }
 

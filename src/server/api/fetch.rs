@@ -1,7 +1,8 @@
 //! Fetch: record batches out of the logs of partitions that this broker leads, for consumers and for followers.
 //!
 //! What is there is read at once. Where that is less than `min_bytes`, the request waits, up to `max_wait_ms`, for one of
-//! its partitions to have more: the partitions wake it, nothing is polled. Who fetches again and again keeps a session (KIP-227)
+//! its partitions to have more: the partitions wake it, nothing is polled. What is there and has no room in the answer counts as far as there
+//! would be room for it: batches come whole, and no waiting fills what they leave free. Who fetches again and again keeps a session (KIP-227)
 //! and names only what changed.
 //!
 //! Kafka: `KafkaApis.handleFetchRequest`, `ReplicaManager.fetchMessages`, `DelayedFetch`.
@@ -200,6 +201,24 @@ impl Given {
             Self::Elsewhere { .. } | Self::Diverging { .. } => 0,
         }
     }
+
+    /// Whether the partition has more, for which there was no room.
+    fn has_more(&self) -> bool {
+        match self {
+            Self::Records(answer) => answer.has_more,
+            Self::ToFollower(answer) => answer.has_more,
+            Self::Elsewhere { .. } | Self::Diverging { .. } => false,
+        }
+    }
+}
+
+/// What was read of all partitions at once.
+struct Round {
+    reads: Vec<Read>,
+    /// How many bytes were there for the reader: those that it gets, and of a partition that has more, all for which there was room.
+    ///
+    /// Kafka cuts batches off at the end of their room and counts what is left of them; `DelayedFetch.tryComplete` counts the same.
+    bytes_there: usize,
 }
 
 /// Reads, and reads again once the partitions have enough more, until there is enough, something is wrong, or time is over.
@@ -207,18 +226,17 @@ async fn read_until_enough(call: &Call<'_>, wants: &[Want], plan: &Plan) -> Vec<
     let mut timer: Option<Box<dyn Timer>> = None;
     let mut is_repeated = false;
     loop {
-        let reads = read_once(call, wants, plan, is_repeated).await;
+        let Round { reads, bytes_there } = read_once(call, wants, plan, is_repeated).await;
         is_repeated = true;
-        let bytes: usize = reads.iter().flatten().map(Given::bytes).sum();
         let is_final = |read: &Read| {
             matches!(read, Err(_) | Ok(Given::Diverging { .. } | Given::Elsewhere { .. }))
         };
         let is_over = call.broker.env.clock.now().monotonic >= plan.deadline;
-        let is_enough = bytes >= plan.bytes_min || reads.iter().any(is_final);
+        let is_enough = bytes_there >= plan.bytes_min || reads.iter().any(is_final);
         if is_enough || is_over || !plan.may_wait || wants.is_empty() {
             return reads;
         }
-        let missing = plan.bytes_min - bytes;
+        let missing = plan.bytes_min - bytes_there;
         let watch = FetchWatch::new(u64::try_from(missing).unwrap_or(u64::MAX));
         let Ok(_watching) = watch_all(call, wants, &reads, &watch) else { continue };
         let timer = timer.get_or_insert_with(|| call.broker.env.clock.timer());
@@ -254,22 +272,28 @@ fn watch_all(
     Ok(watching)
 }
 
-async fn read_once(call: &Call<'_>, wants: &[Want], plan: &Plan, is_repeated: bool) -> Vec<Read> {
+async fn read_once(call: &Call<'_>, wants: &[Want], plan: &Plan, is_repeated: bool) -> Round {
     let mut left = plan.bytes_max;
     // The first batch of the first partition that has one is given whatever its size, or a reader would hang there.
     let mut is_first = true;
-    let mut reads = Vec::with_capacity(wants.len());
+    let mut round = Round { reads: Vec::with_capacity(wants.len()), bytes_there: 0 };
     for want in wants {
         let bytes_max = usize::try_from(want.fetch.bytes_max).unwrap_or(0);
         let room = Room { bytes_max: left.min(bytes_max), first_batch_whole: is_first };
         let read = read_partition(call, want, plan, room, is_repeated).await;
         if let Ok(given) = &read {
-            left = left.saturating_sub(given.bytes());
-            is_first = is_first && given.bytes() == 0;
+            let bytes = given.bytes();
+            left = left.saturating_sub(bytes);
+            is_first = is_first && bytes == 0;
+            round.bytes_there += if given.has_more() { bytes.max(room.bytes_max) } else { bytes };
         }
-        reads.push(read);
+        round.reads.push(read);
     }
-    reads
+    // Whoever gets nothing would only ask again.
+    if is_first {
+        round.bytes_there = 0;
+    }
+    round
 }
 
 /// How much of a partition fits into the answer.
