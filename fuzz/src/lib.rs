@@ -14,7 +14,9 @@ use ottla::log::{
     Scanner, TimeIndex, ValidationRules, validate_produced, validate_replicated,
 };
 use ottla::protocol::ApiKey;
-use ottla::protocol::coordinator_records::{CoordinatorRecord, subscribed_topics};
+use ottla::protocol::coordinator_records::{
+    CoordinatorRecord, read_assignment, read_subscription, subscribed_topics,
+};
 use ottla::protocol::frame::{decode_request_header, decode_response_header, take_frame};
 use ottla::protocol::messages::{Message, Request};
 use ottla::protocol::metadata_records::MetadataRecord;
@@ -145,6 +147,8 @@ pub fn metadata_record(value: &[u8]) {
 pub fn coordinator_record(bytes: &[u8]) {
     let bytes = Bytes::copy_from_slice(bytes);
     _ = subscribed_topics(&bytes);
+    _ = read_subscription(&bytes);
+    _ = read_assignment(&bytes);
     let Some(length) = bytes.first().map(|length| usize::from(*length)) else { return };
     if bytes.len() < length + 2 {
         return;

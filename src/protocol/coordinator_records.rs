@@ -503,11 +503,38 @@ mod tests {
         assert_eq!(subscribed_topics(&Bytes::from_static(&[0xff; 20])), None);
     }
 
+    /// Members are answered in the version in which they speak; one from after our time gets our newest.
+    #[test]
+    fn what_members_get_is_in_their_own_version_and_reads_back() {
+        let topic = consumer_protocol_assignment::TopicPartition {
+            topic: "t".into(),
+            partitions: vec![PartitionIndex::new(2)],
+        };
+        let given =
+            ConsumerProtocolAssignment { assigned_partitions: vec![topic], user_data: None };
+        for (said, written) in [(0, 0), (1, 1), (3, 3), (9, 3), (-1, 0)] {
+            let metadata = Bytes::copy_from_slice(&i16::to_be_bytes(said));
+            let assignment = assignment_bytes(&given, &metadata).unwrap();
+            assert_eq!(assignment[..2], i16::to_be_bytes(written), "{said}");
+            assert_eq!(read_assignment(&assignment), Ok(given.clone()));
+        }
+        assert_eq!(assignment_bytes(&given, &Bytes::new()).unwrap()[..2], [0, 0]);
+        assert!(read_assignment(&Bytes::new()).is_err());
+        assert!(read_subscription(&Bytes::from_static(&[0xff, 0xff, 0, 0, 0, 0])).is_err());
+        let newer = Bytes::from_static(&[
+            0, 9, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 7, 0xff, 0xff, 1, 2, 3,
+        ]);
+        assert_eq!(read_subscription(&newer).map(|read| read.generation_id), Ok(7));
+    }
+
     proptest! {
         #[test]
         fn hostile_bytes_are_errors(key: Vec<u8>, value: Option<Vec<u8>>, number in 0..17i16) {
             let value = value.map(Bytes::from);
             _ = subscribed_topics(&Bytes::from(key.clone()));
+            let said = [&number.to_be_bytes()[..], &key].concat().into();
+            _ = read_subscription(&said);
+            _ = read_assignment(&said);
             _ = CoordinatorRecord::from_bytes(key.clone().into(), value.clone());
             let numbered = [&number.to_be_bytes()[..], b"\0\x01g\0\x01t", &key].concat();
             let read = CoordinatorRecord::from_bytes(numbered.into(), value);
