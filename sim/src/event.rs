@@ -193,6 +193,12 @@ impl Recorder {
         self.lock().origin = Some(world_nanos);
     }
 
+    /// When the clients started, in the world's nanoseconds; `None` before.
+    #[must_use]
+    pub fn started_at(&self) -> Option<u64> {
+        self.lock().origin
+    }
+
     /// A moment of the world as the time since the clients started.
     #[must_use]
     pub fn time(&self, world_nanos: u64) -> Span {
@@ -502,6 +508,8 @@ impl Recorder {
             | Observation::VoteGranted { is_pre_vote: true, .. }
             | Observation::MetadataAppended { .. }
             | Observation::QuorumHighWatermark { .. }
+            | Observation::MetadataSnapshotSaved { .. }
+            | Observation::EndTold { .. }
             | Observation::MetadataApplied { .. } => return [None, None],
         };
         [Some(one), None]

@@ -99,6 +99,8 @@ pub struct Poll {
     pub records: Vec<Read>,
     /// The partitions whose position was set (assign, seek, reset) since the poll before.
     pub repositioned: Vec<TopicPartition>,
+    /// Those of them of which it is known where it was set to: the offset of the next record. The last one of a partition counts.
+    pub seeks: Vec<(TopicPartition, Offset)>,
 }
 
 /// A poll of a workload's consumer that did not fail, whatever it gave.

@@ -13,7 +13,8 @@ use ottla::types::{BrokerId, Observation, ShortName, TopicId, TopicIdPartition, 
 use crate::checker::atlas::{self, Fault};
 use crate::checker::ghost::GhostPartition;
 use crate::checker::{
-    Checkers, DeclaredCut, Disks, Event, Ghost, Occurrence, Stop, TopicFacts, liveness, waiting,
+    Checkers, ClusterFacts, DeclaredCut, Disks, Event, Ghost, Occurrence, Removed, Stop,
+    TopicFacts, liveness, waiting,
 };
 use crate::event::Recorder;
 use crate::explore::states::States;
@@ -127,6 +128,11 @@ impl Oracle {
         self.lock().checkers.describe_topic(topic_id, facts);
     }
 
+    /// Tells what the plan says of the cluster.
+    pub fn describe_cluster(&self, facts: ClusterFacts) {
+        self.lock().checkers.describe_cluster(facts);
+    }
+
     /// Whether a fault on a node is tolerable now: see [`checker::atlas`].
     #[must_use]
     pub fn may(&self, fault: Fault, node: NodeId) -> bool {
@@ -171,6 +177,21 @@ impl Oracle {
             })
         };
         ghost.partitions().flat_map(of).collect()
+    }
+
+    /// What was removed from the start of logs.
+    #[must_use]
+    pub fn removed(&self) -> Vec<Removed> {
+        let inner = self.lock();
+        let ghost = inner.checkers.ghost();
+        let mut all = Vec::new();
+        for (id, of) in ghost.partitions() {
+            let Some(partition) = partition_of(&ghost.name(id)) else { continue };
+            let removed = of.removed.iter().map(|(at, to)| (*at, *to));
+            all.extend(removed.map(|(at, to)| Removed { partition: partition.clone(), at, to }));
+        }
+        all.sort_by_key(|one: &Removed| one.at);
+        all
     }
 
     /// Where groups were set past something, or back, by something else than their members' reading.

@@ -400,6 +400,8 @@ mod tests {
             leader: leader.map(BrokerId::new),
             leader_epoch: LeaderEpoch::new(epoch),
             replicas: set(replicas),
+            adding: BrokerSet::EMPTY,
+            removing: BrokerSet::EMPTY,
             isr: set(isr),
             elr: set(&[]),
             last_known_leader: None,

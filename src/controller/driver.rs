@@ -393,7 +393,8 @@ impl Driver {
         self.bytes_since_snapshot = 0;
         let (end_offset, epoch) = (id.end_offset, id.epoch);
         if end_offset > Offset::ZERO {
-            self.env.observe(Observation::MetadataSnapshotLoaded { end_offset, epoch });
+            let digest = self.committed.image().digest();
+            self.env.observe(Observation::MetadataSnapshotLoaded { end_offset, epoch, digest });
         }
         Ok(())
     }
@@ -730,8 +731,13 @@ impl Driver {
         let encode = |record: &Record| record.to_bytes().expect("it was read from the log");
         let records = image.to_records().iter().map(encode).collect();
         let timestamp = self.env.clock.now().wall;
+        let (end_offset, epoch, digest) = (id.end_offset, id.epoch, image.digest());
         match self.raft.save_snapshot(id, &Snapshot { timestamp, records }).await {
-            Ok(()) => self.bytes_since_snapshot = 0,
+            Ok(()) => {
+                self.bytes_since_snapshot = 0;
+                let saved = Observation::MetadataSnapshotSaved { end_offset, epoch, digest };
+                self.env.observe(saved);
+            }
             // The log holds everything; the next commit tries again.
             Err(RaftError::Storage(error)) if error.is_no_space() => {}
             Err(error) => return Err(error.into()),

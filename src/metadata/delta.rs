@@ -226,6 +226,8 @@ impl MetadataDelta {
                 leader: now.leader,
                 leader_epoch: now.leader_epoch,
                 replicas: BrokerSet::of(&now.replicas),
+                adding: BrokerSet::of(&now.adding_replicas),
+                removing: BrokerSet::of(&now.removing_replicas),
                 isr: BrokerSet::of(&now.isr),
                 elr: BrokerSet::of(&now.eligible_leader_replicas),
                 last_known_leader: now.last_known_elr.first().copied(),

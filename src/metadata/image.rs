@@ -19,7 +19,7 @@ use crate::types::{
 };
 
 /// What a config belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ResourceType {
     /// A topic, by name.
     Topic,
@@ -49,7 +49,7 @@ impl ResourceType {
 }
 
 /// Whose config.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConfigResource {
     /// The kind of thing.
     pub resource_type: ResourceType,
@@ -102,7 +102,7 @@ pub enum InvalidRecord {
 }
 
 /// A registered broker.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BrokerRegistration {
     /// The broker.
     pub broker: BrokerId,
@@ -139,7 +139,7 @@ impl BrokerRegistration {
 }
 
 /// The state of a partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PartitionImage {
     /// The brokers that hold it, the preferred leader first.
     pub replicas: Vec<BrokerId>,
@@ -220,7 +220,7 @@ impl PartitionImage {
 }
 
 /// A topic with its partitions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TopicImage {
     /// Its name.
     pub name: Arc<str>,
@@ -230,14 +230,14 @@ pub struct TopicImage {
     pub partitions: BTreeMap<PartitionIndex, PartitionImage>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct TopicsImage {
     by_id: BTreeMap<TopicId, Arc<TopicImage>>,
     by_name: BTreeMap<Arc<str>, TopicId>,
 }
 
 /// The cluster's state after all records below `end_offset`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MetadataImage {
     /// The offset after the last record that counts here. Exclusive.
     pub end_offset: Offset,

@@ -60,7 +60,7 @@ pub struct BrokerIncarnation {
 }
 
 /// An address at which a broker serves.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {
     /// The listener's name, as `listeners` gives it.
     pub name: String,
@@ -73,7 +73,7 @@ pub struct Endpoint {
 }
 
 /// The levels of a feature that a broker supports, both inclusive.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FeatureRange {
     /// The feature's name.
     pub name: String,

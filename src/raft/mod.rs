@@ -565,6 +565,19 @@ impl Raft {
         self.write(batch.records, Batch::Records(batch), out);
     }
 
+    /// How many requests wait for an answer: fetches for something new, at a leader. Everything else is answered at once.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        match &self.role {
+            Role::Leader(leader) => leader.parked.len(),
+            Role::Unattached { .. }
+            | Role::Prospective(_)
+            | Role::Candidate(_)
+            | Role::Resigned(_)
+            | Role::Follower(_) => 0,
+        }
+    }
+
     fn write(&mut self, records: u32, batch: Batch, out: &mut Vec<Effect>) {
         let base_offset = self.log.assigned_end;
         self.log.assign(self.epoch, base_offset, base_offset + u64::from(records));

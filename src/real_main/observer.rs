@@ -130,7 +130,8 @@ impl Observer for LogObserver {
             | O::MetadataAppended { .. }
             | O::QuorumHighWatermark { .. }
             | O::MetadataApplied { .. }
-            | O::MetadataSnapshotLoaded { .. } => observe_quorum(observation),
+            | O::MetadataSnapshotLoaded { .. }
+            | O::MetadataSnapshotSaved { .. } => observe_quorum(observation),
             O::PartitionChanged { .. }
             | O::MinIsrChanged { .. }
             | O::BecameLeader { .. }
@@ -147,6 +148,7 @@ impl Observer for LogObserver {
             | O::ProduceFailed { .. }
             | O::FetchServed { .. }
             | O::FetchFailed { .. }
+            | O::EndTold { .. }
             | O::HighWatermarkAdvanced { .. } => self.observe_requests(observation),
             O::LogFlushed { .. }
             | O::LogRolled { .. }
@@ -184,6 +186,9 @@ impl LogObserver {
             }
             O::FetchServed { partition, fetch_offset, end_offset, high_watermark } => {
                 trace!(target: "fetch", partition = self.name(partition), offset = %fetch_offset, %end_offset, %high_watermark, "records served");
+            }
+            O::EndTold { partition, leader_epoch, end_offset } => {
+                trace!(target: "fetch", partition = self.name(partition), %leader_epoch, %end_offset, "end of the log told");
             }
             O::FetchFailed { partition, error } => {
                 debug!(target: "fetch", partition = self.name(partition), %error, "fetch refused")
@@ -371,8 +376,11 @@ fn observe_quorum(observation: Observation) {
         O::MetadataApplied { end_offset, epoch } => {
             trace!(target: "metadata", offset = %end_offset, %epoch, "metadata applied")
         }
-        O::MetadataSnapshotLoaded { end_offset, epoch } => {
+        O::MetadataSnapshotLoaded { end_offset, epoch, .. } => {
             info!(target: "metadata", offset = %end_offset, %epoch, "metadata loaded from a snapshot");
+        }
+        O::MetadataSnapshotSaved { end_offset, epoch, .. } => {
+            debug!(target: "metadata", offset = %end_offset, %epoch, "metadata written down as a snapshot");
         }
         _ => {}
     }

@@ -26,9 +26,6 @@ use crate::runtime::{Env, task, watch};
 use crate::storage::{LogManager, LogManagerOptions, OpenedPartition, StorageError};
 use crate::types::{BrokerEpoch, BrokerId, ErrorCode, TopicIdPartition};
 
-/// Memory for the newest batches of all partitions, which most readers want. An idle node stays below 50 MB with it.
-const TAIL_CACHE_BYTES: usize = 32 << 20;
-
 /// What is applied: never changed, only replaced.
 #[derive(Default)]
 pub(super) struct Applied {
@@ -96,7 +93,7 @@ impl ReplicaManager {
             options: ReplicaOptions {
                 fetch_verify: config.fetch_verify,
                 producer_expiration: config.producer_expiration,
-                tail_budget: TailBudget::new(TAIL_CACHE_BYTES),
+                tail_budget: TailBudget::new(config.fetch_tail_bytes),
                 node: config.node_id,
                 lag_time_max: config.replication.lag_time_max,
                 isr_changes: proposals.listener(),

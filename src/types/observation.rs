@@ -91,6 +91,9 @@ pub enum Observation {
         end_offset: Offset,
         high_watermark: Offset,
     },
+    /// A consumer was told the end of the log, the offset after the last record that it may read (ListOffsets). By the broker that
+    /// answers; `leader_epoch` is the term in which it was asked.
+    EndTold { partition: TopicIdPartition, leader_epoch: LeaderEpoch, end_offset: Offset },
     /// A reader was refused.
     FetchFailed { partition: TopicIdPartition, error: ErrorCode },
     /// The high watermark moved, at the leader or at a follower.
@@ -161,13 +164,15 @@ pub enum Observation {
     /// By *every* node, brokers too, for each partition that differs between the images before and after it applied committed
     /// metadata (`MetadataDelta`): a controller that dies between commit and telling would else leave a hole. One version is
     /// one state: the checkers take the first and hold the others against it. `replicas` are all of them, those of a
-    /// reassignment too. `is_unclean`: the leader changed to one that was in neither ISR nor ELR before.
+    /// reassignment too, which has `adding` and `removing` among them. `is_unclean`: the leader changed to one that was in neither ISR nor ELR before.
     PartitionChanged {
         partition: TopicIdPartition,
         partition_epoch: PartitionEpoch,
         leader: Option<BrokerId>,
         leader_epoch: LeaderEpoch,
         replicas: BrokerSet,
+        adding: BrokerSet,
+        removing: BrokerSet,
         isr: BrokerSet,
         elr: BrokerSet,
         last_known_leader: Option<BrokerId>,
@@ -271,8 +276,11 @@ pub enum Observation {
     /// This node's published image holds all metadata below `end_offset`; `epoch` is that of the last record in it. By the
     /// metadata task of every node when it publishes.
     MetadataApplied { end_offset: Offset, epoch: LeaderEpoch },
-    /// This node replaced its metadata by a snapshot that it read or was sent, instead of applying each record.
-    MetadataSnapshotLoaded { end_offset: Offset, epoch: LeaderEpoch },
+    /// This node replaced its metadata by a snapshot that it read or was sent, instead of applying each record. `digest` is that of
+    /// the whole image.
+    MetadataSnapshotLoaded { end_offset: Offset, epoch: LeaderEpoch, digest: u64 },
+    /// This node wrote its committed metadata down as a snapshot. `digest` is that of the whole image that it was made of.
+    MetadataSnapshotSaved { end_offset: Offset, epoch: LeaderEpoch, digest: u64 },
     /// A producer id was handed out.
     ProducerIdAllocated { producer: ProducerId, epoch: ProducerEpoch },
     /// A connection was closed because what came over it was not a request we can frame or read.

@@ -5,35 +5,34 @@ use std::sync::Arc;
 
 use ottla::types::{Offset, TopicPartition};
 
-use super::{Context, Violation};
-use crate::history::{History, Outcome, Poll, SendId};
+use super::{Context, DeclaredCut, Violation};
+use crate::history::{FINAL_READER, History, Outcome, Poll, SendId};
 
-/// The offsets of each partition that hold a record at the end, in order: the version order.
+/// The offsets of each partition at which somebody was given a record, in order: the version order.
 struct VersionOrder<'a>(BTreeMap<&'a TopicPartition, Vec<Offset>>);
 
 impl<'a> VersionOrder<'a> {
     fn of(history: &'a History) -> Self {
-        let logs = history.final_log().into_iter();
-        Self(
-            logs.map(|(partition, log)| (partition, log.iter().map(|read| read.offset).collect()))
-                .collect(),
-        )
+        let mut order: BTreeMap<&TopicPartition, Vec<Offset>> = BTreeMap::new();
+        for read in history.polls.iter().flat_map(|poll| &poll.records) {
+            order.entry(&read.partition).or_default().push(read.offset);
+        }
+        for offsets in order.values_mut() {
+            offsets.sort_unstable();
+            offsets.dedup();
+        }
+        Self(order)
     }
 
-    /// The place of an offset; `None` where the final log does not hold it.
-    fn index(&self, partition: &TopicPartition, offset: Offset) -> Option<usize> {
-        self.0.get(partition)?.binary_search(&offset).ok()
-    }
-
-    /// What is wrong with reading `next` right after `previous`.
-    fn step(&self, partition: &TopicPartition, previous: Offset, next: Offset) -> Step {
-        if next <= previous {
+    /// What is wrong with reading `next` where everything up to `previous` (inclusive) was read, and the log begins at `start`.
+    fn step(&self, partition: &TopicPartition, previous: i64, next: Offset, start: Offset) -> Step {
+        if next.value() <= previous {
             return Step::Back;
         }
-        match (self.index(partition, previous), self.index(partition, next)) {
-            (Some(from), Some(to)) if to > from + 1 => Step::Skip(to - from - 1),
-            _ => Step::Fine,
-        }
+        let offsets = self.0.get(partition).map_or(&[][..], Vec::as_slice);
+        let first = offsets.partition_point(|offset| offset.value() <= previous || *offset < start);
+        let last = offsets.partition_point(|offset| *offset < next);
+        if last > first { Step::Skip(last - first) } else { Step::Fine }
     }
 }
 
@@ -75,7 +74,8 @@ pub(super) fn polls_inside(history: &History, context: &Context<'_>, out: &mut V
         let mut last: BTreeMap<&TopicPartition, Offset> = BTreeMap::new();
         for read in &poll.records {
             let Some(previous) = last.insert(&read.partition, read.offset) else { continue };
-            match order.step(&read.partition, previous, read.offset) {
+            let start = context.start_of(&read.partition, poll.at);
+            match order.step(&read.partition, previous.value(), read.offset, start) {
                 Step::Fine => {}
                 Step::Skip(_) | Step::Back
                     if context.is_cut(&read.partition, previous, poll.at) => {}
@@ -104,10 +104,13 @@ pub(super) fn polls_between(history: &History, context: &Context<'_>, out: &mut 
         return;
     }
     let order = VersionOrder::of(history);
-    let mut last: BTreeMap<(&Arc<str>, &TopicPartition), Offset> = BTreeMap::new();
+    let mut last: BTreeMap<(&Arc<str>, &TopicPartition), i64> = BTreeMap::new();
     for poll in &history.polls {
         for partition in &poll.repositioned {
             last.remove(&(&poll.client, partition));
+        }
+        for (partition, position) in &poll.seeks {
+            last.insert((&poll.client, partition), position.value() - 1);
         }
         let mut first_here: BTreeMap<&TopicPartition, Offset> = BTreeMap::new();
         for read in &poll.records {
@@ -115,10 +118,12 @@ pub(super) fn polls_between(history: &History, context: &Context<'_>, out: &mut 
         }
         for (partition, first) in first_here {
             let Some(previous) = last.get(&(&poll.client, partition)) else { continue };
-            match order.step(partition, *previous, first) {
+            let start = context.start_of(partition, poll.at);
+            let read = Offset::new((*previous).max(0));
+            match order.step(partition, *previous, first, start) {
                 Step::Fine => {}
                 // What was read before the cut is gone: a consumer goes back to where the logs part.
-                Step::Skip(_) | Step::Back if context.is_cut(partition, *previous, poll.at) => {}
+                Step::Skip(_) | Step::Back if context.is_cut(partition, read, poll.at) => {}
                 Step::Skip(count) => {
                     let what = format!(
                         "{} had read up to offset {previous} and was then given {first}: {count} records skipped",
@@ -136,8 +141,59 @@ pub(super) fn polls_between(history: &History, context: &Context<'_>, out: &mut 
             }
         }
         for read in &poll.records {
-            last.insert((&poll.client, &read.partition), read.offset);
+            last.insert((&poll.client, &read.partition), read.offset.value());
         }
+    }
+}
+
+/// poll-skip after a declared cut: who read on from a log that was cut, and is given something of the new one, was given before what took
+/// the place of what was cut off first.
+///
+/// Asked of the last cut of each partition, and of clients that go nowhere by themselves.
+pub(super) fn polls_after_cuts(history: &History, context: &Context<'_>, out: &mut Vec<Violation>) {
+    let last: BTreeMap<&TopicPartition, &DeclaredCut> =
+        context.cuts.iter().map(|cut| (&cut.partition, cut)).collect();
+    let log = history.final_log();
+    for (partition, cut) in last {
+        let Some(log) = log.get(partition) else { continue };
+        let now: BTreeMap<Offset, u64> = log.iter().map(|r| (r.offset, r.content)).collect();
+        let Some((first, content)) = now.range(cut.from..).next() else { continue };
+        let mut readers: BTreeMap<&Arc<str>, Reader> = BTreeMap::new();
+        for poll in history.polls.iter().filter(|poll| *poll.client != *FINAL_READER) {
+            let reader = readers.entry(&poll.client).or_default();
+            let has_moved = poll.repositioned.contains(partition);
+            reader.wanders |= has_moved && reader.has_polled;
+            reader.has_polled |= has_moved;
+            for read in poll.records.iter().filter(|read| read.partition == *partition) {
+                reader.was_beyond |= poll.at <= cut.at && read.offset >= *first;
+                reader.has_new |= read.offset == *first && read.content == *content;
+                let is_new = read.offset > *first && now.get(&read.offset) == Some(&read.content);
+                if is_new && poll.at > cut.at && reader.has_skipped() {
+                    reader.is_told = true;
+                    let what = format!(
+                        "{} read beyond offset {first}, where the log was cut, and was given {} of the new one and never what stands at {first} now",
+                        poll.client, read.offset
+                    );
+                    out.push(violation("poll-skip", poll, partition, what));
+                }
+            }
+        }
+    }
+}
+
+/// What a client was given around a cut.
+#[derive(Default)]
+struct Reader {
+    has_polled: bool,
+    wanders: bool,
+    was_beyond: bool,
+    has_new: bool,
+    is_told: bool,
+}
+
+impl Reader {
+    fn has_skipped(&self) -> bool {
+        self.was_beyond && !self.has_new && !self.wanders && !self.is_told
     }
 }
 
@@ -156,14 +212,20 @@ pub(super) fn sends(history: &History, _context: &Context<'_>, out: &mut Vec<Vio
     }
     let mut before: BTreeMap<(&Arc<str>, u32, &TopicPartition), (SendId, Offset)> = BTreeMap::new();
     for sent in history.sent.iter().filter(|sent| sent.is_ordered) {
-        let counts = matches!(sent.outcome, Outcome::Acked { .. } | Outcome::Unknown { .. });
+        // Without idempotence what was given up may arrive late, and a second attempt beside the first.
+        let counts = match sent.outcome {
+            Outcome::Acked { .. } => true,
+            Outcome::Unknown { .. } => sent.is_idempotent,
+            Outcome::Pending | Outcome::Failed { .. } => false,
+        };
         let (Some(partition), Some((first, last))) = (&sent.partition, places.get(&sent.id)) else {
             continue;
         };
         if !counts {
             continue;
         }
-        let previous = before.insert((&sent.client, sent.incarnation, partition), (sent.id, *last));
+        let place = if sent.is_idempotent { *last } else { *first };
+        let previous = before.insert((&sent.client, sent.incarnation, partition), (sent.id, place));
         let Some((earlier, place)) = previous.filter(|(_, place)| first <= place) else { continue };
         let same_instant =
             history.of(earlier).is_some_and(|earlier| earlier.sent_at == sent.sent_at);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ottla::types::{Offset, TopicPartition};
+use ottla::types::{Acks, Offset, TopicPartition};
 
 use super::{Context, Violation};
 use crate::history::{History, Outcome, Read, SendId, Sent};
@@ -65,20 +65,23 @@ pub(super) fn phantom(history: &History, context: &Context<'_>, out: &mut Vec<Vi
     }
 }
 
-/// The records that were acknowledged with an offset and whose loss nobody declared.
+/// The records that were acknowledged and whose loss nobody declared, with the offset that was told. None is where nobody answers
+/// (acks=0), or who answers does not know any more (a late duplicate).
 fn acked<'a>(
     history: &'a History,
     context: &'a Context<'_>,
-) -> impl Iterator<Item = (&'a Sent, Offset)> {
+) -> impl Iterator<Item = (&'a Sent, Option<Offset>)> {
     history.sent.iter().filter_map(|sent| match sent.outcome {
-        Outcome::Acked { offset: Some(offset) } if !context.is_declared(sent, offset) => {
-            Some((sent, offset))
+        Outcome::Acked { offset } => {
+            let is_promised = offset.is_some() || sent.acks == Acks::All;
+            (is_promised && !context.is_declared(sent, offset)).then_some((sent, offset))
         }
-        Outcome::Acked { .. }
-        | Outcome::Pending
-        | Outcome::Failed { .. }
-        | Outcome::Unknown { .. } => None,
+        Outcome::Pending | Outcome::Failed { .. } | Outcome::Unknown { .. } => None,
     })
+}
+
+fn place(offset: Option<Offset>) -> String {
+    offset.map_or("no offset".to_owned(), |offset| format!("offset {offset}"))
 }
 
 /// lost-write: every acknowledged record is found by a fresh reader at the end. Keyed by the record, never by the offset.
@@ -90,8 +93,10 @@ pub(super) fn lost_write(history: &History, context: &Context<'_>, out: &mut Vec
         history.final_log().into_values().flatten().filter_map(|read| read.id).collect();
     for (sent, offset) in acked(history, context).filter(|(sent, _)| !found.contains(&sent.id)) {
         let what = format!(
-            "record {} of {} was acknowledged at offset {offset} and is not in the log",
-            sent.id.0, sent.client
+            "record {} of {} was acknowledged at {} and is not in the log",
+            sent.id.0,
+            sent.client,
+            place(offset)
         );
         let evidence = vec![
             format!("acknowledged with acks={:?}", sent.acks),
@@ -109,8 +114,10 @@ pub(super) fn unseen(history: &History, context: &Context<'_>, out: &mut Vec<Vio
     let seen: BTreeSet<SendId> = reads(history).filter_map(|read| read.id).collect();
     for (sent, offset) in acked(history, context).filter(|(sent, _)| !seen.contains(&sent.id)) {
         let what = format!(
-            "record {} of {} was acknowledged at offset {offset}, and no reader was ever given it",
-            sent.id.0, sent.client
+            "record {} of {} was acknowledged at {}, and no reader was ever given it",
+            sent.id.0,
+            sent.client,
+            place(offset)
         );
         out.push(violation("unseen", context, sent.partition.as_ref(), what, Vec::new()));
     }
@@ -146,7 +153,8 @@ pub(super) fn duplicate(history: &History, context: &Context<'_>, out: &mut Vec<
     }
 }
 
-/// inconsistent-offsets: no offset ever gives two different records, unless the loss of what stood there was declared.
+/// inconsistent-offsets: no offset ever gives two different records, whether they were read there or their producer was told that they
+/// stand there, unless the loss of what stood there was declared.
 pub(super) fn inconsistent_offsets(
     history: &History,
     context: &Context<'_>,
@@ -173,6 +181,20 @@ pub(super) fn inconsistent_offsets(
                 what,
                 Vec::new(),
             ));
+        }
+    }
+    for (sent, offset) in acked(history, context) {
+        let (Some(partition), Some(offset)) = (&sent.partition, offset) else { continue };
+        let read = seen.get(partition).and_then(|of| of.get(&offset));
+        let Some(other) = read.and_then(|read| read.id).filter(|id| *id != sent.id) else {
+            continue;
+        };
+        if !context.is_cut(partition, offset, context.end) {
+            let what = format!(
+                "record {} of {} was acknowledged at offset {offset}, which gave record {}",
+                sent.id.0, sent.client, other.0
+            );
+            out.push(violation("inconsistent-offsets", context, Some(partition), what, Vec::new()));
         }
     }
 }

@@ -12,6 +12,7 @@ mod disk_logs;
 pub mod ghost;
 mod groups;
 mod history_groups;
+mod history_late;
 mod history_order;
 mod history_records;
 pub mod liveness;
@@ -45,7 +46,7 @@ use crate::history::{History, Sent};
 use crate::world::Look;
 use crate::world::{NodeId, SimTime};
 use disk_logs::{NodeDisk, Segments};
-pub use ghost::{Ghost, TopicFacts};
+pub use ghost::{ClusterFacts, Ghost, TopicFacts};
 
 /// Something that must not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +115,10 @@ impl Stop {
 }
 
 /// What the online checks hear.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all that comes is an observation, and it is plain data"
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A node spoke of itself.
@@ -223,6 +228,11 @@ impl Checkers {
     /// Tells what the plan says of a topic.
     pub fn describe_topic(&mut self, topic_id: TopicId, facts: TopicFacts) {
         self.ghost.describe_topic(topic_id, facts);
+    }
+
+    /// Tells what the plan says of the cluster.
+    pub fn describe_cluster(&mut self, facts: ClusterFacts) {
+        self.ghost.describe_cluster(facts);
     }
 
     /// Tells which node is which broker or controller.
@@ -342,6 +352,17 @@ pub struct DeclaredCut {
     pub from: Offset,
 }
 
+/// Records that retention, or a deletion by hand, removed from the start of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// Of this partition.
+    pub partition: TopicPartition,
+    /// When the first replica's log began behind them.
+    pub at: SimTime,
+    /// The first offset that is left.
+    pub to: Offset,
+}
+
 /// What the history checks must know besides the history.
 pub struct Context<'a> {
     /// When the run ended.
@@ -355,22 +376,34 @@ pub struct Context<'a> {
     /// When groups were last told that they have committed nothing in a partition: what members were given before is not of the reading
     /// that was committed.
     pub begun: &'a BTreeMap<(ShortName, TopicPartition), SimTime>,
-    /// What lies below these offsets an administrator removed (DeleteRecords).
-    pub removed: &'a BTreeMap<TopicPartition, Offset>,
-    /// Whether records were removed nobody knows where (retention, a deleted topic) or rotted: then a record that is not there is no loss.
+    /// Whether records were removed nobody knows where (with a disk, or a topic) or rotted: then a record that is not there is no loss.
     pub records_removed: bool,
+    /// What was removed from the start of logs, by retention or by an administrator (DeleteRecords), where the file lets it: in the
+    /// order of time.
+    pub removed: &'a [Removed],
+    /// The times in which nothing is broken and everybody has had time to settle.
+    pub calm: &'a [(SimTime, SimTime)],
 }
 
 impl Context<'_> {
-    /// Whether the loss of a record that was acknowledged at `offset` is declared, by the file, by the controller or by an administrator.
-    fn is_declared(&self, sent: &Sent, offset: Offset) -> bool {
+    /// Whether the loss of a record that was acknowledged at `offset` (`None`: nobody said where) is declared, by the file or by the
+    /// controller, or it was removed.
+    fn is_declared(&self, sent: &Sent, offset: Option<Offset>) -> bool {
         (self.may_be_lost)(sent)
             || sent.partition.as_ref().is_some_and(|partition| {
                 let mut cuts = self.cuts_of(partition);
+                let start = self.start_of(partition, self.end);
                 // A record that was on its way when the cut was made may have been acknowledged before it and heard of after it.
-                cuts.any(|cut| cut.from <= offset && sent.sent_at <= cut.at)
-                    || self.removed.get(partition).is_some_and(|end| offset < *end)
+                cuts.any(|cut| {
+                    Some(cut.from) <= offset.or(Some(cut.from)) && sent.sent_at <= cut.at
+                }) || offset.map_or(start > Offset::ZERO, |offset| offset < start)
             })
+    }
+
+    /// Where a partition's log begins at a moment, as far as any replica has gone.
+    fn start_of(&self, partition: &TopicPartition, at: SimTime) -> Offset {
+        let of = self.removed.iter().filter(|one| one.partition == *partition && one.at <= at);
+        of.map(|one| one.to).max().unwrap_or(Offset::ZERO)
     }
 
     /// Whether what stood at `offset` may be another record since a cut before `at`.
@@ -406,8 +439,10 @@ const HISTORY_CHECKS: &[HistoryCheck] = &[
     history_records::duplicate,
     history_records::inconsistent_offsets,
     history_records::read_although_refused,
+    history_late::late,
     history_order::polls_inside,
     history_order::polls_between,
+    history_order::polls_after_cuts,
     history_order::sends,
     history_groups::committed_past,
     history_groups::commits_in_order,

@@ -38,8 +38,9 @@ pub(super) fn on_disk(ghost: &Ghost, disk: &NodeDisk<'_>, at: SimTime, out: &mut
                 )],
             );
         }
-        let is_clean =
-            !state.is_running && disk.durable(&log_dir.join(".kafka_cleanshutdown")).is_some();
+        // Who has opened a log has taken the file away before, and that is durable: else it would vouch for what is written since.
+        let may_stand = !state.is_running || !state.is_clean;
+        let is_clean = may_stand && disk.durable(&log_dir.join(".kafka_cleanshutdown")).is_some();
         if is_clean
             && let Some(segment) = files.segments.iter().find(|segment| !disk.is_durable(segment))
         {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use ottla::types::{BrokerId, Observation, ShortName, TopicId, TopicPartition};
 
 use crate::checker::liveness::Missing;
-use crate::checker::{DeclaredCut, TopicFacts};
+use crate::checker::{ClusterFacts, DeclaredCut, Removed, TopicFacts};
 use crate::event::Recorder;
 use crate::explore::states::States;
 use crate::verdict::Violation;
@@ -36,6 +36,15 @@ impl Oracle {
     /// The clients start now: times count from here.
     pub fn begin(&self, at: SimTime) {
         self.recorder.start(at.nanos());
+    }
+
+    /// Nothing depends on it.
+    pub fn describe_cluster(&self, _: ClusterFacts) {}
+
+    /// Nobody hears of it here.
+    #[must_use]
+    pub fn removed(&self) -> Vec<Removed> {
+        Vec::new()
     }
 
     /// Nothing depends on it.

@@ -155,13 +155,18 @@ async fn run(shared: &Shared, client: Client, work: WorkloadPlan, place: &Place)
             };
             work.run(client).await;
         }
-        WorkloadKind::Consumer { group: None, assign, from, poll_timeout, .. } => {
+        WorkloadKind::Consumer { group: None, assign, from, poll_timeout, seek_every, .. } => {
             let count = shared.plan.topics.get(&topic).map_or(0, |topic| topic.partitions);
             let assign = assign.as_deref().unwrap_or("*");
             let assigned = parse_assign(assign, count).expect("the scenario was checked");
             let partitions = assigned.into_iter().map(|index| partition(&topic, index)).collect();
             let poll_timeout = poll_timeout.as_duration();
-            ConsumerWork { partitions, from, poll_timeout }.run(client).await;
+            let seek_every = seek_every.map(|TimeDraw(draw)| {
+                let mut sample = sampler(shared, draw, place.of("seek-every"));
+                Box::new(move || Duration::from_nanos(sample()))
+                    as Box<dyn FnMut() -> Duration + Send>
+            });
+            ConsumerWork { partitions, from, poll_timeout, seek_every }.run(client).await;
         }
     }
 }

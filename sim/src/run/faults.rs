@@ -136,6 +136,7 @@ impl Doing<'_> {
                 Ok(None)
             }
             Action::RemoveBroker { .. } => self.remove_broker().await,
+            Action::UnregisterBroker { .. } => self.unregister_broker().await,
             Action::Reassign { partition, replicas, cancel, .. } => {
                 self.reassign(partition.as_ref(), replicas, *cancel).await
             }

@@ -3,22 +3,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ottla::types::{Offset, TopicPartition};
+use ottla::types::TopicPartition;
 use serde_json::json;
 
 use super::ears::Ears;
 use super::{Finished, Job};
-use crate::checker::Context;
-use crate::event::{Event, Who};
+use crate::checker::{Context, Removed};
+use crate::event::{Event, Who, is_partition};
 use crate::expect::{Evidence, measure_all};
 use crate::explore::Reached;
 use crate::history::{CommitOutcome, FINAL_READER, History, Outcome, Sent};
 use crate::scenario::Plan;
 use crate::scenario::duration::Span;
-use crate::scenario::plan::{Action, Budget, Step};
+use crate::scenario::plan::{Action, Budget, Properties, Step};
 use crate::stats::{Fate, Stats, all_groups};
 use crate::tally;
-use crate::verdict::{SeedRun, Violation};
+use crate::verdict::{Fired, SeedRun, Violation};
 use crate::world::SimTime;
 
 /// A finished run.
@@ -44,6 +44,39 @@ pub(super) struct Seen {
     pub(super) trace_entries: u64,
 }
 
+/// How long after the clients started they know the cluster, each partition's leader, and where they read.
+const SETTLED_AFTER: Span = Span::from_nanos(1_500_000_000);
+/// How long after everything was healed nobody needs any more to find that out: the longest session, elections, replicas that catch
+/// up, requests that were under way.
+const HEALED_AFTER: Span = Span::from_secs(25);
+/// What counts as slow of a network or a disk that nothing is done to.
+const PROMPT: Span = Span::from_nanos(100_000_000);
+
+/// Whether everything is answered within moments where nothing is broken: the world is as fast as it is when the plan says nothing, and
+/// nobody is asked to wait for more.
+fn is_prompt(plan: &Plan) -> bool {
+    let (network, disk) = (&plan.network, &plan.disk);
+    let times = [&network.latency, &disk.read, &disk.write, &disk.sync];
+    let is_fast = times.iter().all(|time| time.0.largest() <= PROMPT.nanos())
+        && network.bandwidth_bytes_per_s >= 10_000_000
+        && network.loss <= 0.01
+        && disk.capacity_bytes.is_none();
+    // With a limit of more bytes than come a fetch waits out its time, as it was asked to.
+    let number = |config: &Properties, name: &str| {
+        config.0.get(name).and_then(|text| text.parse::<u64>().ok())
+    };
+    let brokers = &plan.broker_config;
+    let waits_for_bytes = number(brokers, "replica.fetch.min.bytes").is_some_and(|min| min > 1)
+        && number(brokers, "replica.fetch.wait.max.ms").is_some_and(|wait| wait > 500);
+    is_fast
+        && !waits_for_bytes
+        && plan.workloads.values().all(|workload| {
+            workload.start_at == Span::ZERO
+                && number(&workload.config, "linger.ms").unwrap_or(0) <= 500
+                && number(&workload.config, "fetch.min.bytes").unwrap_or(1) <= 1
+        })
+}
+
 impl Findings<'_> {
     /// Judges the run.
     pub(super) fn judge(self, finished: Finished) -> SeedRun {
@@ -54,7 +87,8 @@ impl Findings<'_> {
         stats.cluster = finished.views;
         stats.chronicle = self.ears.take_chronicle();
         let events = self.events(&stats);
-        let violations = self.violations(finished.violations, &events);
+        let calm = self.calm(&finished.fired);
+        let violations = self.violations(finished.violations, &calm);
         let variant = self.job.variant.as_deref();
         let evidence = Evidence { events: &events, stats: &stats, violations: &violations };
         let measured = measure_all(self.plan, variant, evidence);
@@ -85,7 +119,7 @@ impl Findings<'_> {
     }
 
     /// What the online checks found, what the history shows, and what was seen at the end; without what the file switches off.
-    fn violations(&self, seen: Vec<Violation>, events: &[Event]) -> Vec<Violation> {
+    fn violations(&self, seen: Vec<Violation>, calm: &[(SimTime, SimTime)]) -> Vec<Violation> {
         let declared = self.plan.declared_losses();
         let may_be_lost = |sent: &Sent| {
             let workload = sent.client.split('/').next().unwrap_or_default();
@@ -95,7 +129,7 @@ impl Findings<'_> {
         let wipes = |step: &Step| matches!(step.action, Action::Wipe { .. });
         let records_removed =
             self.plan.cluster.brokers == 1 && self.plan.timeline.iter().any(wipes);
-        let removed = self.removed(events);
+        let removed = self.removed();
         // What the controller declares lost is lost only where the budget of faults permits it: else nothing could have been.
         let cuts = match self.plan.budget {
             Budget::Beyond => self.ears.oracle.cuts(),
@@ -109,8 +143,9 @@ impl Findings<'_> {
             cuts: &cuts,
             resets: &resets,
             begun: &begun,
-            removed: &removed,
             records_removed,
+            removed: &removed,
+            calm,
         };
         let mut all = self.ears.oracle.violations();
         all.extend(seen);
@@ -119,25 +154,48 @@ impl Findings<'_> {
         all
     }
 
-    /// Up to where the logs of partitions were removed in which steps of the file delete records.
-    fn removed(&self, events: &[Event]) -> BTreeMap<TopicPartition, Offset> {
-        let mut removed = BTreeMap::new();
-        let is_asked = |event: &Event| {
+    /// Up to where the logs of partitions were removed in which the file deletes records, by a step or by what is retained.
+    fn removed(&self) -> Vec<Removed> {
+        let is_deleted = |partition: &TopicPartition| {
             self.plan.timeline.iter().any(|step| {
-                let Action::DeleteRecords { partition, .. } = &step.action else { return false };
-                event.is_of(partition)
+                let Action::DeleteRecords { partition: asked, .. } = &step.action else {
+                    return false;
+                };
+                is_partition(partition, asked)
             })
         };
-        for event in events.iter().filter(|event| event.kind == "log.start-moved") {
-            let (Some(partition), Some((_, to))) = (&event.partition, event.offsets) else {
-                continue;
-            };
-            if is_asked(event) {
-                let end = removed.entry(partition.clone()).or_insert(to);
-                *end = (*end).max(to);
-            }
-        }
+        let is_retained = |partition: &TopicPartition| {
+            let of_topic = self.plan.topics.get(&*partition.topic);
+            let of_topic = of_topic.into_iter().flat_map(|topic| topic.config.0.keys());
+            let of_brokers = self.plan.broker_config.0.keys();
+            of_topic.chain(of_brokers).any(|name| {
+                let name = name.strip_prefix("log.").unwrap_or(name);
+                name.starts_with("retention.") && name != "retention.check.interval.ms"
+            })
+        };
+        let mut removed = self.ears.oracle.removed();
+        removed.retain(|one| is_deleted(&one.partition) || is_retained(&one.partition));
         removed
+    }
+
+    /// The times in which nothing is broken and everybody has had time to settle: before the first fault, and when everything has
+    /// been healed for a while. None where the world itself is slow, or a client is asked to wait.
+    fn calm(&self, fired: &[Fired]) -> Vec<(SimTime, SimTime)> {
+        let (plan, recorder) = (self.plan, &self.ears.recorder);
+        let Some(origin) = recorder.started_at().filter(|_| is_prompt(plan)) else {
+            return Vec::new();
+        };
+        let at = |span: Span| SimTime(origin + span.nanos());
+        let first_fault = fired.iter().map(|fired| fired.at).min().unwrap_or(plan.run_for);
+        let before = (SETTLED_AFTER, first_fault.min(plan.heal_at()).min(plan.run_for));
+        let settled = Span::from_nanos(plan.heal_at().nanos() + HEALED_AFTER.nanos());
+        let last_fault = fired.iter().map(|fired| fired.at).max().unwrap_or_default();
+        let has_storm_only =
+            plan.chaos.is_some() && plan.timeline.is_empty() && last_fault < settled;
+        let after = (settled, if has_storm_only { plan.run_for } else { settled });
+        let mut calm = vec![before, after];
+        calm.retain(|(from, to)| from < to);
+        calm.into_iter().map(|(from, to)| (at(from), at(to))).collect()
     }
 
     /// The events of the run, with those that only the finished history shows.

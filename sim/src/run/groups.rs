@@ -78,12 +78,17 @@ impl Stage {
     }
 }
 
-/// Who is to come to the end of what: consumers that began at the start, and groups.
+/// Who is to come to the end of what: consumers that began at the start and go nowhere else by themselves, and groups.
 fn readers(plan: &Plan) -> BTreeMap<Reader, Reads> {
     let mut readers = BTreeMap::new();
     for (name, workload) in &plan.workloads {
-        let WorkloadKind::Consumer { group: None, assign, from: StartFrom::Earliest, .. } =
-            &workload.kind
+        let WorkloadKind::Consumer {
+            group: None,
+            assign,
+            from: StartFrom::Earliest,
+            seek_every: None,
+            ..
+        } = &workload.kind
         else {
             continue;
         };

@@ -123,6 +123,20 @@ impl Doing<'_> {
     }
 }
 
+impl Doing<'_> {
+    /// Unregisters brokers that go on running: each learns it from the answer to its next heartbeat, and registers anew.
+    pub(super) async fn unregister_broker(&self) -> Result<Option<Undo>, String> {
+        self.each_must_run(true)?;
+        for who in self.who() {
+            if let Some(id) = broker_of(who) {
+                self.stage.administer(Request::Unregister(id)).await?;
+            }
+        }
+        self.tell("fault.started", "");
+        Ok(None)
+    }
+}
+
 fn broker_of(who: &Who) -> Option<u32> {
     match Member::of(who)? {
         Member::Broker(id) => Some(id),

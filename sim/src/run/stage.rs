@@ -18,7 +18,7 @@ use super::node::Member;
 use super::supervisor::{replace_disk, supervise};
 use crate::checker::atlas::Fault;
 use crate::checker::liveness::Missing;
-use crate::checker::{TopicFacts, arrivals};
+use crate::checker::{ClusterFacts, TopicFacts, arrivals};
 use crate::cluster::{Cluster, factory};
 use crate::event::{Event, Recorder, Who};
 use crate::history::{History, Outcome, SharedHistory};
@@ -96,6 +96,7 @@ impl Stage {
         }
         let voters = Member::voters(&plan);
         let is_voter = |(member, _): &(&Member, &MemberNode)| voters.contains(member);
+        ears.oracle.describe_cluster(cluster_facts(&plan));
         ears.oracle.name_voters(members.iter().filter(is_voter).map(|(_, member)| member.node));
         here::settle_network(&world, &plan);
         let shared = Arc::new(Shared {
@@ -619,6 +620,28 @@ impl Stage {
             value = future => Some(value),
             () = self.world().sleep_until(deadline) => None,
         }
+    }
+}
+
+/// What the checks must know of the cluster. Where the plan does not say Kafka's defaults count.
+#[expect(clippy::wildcard_enum_match_arm, reason = "only one action delays heartbeats")]
+fn cluster_facts(plan: &Plan) -> ClusterFacts {
+    let millis = |name: &str, default: u64| {
+        let set = plan.broker_config.0.get(name).and_then(|text| text.parse().ok());
+        Duration::from_millis(set.unwrap_or(default))
+    };
+    let of_chaos = plan.chaos.iter().flat_map(|chaos| &chaos.faults).map(|fault| &fault.action);
+    let all = plan.timeline.iter().map(|step| &step.action).chain(of_chaos);
+    let delays = all.filter_map(|action| match action {
+        Action::DelayRequest { frames, by } if frames.api == "BrokerHeartbeat" => {
+            Some(Duration::from_nanos(by.0.largest()))
+        }
+        _ => None,
+    });
+    ClusterFacts {
+        session_timeout: millis("broker.session.timeout.ms", 9_000),
+        lag_time_max: millis("replica.lag.time.max.ms", 30_000),
+        heartbeat_delay_max: delays.max().unwrap_or_default(),
     }
 }
 

@@ -224,6 +224,7 @@ mod tests {
             at: SimTime(99),
             records: (0..3).map(read).collect(),
             repositioned: Vec::new(),
+            seeks: Vec::new(),
         };
         History { sent: sent.collect(), polls: vec![last], ..History::default() }
     }

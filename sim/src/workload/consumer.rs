@@ -8,6 +8,7 @@ use ottla::client::{Admin, AdminConfig, ClientError, Consumer, ConsumerConfig, C
 use ottla::protocol::OffsetSpec;
 use ottla::runtime::clock;
 use ottla::types::{Offset, TopicPartition};
+use rand::RngExt;
 
 use super::{Client, code_of};
 use crate::history::{CorruptRead, FinalOffsets, Poll, PollCall, Read, content_hash, decode_value};
@@ -27,17 +28,29 @@ pub struct ConsumerWork {
     pub from: StartFrom,
     /// How long a poll waits for its first record.
     pub poll_timeout: Duration,
+    /// Draws how long it reads on until it goes elsewhere in one of the partitions; `None` for never.
+    pub seek_every: Option<Box<dyn FnMut() -> Duration + Send>>,
+}
+
+/// Where a client went since its last poll that gave records.
+#[derive(Default)]
+struct Moved {
+    repositioned: Vec<TopicPartition>,
+    seeks: Vec<(TopicPartition, Offset)>,
 }
 
 impl ConsumerWork {
     /// Reads until it is asked to stop.
-    pub async fn run(self, mut client: Client) {
+    pub async fn run(mut self, mut client: Client) {
         let properties = client.all_properties(&[("auto.offset.reset", self.from.name())]);
         let config =
             ConsumerConfig::from_properties(&properties).expect("the scenario was checked");
         let mut consumer = Consumer::new(config, client.env.clone());
         consumer.assign(self.partitions.clone());
-        let mut repositioned = self.partitions;
+        let mut moved = Moved { repositioned: self.partitions.clone(), ..Moved::default() };
+        let mut rng = client.env.rng("seeks");
+        let mut draw = self.seek_every.take();
+        let mut next_seek = draw.as_mut().map(|draw| (client.now)() + draw());
         loop {
             let asked_at = (client.now)();
             let polled = tokio::select! {
@@ -49,12 +62,26 @@ impl ConsumerWork {
                 None => break,
                 Some(Ok(records)) => {
                     note_call(&client, asked_at, records.len());
-                    note_poll(&client, &records, &mut repositioned);
+                    note_poll_after(&client, &records, &mut moved);
                 }
                 Some(Err(error)) => {
                     note_error(&client, &error);
                     clock::sleep(client.env.clock.as_ref(), PAUSE).await;
                 }
+            }
+            if next_seek.is_some_and(|at| (client.now)() >= at) {
+                let partition = &self.partitions[rng.random_range(0..self.partitions.len())];
+                let to = rng.random_range(0..3);
+                let mut stop = client.clone();
+                let sought = tokio::select! {
+                    biased;
+                    () = stop.asked_to_stop() => break,
+                    sought = go_elsewhere(&mut consumer, partition, to, &mut moved) => sought,
+                };
+                if let Err(error) = sought {
+                    note_error(&client, &error);
+                }
+                next_seek = draw.as_mut().map(|draw| (client.now)() + draw());
             }
         }
         consumer.close().await;
@@ -72,22 +99,50 @@ pub(super) fn note_call(client: &Client, asked_at: SimTime, records: usize) {
     client.history.lock().calls.push(call);
 }
 
+/// Goes to the start of a log, to its end, or to the middle; waits until it is known where that is.
+async fn go_elsewhere(
+    consumer: &mut Consumer,
+    partition: &TopicPartition,
+    to: u32,
+    moved: &mut Moved,
+) -> Result<(), ClientError> {
+    let one = std::slice::from_ref(partition);
+    match to {
+        0 => consumer.seek_to_beginning(one)?,
+        1 => consumer.seek_to_end(one)?,
+        _ => {
+            let start = consumer.beginning_offsets(one).await?.get(partition).copied();
+            let end = consumer.end_offsets(one).await?.get(partition).copied();
+            let (Some(start), Some(end)) = (start, end) else { return Ok(()) };
+            consumer.seek(partition, start + end.saturating_distance(start) / 2)?;
+        }
+    }
+    moved.seeks.retain(|(of, _)| of != partition);
+    moved.repositioned.push(partition.clone());
+    let at = consumer.position(partition).await?;
+    moved.seeks.push((partition.clone(), at));
+    Ok(())
+}
+
 /// Writes down what a poll gave, if it gave anything.
 pub(super) fn note_poll(
     client: &Client,
     records: &[ConsumerRecord],
     repositioned: &mut Vec<TopicPartition>,
 ) {
+    let mut moved = Moved { repositioned: std::mem::take(repositioned), seeks: Vec::new() };
+    note_poll_after(client, records, &mut moved);
+    *repositioned = moved.repositioned;
+}
+
+fn note_poll_after(client: &Client, records: &[ConsumerRecord], moved: &mut Moved) {
     if records.is_empty() {
         return;
     }
     let records = records.iter().map(read_of).collect();
-    let poll = Poll {
-        client: Arc::clone(&client.name),
-        at: (client.now)(),
-        records,
-        repositioned: std::mem::take(repositioned),
-    };
+    let Moved { repositioned, seeks } = std::mem::take(moved);
+    let (client_name, at) = (Arc::clone(&client.name), (client.now)());
+    let poll = Poll { client: client_name, at, records, repositioned, seeks };
     client.history.lock().polls.push(poll);
 }
 

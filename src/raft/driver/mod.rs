@@ -346,6 +346,8 @@ impl RaftNode {
                 self.perform(effect, &mut events).await?;
             }
         }
+        let waiting = self.machine.waiting();
+        assert_eq!(self.askers.len(), waiting, "whoever asked is answered, or waits for records");
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use crate::protocol::messages::list_offsets_response::{
 use crate::protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use crate::protocol::{IsolationLevel, OffsetSpec};
 use crate::replica::driver::{OffsetSpec as LogOffsetSpec, ReadUpTo, TimestampedOffset};
-use crate::types::{ErrorCode, PartitionIndex, TopicIdPartition};
+use crate::types::{ErrorCode, Observation, PartitionIndex, TopicIdPartition};
 
 /// Answers tell the leader epoch from this version on (KIP-320).
 const VERSION_OF_LEADER_EPOCHS: i16 = 4;
@@ -93,6 +93,14 @@ async fn find(
         OffsetSpec::Timestamp(timestamp) => LogOffsetSpec::At(timestamp),
     };
     let found = handle.offset_for(spec, asked.current_leader_epoch).await?;
+    if let (
+        LogOffsetSpec::Latest(ReadUpTo::HighWatermark | ReadUpTo::LastStableOffset),
+        Some(end),
+    ) = (spec, found)
+    {
+        let (partition, end_offset) = (id, end.offset);
+        call.broker.env.observe(Observation::EndTold { partition, leader_epoch, end_offset });
+    }
     Ok(found.map(|found| match spec {
         // The end has no record yet: the next one will be the present leader's.
         LogOffsetSpec::Latest(_) => TimestampedOffset { leader_epoch: Some(leader_epoch), ..found },

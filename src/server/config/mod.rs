@@ -114,6 +114,9 @@ pub struct Config {
     pub producer_expiration_check_interval: Duration,
     /// `ottla.fetch.verify`.
     pub fetch_verify: bool,
+    /// `ottla.fetch.tail.bytes`: memory for the newest batches of all partitions, which most readers want. An idle node stays below
+    /// 50 MB with the default.
+    pub fetch_tail_bytes: usize,
     settings: BTreeMap<String, Setting>,
 }
 
@@ -346,6 +349,7 @@ impl Reader {
             producer_expiration_check_interval: self
                 .span("producer.id.expiration.check.interval.ms"),
             fetch_verify: self.boolean("ottla.fetch.verify"),
+            fetch_tail_bytes: self.size("ottla.fetch.tail.bytes"),
             settings: self.settings.clone(),
         })
     }

@@ -422,6 +422,7 @@ pub const ROWS: &[Row] = &[
     new("remote.log.storage.system.enable", Boolean, Some("false"), OneOf(&["false"]), Used, "Tiered storage; not built in, so it must be false."),
     // Ours.
     new("ottla.fetch.verify", Boolean, Some("true"), Any, Used, "Whether batches read from disk are held against their checksum before they are served."),
+    new("ottla.fetch.tail.bytes", Long, Some("33554432"), AtLeast(0), Used, "How much of the newest batches a broker keeps in memory, of all partitions together: readers at the end of a log find them there. 0 keeps none."),
 ];
 
 #[cfg(test)]

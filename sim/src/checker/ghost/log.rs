@@ -199,7 +199,9 @@ impl GhostLog {
                 self.is_being_cut = true;
                 self.end = to;
                 if to > from {
-                    self.start = to; // emptied, to begin anew further up
+                    // Emptied, to begin anew further up: what lies before is committed.
+                    self.start = to;
+                    self.high_watermark = Some(to);
                 }
                 // As the product does: a truncation takes the watermark along.
                 self.high_watermark = self.high_watermark.map(|known| known.min(to));

@@ -12,6 +12,7 @@ pub mod quorum;
 pub mod replica;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use ottla::types::{
     BrokerEpoch, BrokerId, LeaderEpoch, Observation, Offset, PartitionEpoch, TopicId,
@@ -45,6 +46,8 @@ pub struct GhostNode {
     pub is_paused: bool,
     /// How it stopped last.
     pub last_stop: Option<Stop>,
+    /// When it stopped last.
+    pub stopped_at: Option<SimTime>,
     /// The entries of `log.dirs` on which a write or a sync failed in this run of the node.
     pub failed_dirs: Vec<u32>,
     /// Whether bytes of its files were changed by a fault.
@@ -108,6 +111,17 @@ pub struct TopicFacts {
     pub min_isr: usize,
 }
 
+/// What the testbed knows of the cluster from its own plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClusterFacts {
+    /// `broker.session.timeout.ms`.
+    pub session_timeout: Duration,
+    /// `replica.lag.time.max.ms`.
+    pub lag_time_max: Duration,
+    /// How much later than it was sent a heartbeat may arrive, by the plan's faults: whoever is gone may be heard for so long.
+    pub heartbeat_delay_max: Duration,
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Ghost {
@@ -125,6 +139,7 @@ pub struct Ghost {
     written: BTreeMap<(TopicIdPartition, LeaderEpoch, Offset), GhostBatch>,
     names: BTreeMap<TopicId, String>,
     facts: BTreeMap<TopicId, TopicFacts>,
+    cluster: Option<ClusterFacts>,
     /// When the clients started; `None` before.
     story_began: Option<SimTime>,
 }
@@ -328,6 +343,12 @@ impl Ghost {
         show_time(Span::from_nanos(since))
     }
 
+    /// What the plan says of the cluster; `None` where nobody told.
+    #[must_use]
+    pub fn cluster(&self) -> Option<ClusterFacts> {
+        self.cluster
+    }
+
     /// What the plan says of a topic.
     #[must_use]
     pub fn facts(&self, topic_id: TopicId) -> TopicFacts {
@@ -348,6 +369,10 @@ impl Ghost {
 
     pub(super) fn describe_topic(&mut self, topic_id: TopicId, facts: TopicFacts) {
         self.facts.insert(topic_id, facts);
+    }
+
+    pub(super) fn describe_cluster(&mut self, facts: ClusterFacts) {
+        self.cluster = Some(facts);
     }
 
     pub(super) fn name_node(&mut self, node: NodeId, broker: BrokerId) {
@@ -387,7 +412,7 @@ impl Ghost {
         let node = occurrence.node;
         match occurrence.event {
             Event::Started => self.on_started(node),
-            Event::Stopped(stop) => self.on_stopped(node, stop),
+            Event::Stopped(stop) => self.on_stopped(occurrence.at, node, stop),
             Event::Wiped => {
                 self.logs.retain(|(owner, _), _| *owner != node);
                 self.quorum.on_wiped(node);
@@ -409,7 +434,7 @@ impl Ghost {
                 state.resumed_at = Some(occurrence.at);
             }
             Event::Observed(observation) => {
-                self.apply_to_logs(node, &observation);
+                self.apply_to_logs(occurrence.at, node, &observation);
                 self.apply_to_replicas(occurrence, &observation);
                 self.apply_to_metadata(occurrence, &observation);
                 self.quorum.apply(occurrence, &observation);
@@ -433,8 +458,9 @@ impl Ghost {
         self.groups.forget(node);
     }
 
-    fn on_stopped(&mut self, node: NodeId, stop: Stop) {
+    fn on_stopped(&mut self, at: SimTime, node: NodeId, stop: Stop) {
         let state = self.nodes.entry(node).or_default();
+        state.stopped_at = Some(at);
         let was_well_stopped = state.is_well_stopped();
         state.is_running = false;
         state.is_paused = false;
@@ -483,7 +509,7 @@ impl Ghost {
         self.logs.entry((node, partition)).or_default()
     }
 
-    fn apply_to_logs(&mut self, node: NodeId, observation: &Observation) {
+    fn apply_to_logs(&mut self, at: SimTime, node: NodeId, observation: &Observation) {
         if log::is_of_metadata(observation) {
             return; // kept with the quorum
         }
@@ -498,6 +524,12 @@ impl Ghost {
             self.replicas.remove(&(node, *partition));
         } else if let Some(partition) = log::partition_of(observation) {
             self.log_mut(node, partition).apply(observation);
+        }
+        if let Observation::LogStartMoved { partition, to, .. } = *observation {
+            let of = self.partitions.entry(partition).or_default();
+            if of.removed.last().is_none_or(|(_, known)| *known < to) {
+                of.removed.push((at, to));
+            }
         }
     }
 

@@ -20,6 +20,10 @@ pub struct PartitionState {
     pub leader_epoch: LeaderEpoch,
     /// Who holds it.
     pub replicas: BrokerSet,
+    /// Those of them that a reassignment moves in.
+    pub adding: BrokerSet,
+    /// Those of them that it moves out.
+    pub removing: BrokerSet,
     /// Who is in sync.
     pub isr: BrokerSet,
     /// Who is not, and holds everything committed.
@@ -38,6 +42,8 @@ impl PartitionState {
             leader,
             leader_epoch,
             replicas,
+            adding,
+            removing,
             isr,
             elr,
             last_known_leader,
@@ -47,7 +53,17 @@ impl PartitionState {
         else {
             return None;
         };
-        Some(Self { leader, leader_epoch, replicas, isr, elr, last_known_leader, is_recovering })
+        Some(Self {
+            leader,
+            leader_epoch,
+            replicas,
+            adding,
+            removing,
+            isr,
+            elr,
+            last_known_leader,
+            is_recovering,
+        })
     }
 
     /// In words.
@@ -168,6 +184,10 @@ pub struct GhostPartition {
     declared: BTreeMap<LeaderEpoch, bool>,
     /// The declared cuts, as the new leaders began.
     pub cuts: Vec<Cut>,
+    /// The largest high watermark of the leader of each term.
+    pub watermarks: BTreeMap<LeaderEpoch, Offset>,
+    /// When the first of the replicas' logs began further up, and where: what is before was removed on purpose.
+    pub removed: Vec<(SimTime, Offset)>,
 }
 
 impl GhostPartition {
@@ -304,6 +324,10 @@ impl GhostPartition {
             self.committed.commit(*batch, epoch.unwrap_or(batch.leader_epoch));
         }
         self.true_hw = self.true_hw.max(to);
+        if let Some(epoch) = epoch {
+            let known = self.watermarks.entry(epoch).or_insert(to);
+            *known = (*known).max(to);
+        }
     }
 
     /// A producer was told of a batch with `acks=all`.

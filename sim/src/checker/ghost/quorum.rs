@@ -28,6 +28,8 @@ pub struct GhostVoter {
     pub boots: u32,
     /// What it said it is, and in which epoch, since its start.
     pub role: Option<(QuorumRole, LeaderEpoch)>,
+    /// Whether it heard from the leader that it follows in this role.
+    pub has_heard: bool,
     /// The largest epoch it ever told, kept over restarts.
     pub epoch: Option<LeaderEpoch>,
     /// The high watermark it told since its start.
@@ -59,6 +61,8 @@ pub struct GhostQuorum {
     pub committed: CommittedLog,
     /// (epoch, first offset) → what was written there first.
     pub written: BTreeMap<(LeaderEpoch, Offset), GhostBatch>,
+    /// The digest of the whole image at an offset, of snapshots: the first that was told.
+    pub digests: BTreeMap<Offset, u64>,
 }
 
 impl GhostQuorum {
@@ -119,6 +123,7 @@ impl GhostQuorum {
                     self.voters.insert(occurrence.node);
                 }
                 state.role = Some((role, epoch));
+                state.has_heard = false;
                 state.epoch = state.epoch.max(Some(epoch));
                 let boot = state.boots;
                 if role == QuorumRole::Leader {
@@ -154,7 +159,11 @@ impl GhostQuorum {
                     }
                 }
             }
-            Observation::MetadataSnapshotLoaded { end_offset, .. } => {
+            Observation::MetadataSnapshotSaved { end_offset, digest, .. } => {
+                self.digests.entry(end_offset).or_insert(digest);
+            }
+            Observation::MetadataSnapshotLoaded { end_offset, digest, .. } => {
+                self.digests.entry(end_offset).or_insert(digest);
                 if state.log.end < end_offset {
                     state.log = GhostLog::default();
                     state.log.start = end_offset;
@@ -164,6 +173,8 @@ impl GhostQuorum {
             }
             _ => {
                 if let Some((METADATA, batch)) = appended(observation) {
+                    // What a follower appends it was given by its leader in this term.
+                    state.has_heard |= matches!(state.role, Some((QuorumRole::Follower, _)));
                     self.written.entry((batch.leader_epoch, batch.base_offset)).or_insert(batch);
                     state.log.append(batch);
                 } else if partition_of(observation) == Some(METADATA) {

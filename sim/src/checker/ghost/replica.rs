@@ -16,6 +16,10 @@ pub struct Progress {
     pub fetch_offset: Offset,
     /// Under which incarnation it said so.
     pub broker_epoch: Option<BrokerEpoch>,
+    /// When it said so.
+    pub at: SimTime,
+    /// Since when it lacks something, by its last word; `None` where it lacks nothing.
+    pub behind_since: Option<SimTime>,
 }
 
 /// A leader, by its own word.
@@ -23,6 +27,12 @@ pub struct Progress {
 pub struct Leading {
     /// Its term.
     pub epoch: LeaderEpoch,
+    /// When it began.
+    pub since: SimTime,
+    /// When it first appended something.
+    pub appended_at: Option<SimTime>,
+    /// After the last record that it appended.
+    pub appended_end: Offset,
     /// The log's end when it began.
     pub start_offset: Offset,
     /// The version of the partition that it knows.
@@ -151,6 +161,9 @@ impl GhostReplica {
             } => {
                 self.role = Some(Role::Leader(Box::new(Leading {
                     epoch,
+                    since: at,
+                    appended_at: None,
+                    appended_end: start_offset,
                     start_offset,
                     partition_epoch,
                     isr,
@@ -185,7 +198,11 @@ impl Leading {
     fn apply(&mut self, at: SimTime, observation: &Observation) {
         match *observation {
             Observation::FollowerFetched { replica, broker_epoch, fetch_offset, .. } => {
-                self.progress.insert(replica, Progress { fetch_offset, broker_epoch });
+                let before = self.progress.get(&replica).and_then(|known| known.behind_since);
+                let is_behind = fetch_offset < self.appended_end;
+                let behind_since = is_behind.then(|| before.unwrap_or(at));
+                let progress = Progress { fetch_offset, broker_epoch, at, behind_since };
+                self.progress.insert(replica, progress);
             }
             Observation::IsrProposed { isr, .. } => self.pending = Some((isr, at)),
             Observation::IsrCommitted { isr, partition_epoch, .. } => {
@@ -198,6 +215,11 @@ impl Leading {
             Observation::HighWatermarkAdvanced { .. } => self.watermark_at = at,
             Observation::ProduceReceived { acks, .. } => self.only_acks_all &= acks == Acks::All,
             Observation::ProduceAppended { base_offset, end_offset, .. } => {
+                self.appended_at.get_or_insert(at);
+                self.appended_end = end_offset;
+                for progress in self.progress.values_mut() {
+                    progress.behind_since.get_or_insert(at);
+                }
                 self.unanswered.insert(end_offset, base_offset);
             }
             Observation::ProduceAcked { end_offset, .. } => {

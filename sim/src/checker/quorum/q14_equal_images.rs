@@ -1,4 +1,5 @@
-//! Q14: one version of a partition, and one registration at one moment, is the same in the image of every node.
+//! Q14: one version of a partition, and one registration at one moment, is the same in the image of every node; and what a node loads
+//! from a snapshot is all that was known where it was written.
 
 use ottla::types::{BrokerEpoch, Observation};
 
@@ -38,6 +39,15 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
             if told != first {
                 let what = format!("two nodes know different registrations of broker {broker}");
                 let fact = format!("at {end_offset}: {} and {}", words(first), words(told));
+                out.push(on_node("Q14", ghost, occurrence, what, fact));
+            }
+        }
+        Observation::MetadataSnapshotSaved { end_offset, digest, .. }
+        | Observation::MetadataSnapshotLoaded { end_offset, digest, .. } => {
+            let known = ghost.quorum().digests.get(&end_offset);
+            if let Some(known) = known.filter(|known| **known != digest) {
+                let what = format!("two nodes know different metadata below {end_offset}");
+                let fact = format!("digests of the whole image: {known:016x} and {digest:016x}");
                 out.push(on_node("Q14", ghost, occurrence, what, fact));
             }
         }

@@ -1,6 +1,7 @@
-//! Q17: roles make sense: only voters vote and stand, a leader was a candidate of the same epoch, a term is not led and then followed.
+//! Q17: roles make sense: only voters vote and stand, a leader was a candidate of the same epoch, a term is not led and then followed, and
+//! who hears its leader would vote for nobody else (KIP-996).
 
-use ottla::types::{Observation, QuorumRole as Role};
+use ottla::types::{LeaderEpoch, Observation, QuorumRole as Role};
 
 use super::{observed, on_node};
 use crate::checker::waiting::word;
@@ -14,6 +15,18 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
     let what = match observed(occurrence) {
         Some(Observation::VoteGranted { voter, epoch, .. }) if !is_voter => {
             format!("{voter}, which is no voter, voted in epoch {epoch}")
+        }
+        Some(Observation::VoteGranted { voter, candidate, epoch, is_pre_vote: true }) => {
+            let has_heard = quorum.node(occurrence.node).is_some_and(|node| node.has_heard);
+            match before {
+                Some((Role::Leader, led)) if led == epoch => {
+                    format!("{voter}, which leads epoch {epoch}, would vote for {candidate}")
+                }
+                Some((Role::Follower, of)) if has_heard && of == epoch && is_led(ghost, epoch) => {
+                    format!("{voter}, which hears its leader, would vote for {candidate}")
+                }
+                Some(_) | None => return,
+            }
         }
         Some(Observation::QuorumRoleChanged { role, epoch, .. }) => {
             // Of voters that did not say so yet nothing is known.
@@ -41,4 +54,14 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
     let before = before.map(|(role, epoch)| format!("{} in epoch {epoch}", word(role)));
     let fact = format!("it was {}", told(before, "nothing yet"));
     out.push(on_node("Q17", ghost, occurrence, what, fact));
+}
+
+/// Whether the leader of an epoch runs and has not given up: one that stops in good order says so, and asks for a successor.
+fn is_led(ghost: &Ghost, epoch: LeaderEpoch) -> bool {
+    let quorum = ghost.quorum();
+    let node = quorum.terms.get(&epoch).and_then(|term| ghost.node_of(term.leader));
+    node.is_some_and(|node| {
+        let role = quorum.node(node).and_then(|voter| voter.role);
+        role == Some((Role::Leader, epoch)) && ghost.is_running(node)
+    })
 }

@@ -7,7 +7,7 @@ use crate::checker::{Ghost, Occurrence, Violation};
 
 /// It does.
 pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
-    let Some(Observation::MetadataSnapshotLoaded { end_offset, epoch }) = observed(occurrence)
+    let Some(Observation::MetadataSnapshotLoaded { end_offset, epoch, .. }) = observed(occurrence)
     else {
         return;
     };

@@ -1,6 +1,8 @@
 //! R: what holds of a partition and its replicas.
 
+mod l6_reassignment_whole;
 mod p1_answered;
+mod p2_nobody_gone;
 mod r10_maximal_isr;
 mod r11_watermark_over_maximal;
 mod r12_offsets_in_order;
@@ -29,6 +31,7 @@ mod r6_weak_isr;
 mod r7_strong_isr;
 mod r8_candidates_complete;
 mod r9_leader_complete;
+mod s8_log_start;
 
 use super::{ClusterCheck, DiskCheck, EndCheck, EventCheck};
 
@@ -57,6 +60,9 @@ pub(super) const EVENT_CHECKS: &[EventCheck] = &[
     r27_election::at_event,
     r28_flushed_below_watermark::at_event,
     r29_broker_epochs::at_event,
+    l6_reassignment_whole::at_event,
+    p2_nobody_gone::at_event,
+    s8_log_start::at_event,
 ];
 
 pub(super) const DISK_CHECKS: &[DiskCheck] = &[r3_one_record::on_disk, r22_epoch_cache::on_disk];
@@ -68,6 +74,7 @@ pub(super) const CLUSTER_CHECKS: &[ClusterCheck] = &[
     r18_dirty_stays_out::at_barrier,
     r24_durability::at_barrier,
     p1_answered::at_barrier,
+    p2_nobody_gone::at_barrier,
 ];
 
 pub(super) const END_CHECKS: &[EndCheck] = &[r25_equal_at_the_end::at_end];

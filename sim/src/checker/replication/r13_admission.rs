@@ -1,13 +1,12 @@
 //! R13: within its term a leader's high watermark never falls, and a follower is asked into the ISR only when its log reaches both the
-//! watermark and the start of the term.
+//! watermark and the start of the term; and no leader tells an end of the log that lies before what was committed in an earlier term
+//! (KIP-207).
 
 use ottla::types::{Observation, Offset};
 
 use crate::checker::{Event, Ghost, Occurrence, Violation, found};
 
-/// A leader asks for a member that is behind, or cuts its own log below its watermark.
-///
-/// That ListOffsets refuses while the watermark is below the start of the term is not seen from here.
+/// A leader asks for a member that is behind, cuts its own log below its watermark, or tells an end before it knows what is committed.
 #[expect(clippy::wildcard_enum_match_arm, reason = "only these observations are concerned")]
 pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
     let Event::Observed(observation) = occurrence.event else { return };
@@ -42,6 +41,16 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
                     "a leader cut its log from {from} back to {to}, below its high watermark"
                 );
                 let fact = format!("the high watermark was {watermark:?}");
+                out.push(found("R13", ghost, occurrence, Some(partition), what, vec![fact]));
+            }
+        }
+        Observation::EndTold { partition, leader_epoch, end_offset } => {
+            let Some(of) = ghost.partition(partition) else { return };
+            let earlier = of.watermarks.range(..leader_epoch).map(|(_, watermark)| *watermark);
+            let Some(known) = earlier.max().filter(|known| *known > end_offset) else { return };
+            if of.cuts.is_empty() && !of.is_unsettled(leader_epoch) {
+                let what = format!("a consumer was told that the log ends at {end_offset}");
+                let fact = format!("all below {known} was committed before term {leader_epoch}");
                 out.push(found("R13", ghost, occurrence, Some(partition), what, vec![fact]));
             }
         }

@@ -253,6 +253,18 @@ fn s5_sees_a_clean_marker_over_dirty_bytes_and_a_recovery_point_too_far() {
 }
 
 #[test]
+fn s5_sees_a_clean_marker_that_stays_while_the_log_is_written() {
+    let mut files = Files::with_partition();
+    files.put(LOG, segment(&[(0, 2), (2, 5)])).put(".kafka_cleanshutdown", "{}");
+    files.durable.insert(Path::new("/d0").join(LOG), segment(&[(0, 2)]).into());
+    let well_stopped = [Event::Started, recovered(2), Event::Stopped(Stop::Shutdown)];
+    let started = [&well_stopped[..], &[Event::Started]].concat();
+    assert!(files.fired(&started).is_empty(), "it has not looked at its logs yet");
+    let open = [&started[..], &[recovered(2), appended(2, 5, 1, None)]].concat();
+    assert_eq!(files.fired(&open), ["S5"]);
+}
+
+#[test]
 fn s6_sees_a_torn_checkpoint() {
     let mut files = Files::with_partition();
     files.put("recovery-point-offset-checkpoint", "0\n2\nt 0 0\n");

@@ -7,7 +7,7 @@ use ottla::types::{ShortName, TopicPartition};
 
 use super::*;
 use crate::checker::arrivals::{Arrivals, Reader, Reads, missing};
-use crate::checker::{Context, DeclaredCut, history_checks};
+use crate::checker::{Context, DeclaredCut, Removed, history_checks};
 use crate::history::{
     Commit, CommitOutcome, FINAL_READER, FinalOffsets, History, Outcome, Poll, Processed, Read,
     SendId, Sent,
@@ -47,6 +47,7 @@ fn poll(client: &str, records: &[(i64, u64)]) -> Poll {
         at: SimTime(1_000),
         records: records.collect(),
         repositioned: Vec::new(),
+        seeks: Vec::new(),
     }
 }
 
@@ -57,8 +58,9 @@ fn history_fired(history: &History) -> Vec<&'static str> {
         may_be_lost: &|_| false,
         cuts: &[],
         begun: &BTreeMap::new(),
-        removed: &BTreeMap::new(),
         records_removed: false,
+        removed: &[],
+        calm: &[],
     };
     names(&history_checks(history, &context))
 }
@@ -94,8 +96,9 @@ fn a_declared_loss_is_none() {
         may_be_lost: &|sent| sent.id == SendId(3),
         cuts: &[],
         begun: &BTreeMap::new(),
-        removed: &BTreeMap::new(),
         records_removed: false,
+        removed: &[],
+        calm: &[],
     };
     assert!(history_checks(&history, &context).is_empty());
 }
@@ -164,7 +167,7 @@ fn sends_that_stand_out_of_order_are_seen() {
 #[test]
 fn what_an_administrator_removed_is_not_lost_and_the_rest_is() {
     let fired = |history: &History, end: i64| {
-        let removed = [(orders(), Offset::new(end))].into();
+        let removed = [Removed { partition: orders(), at: SimTime(900), to: Offset::new(end) }];
         let context = Context {
             resets: &[],
             end: SimTime(2_000),
@@ -173,6 +176,7 @@ fn what_an_administrator_removed_is_not_lost_and_the_rest_is() {
             begun: &BTreeMap::new(),
             removed: &removed,
             records_removed: false,
+            calm: &[],
         };
         names(&history_checks(history, &context))
     };
@@ -197,8 +201,9 @@ fn a_cut_that_the_controller_declared_explains_what_it_took_and_no_more() {
             may_be_lost: &|_| false,
             cuts,
             begun: &BTreeMap::new(),
-            removed: &BTreeMap::new(),
             records_removed: false,
+            removed: &[],
+            calm: &[],
         };
         names(&history_checks(history, &context))
     };
@@ -262,8 +267,9 @@ fn g10_sees_a_record_that_is_committed_and_was_given_to_nobody() {
         cuts: &[],
         resets: &resets,
         begun: &BTreeMap::new(),
-        removed: &BTreeMap::new(),
         records_removed: false,
+        removed: &[],
+        calm: &[],
     };
     assert!(!names(&history_checks(&of_group(1, 2, 4), &context)).contains(&"G10"));
     // Nothing was committed when the second member came: the group began again, with the record at offset 2.
@@ -275,8 +281,9 @@ fn g10_sees_a_record_that_is_committed_and_was_given_to_nobody() {
             cuts: &[],
             resets: &[],
             begun: &begun,
-            removed: &BTreeMap::new(),
             records_removed: false,
+            calm: &[],
+            removed: &[],
         };
         let mut history = of_group(1, 2, 4);
         history.polls[1].at = SimTime(1_500);
@@ -411,4 +418,137 @@ fn l10_asks_for_records_that_are_there() {
     assert_eq!(story.stopped(60, None), 0);
     // Nothing at all was read: that is too little.
     assert_eq!(OnTheWay::begin().stopped(60, None), 2);
+}
+
+/// What fires where logs begin further up from `to` on at a moment, and nothing is broken in `calm`.
+fn fired_with(
+    history: &History,
+    removed: &[(u64, i64)],
+    calm: &[(SimTime, SimTime)],
+) -> Vec<&'static str> {
+    let removed: Vec<Removed> = removed
+        .iter()
+        .map(|(at, to)| Removed { partition: orders(), at: SimTime(*at), to: Offset::new(*to) })
+        .collect();
+    let context = Context {
+        end: SimTime(2_000),
+        begun: &BTreeMap::new(),
+        may_be_lost: &|_| false,
+        cuts: &[],
+        resets: &[],
+        records_removed: false,
+        removed: &removed,
+        calm,
+    };
+    names(&history_checks(history, &context))
+}
+
+#[test]
+fn what_was_removed_is_neither_lost_nor_skipped_and_the_rest_is() {
+    let history =
+        with_final(vec![poll("reader/0", &ALL[..1]), poll("reader/0", &ALL[2..])], &ALL[2..]);
+    assert_eq!(fired_with(&history, &[], &[]), ["lost-write", "unseen"]);
+    assert!(fired_with(&history, &[(900, 2)], &[]).is_empty());
+    assert_eq!(fired_with(&history, &[(900, 1)], &[]), ["lost-write", "unseen"]);
+    // It was still there when the reader passed over it: others were given it.
+    let jumps =
+        vec![poll("reader/1", &ALL), poll("reader/0", &ALL[..1]), poll("reader/0", &ALL[3..])];
+    let history = with_final(jumps, &ALL[3..]);
+    assert_eq!(fired_with(&history, &[(1_500, 3)], &[]), ["poll-skip"]);
+    assert!(fired_with(&history, &[(900, 3)], &[]).is_empty());
+}
+
+#[test]
+fn a_seek_is_gone_on_from_where_it_led_to() {
+    let sought = |at: i64, next: usize| {
+        let mut after = poll("reader/0", &ALL[next..]);
+        after.repositioned.push(orders());
+        after.seeks.push((orders(), Offset::new(at)));
+        with_final(vec![poll("reader/0", &ALL), after], &ALL)
+    };
+    assert!(history_fired(&sought(1, 1)).is_empty());
+    assert_eq!(history_fired(&sought(1, 2)), ["poll-skip"]);
+    assert_eq!(history_fired(&sought(2, 1)), ["nonmonotonic-poll"]);
+    assert_eq!(history_fired(&sought(0, 2)), ["poll-skip"]);
+}
+
+#[test]
+fn inconsistent_offsets_sees_a_record_that_stands_elsewhere_than_its_producer_was_told() {
+    let mut history = with_final(Vec::new(), &ALL);
+    history.sent[2].outcome = Outcome::Acked { offset: Some(Offset::new(1)) };
+    assert_eq!(history_fired(&history), ["inconsistent-offsets"]);
+    history.sent[2].outcome = Outcome::Acked { offset: None };
+    assert!(history_fired(&history).is_empty(), "a late duplicate: nobody knows where");
+    history.polls.clear();
+    history.polls.push(poll(FINAL_READER, &[ALL[0], ALL[1], ALL[3]]));
+    assert_eq!(history_fired(&history), ["lost-write", "unseen"], "but it was promised");
+}
+
+#[test]
+fn late_sees_who_waits_while_nothing_is_broken() {
+    let second = 1_000_000_000;
+    let given = |answered: u64, read: u64| {
+        let mut history = with_final(vec![poll("reader/0", &ALL)], &ALL);
+        for sent in &mut history.sent {
+            sent.sent_at = SimTime(second);
+            sent.done_at = Some(SimTime(second + 5));
+        }
+        history.sent[3].done_at = Some(SimTime(answered));
+        history.polls[0].at = SimTime(read);
+        history
+    };
+    let calm = [(SimTime(0), SimTime(20 * second))];
+    assert!(fired_with(&given(3 * second, 3 * second), &[], &calm).is_empty());
+    assert_eq!(fired_with(&given(5 * second, 3 * second), &[], &calm), ["late"]);
+    assert_eq!(fired_with(&given(3 * second, 7 * second), &[], &calm), ["late"]);
+    assert!(
+        fired_with(&given(5 * second, 9 * second), &[], &[]).is_empty(),
+        "faults are under way"
+    );
+    let soon_over = [(SimTime(0), SimTime(3 * second))];
+    assert!(fired_with(&given(5 * second, 9 * second), &[], &soon_over).is_empty());
+}
+
+#[test]
+fn poll_skip_sees_a_consumer_that_does_not_notice_a_cut() {
+    let cut = [DeclaredCut { partition: orders(), at: SimTime(500), from: Offset::new(1) }];
+    let fired = |then: &[(i64, u64)]| {
+        // Records 1 and 2 are cut off; 3 stands at 1 and 4 at 2, 5 at 3.
+        let mut before = poll("reader/0", &ALL[..3]);
+        before.at = SimTime(400);
+        before.repositioned.push(orders());
+        let mut history =
+            with_final(vec![before, poll("reader/0", then)], &[(0, 0), (1, 3), (2, 4), (3, 5)]);
+        history.sent.extend(sent(6).sent.into_iter().skip(4));
+        let context = Context {
+            end: SimTime(2_000),
+            begun: &BTreeMap::new(),
+            may_be_lost: &|_| false,
+            cuts: &cut,
+            resets: &[],
+            records_removed: false,
+            removed: &[],
+            calm: &[],
+        };
+        names(&history_checks(&history, &context)).contains(&"poll-skip")
+    };
+    assert!(fired(&[(3, 5)]), "it goes on where it was, in another log");
+    assert!(!fired(&[(1, 3), (2, 4), (3, 5)]));
+    assert!(!fired(&[(3, 9)]), "of the old log still");
+}
+
+#[test]
+fn late_duplicates_without_idempotence_promise_no_order_and_overtaking_does() {
+    let plain = |log: &[(i64, u64)]| {
+        let mut history = with_final(Vec::new(), log);
+        history.sent.iter_mut().for_each(|sent| sent.is_idempotent = false);
+        history
+    };
+    // The first attempt of record 0 arrives when its second is long acknowledged.
+    assert!(history_fired(&plain(&[ALL[0], ALL[1], ALL[2], ALL[3], (4, 0)])).is_empty());
+    let overtaken = plain(&[(0, 1), (1, 0), ALL[2], ALL[3]]);
+    assert!(history_fired(&overtaken).contains(&"nonmonotonic-send"));
+    let mut unknown = overtaken;
+    unknown.sent[0].outcome = Outcome::Unknown { error: None, reason: "it timed out".to_owned() };
+    assert!(!history_fired(&unknown).contains(&"nonmonotonic-send"), "given up, and late");
 }

@@ -51,6 +51,24 @@ fn r13_sees_a_member_asked_in_before_it_caught_up() {
 }
 
 #[test]
+fn r13_sees_an_end_before_what_was_committed() {
+    let told = |epoch, end| Observation::EndTold {
+        partition: partition(),
+        leader_epoch: LeaderEpoch::new(epoch),
+        end_offset: Offset::new(end),
+    };
+    let mut run = Run::settled();
+    run.commit(1, 0, 2, 4, &[1, 2, 3]).say(1, told(0, 4));
+    run.change_at(2, version(1, 2, 1, &[2, 3])).leads(2, 1, 4, &[2, 3]);
+    run.say(1, told(0, 3));
+    assert_eq!(run.fired(), NONE, "who leads no longer does not know what is committed since");
+    run.say(2, told(1, 4));
+    assert_eq!(run.fired(), NONE);
+    run.say(2, told(1, 2));
+    assert_eq!(run.fired(), ["R13"]);
+}
+
+#[test]
 fn r14_sees_a_watermark_that_moves_below_the_minimum() {
     let mut run = Run::settled();
     run.propose(1, 0, &[1]).change(version(1, 1, 0, &[1])).takes_over(1, 0, 1, &[1]);

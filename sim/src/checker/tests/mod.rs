@@ -5,6 +5,7 @@ mod atlas;
 mod cluster;
 mod disks;
 mod elections;
+mod gone;
 mod groups;
 mod histories;
 mod in_sync;

@@ -142,6 +142,7 @@ fn q9_sees_an_active_controller_that_loads_a_snapshot() {
     let load = Observation::MetadataSnapshotLoaded {
         end_offset: Offset::new(1),
         epoch: LeaderEpoch::new(1),
+        digest: 0,
     };
     let mut run = led();
     run.say(2, load);
@@ -333,4 +334,40 @@ fn evidence_tells_the_time_as_the_story_does() {
     let since = term.active_at.unwrap();
     run.wait(4).metadata_written(1, 1, 1);
     assert!(evidence(&run, "Q12").ends_with(&format!("since {}", told(since))));
+}
+
+#[test]
+fn q14_sees_a_snapshot_that_lacks_something() {
+    let (end_offset, epoch) = (Offset::new(1), LeaderEpoch::new(1));
+    let saved = |digest| Observation::MetadataSnapshotSaved { end_offset, epoch, digest };
+    let loaded = |digest| Observation::MetadataSnapshotLoaded { end_offset, epoch, digest };
+    let mut run = led();
+    run.say(1, saved(7)).say(2, saved(7)).say(3, loaded(7));
+    assert_eq!(run.fired(), NONE);
+    run.say(3, loaded(8));
+    assert_eq!(run.fired(), ["Q14"]);
+}
+
+#[test]
+fn q17_sees_a_pre_vote_of_one_that_hears_its_leader() {
+    let pre_vote = |voter: i32, epoch: i32| Observation::VoteGranted {
+        voter: BrokerId::new(voter),
+        epoch: LeaderEpoch::new(epoch),
+        candidate: BrokerId::new(3),
+        is_pre_vote: true,
+    };
+    let mut run = led();
+    run.role(2, QuorumRole::Follower, 1, Some(1)).committed(2, 1, 1).say(2, pre_vote(2, 1));
+    assert_eq!(run.fired(), NONE, "it follows anew, and has heard nothing yet but its own disk");
+    run.metadata(2, 1, 1).say(2, pre_vote(2, 1));
+    assert_eq!(run.fired(), ["Q17"]);
+    let mut run = led();
+    run.metadata(2, 1, 1).role(2, QuorumRole::Prospective, 1, Some(1)).say(2, pre_vote(2, 1));
+    assert_eq!(run.fired(), NONE, "it hears nobody any more");
+    let mut run = led();
+    run.metadata(2, 1, 1).role(1, QuorumRole::Resigned, 1, None).say(2, pre_vote(2, 1));
+    assert_eq!(run.fired(), NONE, "its leader has said that it ends");
+    let mut run = led();
+    run.say(1, pre_vote(1, 1));
+    assert_eq!(run.fired(), ["Q17"], "it leads itself");
 }

@@ -154,6 +154,7 @@ fn trouble_of(action: &Action, meant: &Meant) -> Trouble {
         | Action::AddClient { .. }
         | Action::AddBroker {}
         | Action::RemoveBroker { .. }
+        | Action::UnregisterBroker { .. }
         | Action::Reassign { .. }
         | Action::AddPartitions { .. }
         | Action::DeleteRecords { .. }

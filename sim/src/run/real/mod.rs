@@ -303,6 +303,7 @@ mod tests {
             at: SimTime(3),
             records: found.map(read).collect(),
             repositioned: vec![partition.clone()],
+            seeks: Vec::new(),
         });
         let ears = Ears::new();
         let (end, trace_hash) = (SimTime(4), String::new());

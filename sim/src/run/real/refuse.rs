@@ -104,6 +104,7 @@ impl Refusals<'_> {
             | Action::KillClient { .. }
             | Action::AddBroker {}
             | Action::RemoveBroker { .. }
+            | Action::UnregisterBroker { .. }
             | Action::Reassign { .. }
             | Action::AddPartitions { .. }
             | Action::DeleteRecords { .. }

@@ -168,6 +168,7 @@ impl Check<'_> {
             commit,
             processing,
             poll_timeout,
+            seek_every,
             from: _,
         } = &workload.kind
         else {
@@ -194,6 +195,10 @@ impl Check<'_> {
             }
             return;
         };
+        if seek_every.is_some() {
+            let what = "a member reads on where its group committed: `seek-every` is of consumers without `group`";
+            self.refuse(&join(at, "seek-every"), what, None);
+        }
         if assign.is_some() {
             let what = "a member reads what its group gives it: either `assign` or `group`";
             self.refuse(&join(at, "assign"), what, None);

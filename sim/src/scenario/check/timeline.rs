@@ -189,8 +189,7 @@ impl Check<'_> {
         }
         for (index, fault) in chaos.faults.iter().enumerate() {
             let at = format!("/chaos/faults/{index}");
-            // Who leaves in good order is no fault; that it does so again and again is a storm.
-            if !fault.action.is_fault() && !matches!(fault.action, Action::StopClient { .. }) {
+            if !fault.action.may_come_again() {
                 let what = format!("`{}` is no fault of a storm", fault.action.name());
                 self.refuse(&join(&at, "do"), what, None);
             }

@@ -420,6 +420,8 @@ pub enum WorkloadKind {
         commit: Option<CommitStyle>,
         /// How long a record takes; only with `group`.
         processing: Option<TimeDraw>,
+        /// How long they read on before they go elsewhere; not with `group`.
+        seek_every: Option<TimeDraw>,
     },
 }
 

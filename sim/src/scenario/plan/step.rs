@@ -184,6 +184,9 @@ pub enum Action {
     RemoveBroker {
         target: Target,
     },
+    UnregisterBroker {
+        target: Target,
+    },
     #[serde(rename_all = "kebab-case")]
     Reassign {
         partition: Option<PartitionName>,
@@ -254,6 +257,7 @@ impl Action {
             Self::KillClient { .. } => "kill-client",
             Self::AddBroker { .. } => "add-broker",
             Self::RemoveBroker { .. } => "remove-broker",
+            Self::UnregisterBroker { .. } => "unregister-broker",
             Self::Reassign { .. } => "reassign",
             Self::AddPartitions { .. } => "add-partitions",
             Self::DeleteRecords { .. } => "delete-records",
@@ -285,6 +289,18 @@ impl Action {
         )
     }
 
+    /// Whether a storm may let it come again and again: what breaks something, and what people ask of the controller and may ask of it
+    /// any number of times.
+    #[must_use]
+    pub const fn may_come_again(&self) -> bool {
+        // Who leaves in good order is no fault; that it does so again and again is a storm.
+        self.is_fault()
+            || matches!(
+                self,
+                Self::Reassign { .. } | Self::ElectPreferred { .. } | Self::StopClient { .. }
+            )
+    }
+
     /// What its targets may be.
     #[must_use]
     pub const fn scope(&self) -> Scope {
@@ -298,6 +314,7 @@ impl Action {
             | Self::DiskError { .. }
             | Self::Corrupt { .. }
             | Self::RemoveBroker { .. }
+            | Self::UnregisterBroker { .. }
             | Self::Reassign { .. }
             | Self::SetConfig { .. } => Scope::Nodes,
             Self::StopClient { .. } | Self::KillClient { .. } => Scope::Clients,
@@ -345,7 +362,8 @@ impl Action {
             | Self::ClockDrift { target, .. }
             | Self::StopClient { target }
             | Self::KillClient { target }
-            | Self::RemoveBroker { target } => vec![("target".into(), target)],
+            | Self::RemoveBroker { target }
+            | Self::UnregisterBroker { target } => vec![("target".into(), target)],
             Self::Partition { cut } => {
                 cut.between.as_ref().map_or_else(Vec::new, |between| between.named().into())
             }

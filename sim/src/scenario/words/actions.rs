@@ -376,6 +376,11 @@ pub const ACTIONS: &[Word] = &[
         fields: &[NODE, SAVE_AS],
     },
     Word {
+        name: "unregister-broker",
+        doc: "Unregisters brokers that run, and lets them run: they find out by themselves, and register anew.",
+        fields: &[NODE, SAVE_AS],
+    },
+    Word {
         name: "reassign",
         doc: "Asks the controller to move replicas; the brokers do so in their own time.",
         fields: &[

@@ -46,7 +46,7 @@ pub const INVARIANTS: &[(&str, &str)] = &[
     ),
     (
         "R13",
-        "Within its term a leader's high watermark never falls; a follower is asked into the ISR only when its log reaches the watermark and the start of the term.",
+        "Within its term a leader's high watermark never falls; a follower is asked into the ISR only when its log reaches the watermark and the start of the term; no leader tells an end of the log that lies before what was committed in an earlier term.",
     ),
     (
         "R14",
@@ -101,6 +101,10 @@ pub const INVARIANTS: &[(&str, &str)] = &[
         "P1",
         "Nobody waits for what has happened: a producer whose batch is below the high watermark was answered.",
     ),
+    (
+        "P2",
+        "Nobody waits for who is gone: a broker that is down is fenced within its session timeout, and a follower that is silent is asked out of the ISR within replica.lag.time.max.ms.",
+    ),
     ("Q1", "No two nodes name different leaders of the metadata quorum in one epoch."),
     (
         "Q2",
@@ -130,7 +134,7 @@ pub const INVARIANTS: &[(&str, &str)] = &[
     ),
     (
         "Q14",
-        "One version of a partition, and one registration at one moment, is the same in the image of every node.",
+        "One version of a partition, and one registration at one moment, is the same in the image of every node, and a snapshot holds the whole image.",
     ),
     (
         "Q15",
@@ -139,7 +143,7 @@ pub const INVARIANTS: &[(&str, &str)] = &[
     ("Q16", "Committed metadata survives: each new active controller holds all of it."),
     (
         "Q17",
-        "Roles of the quorum make sense: only voters vote and stand, a leader was a candidate of the same epoch, a term is not led and then followed.",
+        "Roles of the quorum make sense: only voters vote and stand, a leader was a candidate of the same epoch, a term is not led and then followed; who hears a leader would vote for nobody else.",
     ),
     (
         "G1",
@@ -189,6 +193,7 @@ pub const INVARIANTS: &[(&str, &str)] = &[
     ("L3", "After healing every running broker may lead."),
     ("L4", "A leader that asked for another ISR is answered."),
     ("L5", "After healing all nodes publish the same metadata."),
+    ("L6", "A reassignment ends when all that are to hold the partition are in sync, not before."),
     ("L7", "After healing some node is the active controller."),
     ("L9", "After healing every group has a coordinator, and those with members are stable."),
     (
@@ -216,6 +221,7 @@ pub const INVARIANTS: &[(&str, &str)] = &[
         "S6",
         "Created and renamed files are durable only after their directory was synced; checkpoints are replaced whole.",
     ),
+    ("S8", "What retention removes from a log is committed, and the start of a log never falls."),
     (
         "S9",
         "After a failed write (but for want of space) or a failed sync nothing later succeeds in that log directory.",
@@ -242,7 +248,14 @@ pub const INVARIANTS: &[(&str, &str)] = &[
     ),
     ("unseen", "Every acknowledged record was given to some reader by the end."),
     ("duplicate", "With idempotence, no sent record stands at two offsets."),
-    ("inconsistent-offsets", "No offset of a partition ever gave two different records."),
+    (
+        "inconsistent-offsets",
+        "No offset of a partition ever gave two different records, or another than its producer was told of.",
+    ),
+    (
+        "late",
+        "While nothing is broken every record is answered, and given to whoever reads its partition, within three seconds.",
+    ),
     ("int-poll-skip", "No poll skips a record of a partition that is known to exist."),
     ("int-nonmonotonic-poll", "No poll gives records of a partition out of order or twice."),
     (

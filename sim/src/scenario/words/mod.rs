@@ -289,6 +289,11 @@ pub const WORKLOADS: &[Word] = &[
                 Shape::Spread(Unit::Time),
                 "How long a member takes for a record, drawn for each. Default 0s.",
             ),
+            optional(
+                "seek-every",
+                Shape::Spread(Unit::Time),
+                "How long it reads on until it goes elsewhere in one of its partitions: to the start of the log, its end, or the middle, drawn each time. Not with `group`. Default: never.",
+            ),
         ],
     },
 ];

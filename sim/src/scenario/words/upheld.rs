@@ -62,7 +62,10 @@ const UPHELD: &[(&str, Places)] = &[
         "R12",
         &[(READ, "plan"), ("src/replica/driver/tail_cache.rs", "read"), (WATERMARK, "advance")],
     ),
-    ("R13", &[(ISR, "maybe_expand_isr"), (LEADER, "may_join")]),
+    (
+        "R13",
+        &[(ISR, "maybe_expand_isr"), (LEADER, "may_join"), (LEADER, "is_high_watermark_behind")],
+    ),
     ("R14", &[(WATERMARK, "leader_high_watermark"), (LEADER, "effective_min_isr")]),
     ("R15", &[(PRODUCE, "answer_reached"), (PRODUCE, "wait"), (LEADER, "on_append")]),
     ("R16", &[(SENDER, "give_up"), (ANSWERS, "on_verdict")]),
@@ -214,6 +217,10 @@ const UPHELD: &[(&str, Places)] = &[
             ("src/log/recovery.rs", "check_body"),
         ],
     ),
+    ("S8", &[("src/replica/retention.rs", "on_move_log_start")]),
+    ("P2", &[(BROKERS, "fence_one_stale_broker"), (ISR, "check_lag")]),
+    ("L6", &[(CHANGE, "complete_reassignment")]),
+    ("late", &[(WATERMARK, "advance"), ("src/replica/log_writes.rs", "on_written")]),
     (
         "S3",
         &[

@@ -15,6 +15,9 @@ use super::link::later;
 use super::{After, State};
 use crate::trace::Kind;
 
+/// How long behind the last segment before it an RST arrives that overtakes nothing: the next segment on the wire.
+const RST_BEHIND: Duration = Duration::from_millis(1);
+
 /// Something arrives at a kernel, or its patience ends.
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -272,9 +275,13 @@ impl State {
         self.reap(id);
     }
 
-    /// Sends RST to an end, whether or not it is there.
+    /// Sends RST to an end, whether or not it is there. What travels before it arrives before it, and is read if its reader is quick.
     fn send_reset(&mut self, world: &World, id: ConnectionId, to_end: usize) {
-        let at = self.control_arrival(world, id, 1 - to_end);
+        let before = self.connections.get(&id).map(|of| of.pipes[1 - to_end].last_arrival);
+        let mut at = self.control_arrival(world, id, 1 - to_end);
+        if before == Some(at) {
+            at = later(at, RST_BEHIND);
+        }
         schedule(world, at, Event::Reset { connection: id, end: to_end });
     }
 
