@@ -157,6 +157,10 @@ pub struct History {
     pub processed: Vec<Processed>,
     /// What they asked to be committed, in the order in which they asked.
     pub commits: Vec<Commit>,
+    /// What groups keep beside their results, outside of the cluster: the next record of each partition.
+    pub results: BTreeMap<(Arc<str>, TopicPartition), Offset>,
+    /// How many records each member had in hand at most.
+    pub in_hand: BTreeMap<Arc<str>, u64>,
     /// The generations of groups that any member saw.
     pub generations: BTreeSet<(Arc<str>, GenerationId)>,
     /// What each group had committed at the end.

@@ -35,6 +35,8 @@ pub struct Stats {
     pub not_converged: Option<String>,
     /// The cluster as its nodes knew it; `None` where it never came up.
     pub cluster: Option<LastViews>,
+    /// How many records each workload's member had in hand at most; the largest of its members.
+    pub in_hand: BTreeMap<Arc<str>, u64>,
     /// Polls of consumers, those that failed left out.
     pub polls: Vec<PollSeen>,
     /// Where the records of each key of a topic were sent.

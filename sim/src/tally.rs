@@ -71,6 +71,7 @@ pub fn stats(recorder: &Recorder, history: &History, end: SimTime) -> Stats {
         errors: errors.collect(),
         reads: reads(recorder, history),
         polls: polls(recorder, history),
+        in_hand: in_hand(history),
         keys: keys(history),
         ..Stats::default()
     }
@@ -109,6 +110,16 @@ fn polls(recorder: &Recorder, history: &History) -> Vec<PollSeen> {
         }
     });
     seen.collect()
+}
+
+/// How many records each workload's member had in hand at most.
+fn in_hand(history: &History) -> BTreeMap<Arc<str>, u64> {
+    let mut all: BTreeMap<Arc<str>, u64> = BTreeMap::new();
+    for (client, records) in &history.in_hand {
+        let most = all.entry(split_client(client).0).or_default();
+        *most = (*most).max(*records);
+    }
+    all
 }
 
 /// Where the records of each key of a topic were sent.

@@ -20,9 +20,10 @@ pub mod producer;
 pub use admin::{
     Admin, AdminConfig, ClusterDescription, ConfigChange, ConfigEntry, ConfigOperation,
     ConfigResource, ElectionType, EpochEnd, FeatureUpdate, GroupDescription, GroupListing,
-    GroupMember, GroupState, GroupType, ListedOffset, NewPartitions, NewTopic, NodeDescription,
-    PartitionDescription, PartitionReassignment, QuorumDescription, QuorumReplica, ServedApi,
-    TopicDescription, UpgradeType,
+    GroupMember, GroupReset, GroupState, GroupType, KnownOffsets, ListedOffset, NewPartitions,
+    NewTopic, NodeDescription, NothingToShift, PartitionDescription, PartitionReassignment,
+    Positions, QuorumDescription, QuorumReplica, ResetPlan, ServedApi, TopicDescription,
+    UpgradeType,
 };
 pub use config::ConfigError;
 pub use consumer::{

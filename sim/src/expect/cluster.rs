@@ -76,6 +76,9 @@ pub(super) fn measure(
         | ExpectationKind::KeysMoved { .. }
         | ExpectationKind::PollRecords { .. }
         | ExpectationKind::PollWait { .. }
+        | ExpectationKind::Imbalance { .. }
+        | ExpectationKind::PartitionsMoved { .. }
+        | ExpectationKind::InHand { .. }
         | ExpectationKind::CommittedUnprocessed { .. }
         | ExpectationKind::CommitMovesBack { .. }
         | ExpectationKind::Lag { .. }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ottla::types::TopicPartition;
 
-use super::{Window, is_action};
+use super::{Window, shares};
 use crate::event::{Event, Who, is_partition};
 use crate::scenario::condition::Measured;
 use crate::scenario::duration::Span;
@@ -72,6 +72,23 @@ pub(super) fn measure(
                 as u64
         }
         ExpectationKind::OwnersPerPartition { of } => owners(plan, events, within, of),
+        ExpectationKind::Imbalance { group, at } => {
+            let at = at.or(within.to).unwrap_or(plan.run_for);
+            shares::at(plan, events, group, at).imbalance()?
+        }
+        ExpectationKind::PartitionsMoved { group } => {
+            let to = within.to.unwrap_or(plan.run_for);
+            let before = shares::at(plan, events, group, within.from);
+            shares::at(plan, events, group, to).moved_since(&before)
+        }
+        ExpectationKind::InHand { group } => {
+            let is_asked = |workload: &str| {
+                let of = plan.workloads.get(workload).and_then(|workload| workload.group());
+                of.is_some_and(|of| group.as_ref().is_none_or(|asked| asked == of))
+            };
+            let of = stats.in_hand.iter().filter(|(workload, _)| is_asked(workload));
+            of.map(|(_, most)| *most).max()?
+        }
         _ => return None,
     };
     Some(Measured::Count(count))
@@ -132,9 +149,7 @@ fn owners(plan: &Plan, events: &[Event], within: Window, of: &OfGroup) -> u64 {
     let of_members = events.iter().filter(|event| is_member(plan, &event.who, of));
     for event in of_members.take_while(|event| within.to.is_none_or(|to| event.at <= to)) {
         let Who::Client { workload, .. } = &event.who else { continue };
-        let is_end = ["client.started", "client.stopped", "member.left"].contains(&event.kind)
-            || (event.kind == "fault.started" && is_action(event, "kill-client"));
-        if is_end {
+        if shares::is_end(event) {
             held.values_mut().for_each(|owners| _ = owners.remove(&event.who));
             continue;
         }

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod groups;
+mod shares;
 
 use ottla::types::TopicPartition;
 
@@ -144,7 +145,10 @@ fn measure(plan: &Plan, expectation: &Expectation, evidence: Evidence<'_>) -> Op
         | ExpectationKind::Lag { .. }
         | ExpectationKind::IdleFor { .. }
         | ExpectationKind::Rebalances { .. }
-        | ExpectationKind::OwnersPerPartition { .. } => {
+        | ExpectationKind::OwnersPerPartition { .. }
+        | ExpectationKind::Imbalance { .. }
+        | ExpectationKind::PartitionsMoved { .. }
+        | ExpectationKind::InHand { .. } => {
             return groups::measure(plan, expectation, within, events, stats);
         }
         ExpectationKind::Leader { .. }
@@ -333,6 +337,7 @@ mod tests {
             groups: Default::default(),
             keys: Default::default(),
             polls: Default::default(),
+            in_hand: Default::default(),
             chronicle: Default::default(),
         }
     }

@@ -76,6 +76,49 @@ pub struct FinalOffsets {
 }
 
 impl SharedHistory {
+    /// Notes that a member has so many records in hand.
+    pub fn note_in_hand(&self, client: &Arc<str>, records: usize) {
+        let mut history = self.lock();
+        let most = history.in_hand.entry(Arc::clone(client)).or_default();
+        *most = (*most).max(records as u64);
+    }
+
+    /// Stores the result of the record at `offset` for a group, and that the next one is to be read, in one step. Where it is `fenced` only if
+    /// nobody has stored it.
+    ///
+    /// Errors: the store is at this offset already.
+    pub fn store_result(
+        &self,
+        group: &Arc<str>,
+        partition: &TopicPartition,
+        offset: Offset,
+        is_fenced: bool,
+    ) -> Result<(), Offset> {
+        let mut history = self.lock();
+        let next = history.results.entry((Arc::clone(group), partition.clone()));
+        let next = next.or_insert(Offset::ZERO);
+        if is_fenced && *next > offset {
+            return Err(*next);
+        }
+        *next = offset + 1;
+        Ok(())
+    }
+
+    /// Where a group is by what it keeps beside its results.
+    #[must_use]
+    pub fn stored_results(
+        &self,
+        group: &Arc<str>,
+        partitions: &[TopicPartition],
+    ) -> BTreeMap<TopicPartition, Offset> {
+        let history = self.lock();
+        let stored = |at: &TopicPartition| {
+            let next = history.results.get(&(Arc::clone(group), at.clone()))?;
+            Some((at.clone(), *next))
+        };
+        partitions.iter().filter_map(stored).collect()
+    }
+
     /// Notes that a member is about to ask for a commit, and numbers it.
     pub fn begin_commit(&self, commit: Commit) -> CommitNumber {
         let mut history = self.lock();
@@ -90,5 +133,45 @@ impl SharedHistory {
         assert_eq!(commit.outcome, CommitOutcome::Pending, "a commit is answered once");
         commit.outcome = outcome;
         commit.done_at = Some(at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ottla::types::PartitionIndex;
+
+    use super::*;
+
+    #[test]
+    fn results_are_stored_with_their_place_and_a_fenced_store_takes_each_once() {
+        let history = SharedHistory::default();
+        let group: Arc<str> = "billing".into();
+        let at = |index| TopicPartition {
+            topic: "orders".into(),
+            partition: PartitionIndex::new(index),
+        };
+        let store = |offset: i64, is_fenced| {
+            history.store_result(&group, &at(0), Offset::new(offset), is_fenced)
+        };
+        assert_eq!(history.stored_results(&group, &[at(0), at(1)]), BTreeMap::new());
+        // Offsets have gaps; a log need not begin at 0.
+        assert_eq!((store(5, true), store(9, true)), (Ok(()), Ok(())));
+        let stored = [(at(0), Offset::new(10))].into();
+        assert_eq!(history.stored_results(&group, &[at(0), at(1)]), stored);
+        assert_eq!(store(9, true), Err(Offset::new(10)));
+        // Without a fence the last one wins, however old its reader is.
+        assert_eq!(store(7, false), Ok(()));
+        assert_eq!(history.stored_results(&group, &[at(0)]), [(at(0), Offset::new(8))].into());
+        assert_eq!(history.stored_results(&"other".into(), &[at(0)]), BTreeMap::new());
+    }
+
+    #[test]
+    fn the_most_that_a_member_had_in_hand_is_kept() {
+        let history = SharedHistory::default();
+        let client: Arc<str> = "billing/0".into();
+        for records in [3, 9, 1] {
+            history.note_in_hand(&client, records);
+        }
+        assert_eq!(history.lock().in_hand, [(client, 9)].into());
     }
 }

@@ -1,6 +1,6 @@
 //! The pages of `reports/`: one a scenario, and an index. Written by `cargo sim report`, checked in, compared byte for byte.
 
-use super::{picture, seeds_in_words, story, text, thousands};
+use super::{picture, seeds_in_words, story, text, thousands, values_of, words_of};
 use crate::scenario::plan::Plan;
 use crate::verdict::{SeedRun, VariantRun, Verdict};
 
@@ -25,6 +25,41 @@ pub fn page(runs: &[VariantRun]) -> String {
             out.push_str(&format!("\n## Variant {variant}\n\n{}\n", run.claim));
         }
         out.push_str(&section(run));
+    }
+    out.push_str(&side_by_side(runs));
+    out
+}
+
+/// What expectations with `compare` showed in each variant; nothing where there is none.
+fn side_by_side(runs: &[VariantRun]) -> String {
+    let mut rows: Vec<(String, Vec<Option<String>>)> = Vec::new();
+    for (column, run) in runs.iter().enumerate() {
+        let Some(first) = run.seeds.first() else { continue };
+        let compared = first.plan.expect.iter().enumerate().filter(|(_, of)| of.compare);
+        for (index, expectation) in compared {
+            if first.measured.get(index).is_none_or(Option::is_none) {
+                continue; // it is of another variant
+            }
+            let words = words_of(expectation);
+            let at = rows.iter().position(|(known, _)| *known == words);
+            let at = at.unwrap_or_else(|| {
+                rows.push((words, vec![None; runs.len()]));
+                rows.len() - 1
+            });
+            rows[at].1[column] = Some(values_of(run, index));
+        }
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    let names = runs.iter().map(|run| run.variant.as_deref().unwrap_or("as the file stands"));
+    let names: Vec<&str> = names.collect();
+    let mut out = format!("\n## Side by side\n\n| | {} |\n|---|", names.join(" | "));
+    out.push_str(&"---|".repeat(runs.len()));
+    out.push('\n');
+    for (words, cells) in rows {
+        let cells: Vec<String> = cells.into_iter().map(|cell| cell.unwrap_or_default()).collect();
+        out.push_str(&format!("| {words} | {} |\n", cells.join(" | ")));
     }
     out
 }
@@ -107,4 +142,45 @@ pub fn index(scenarios: &[Vec<VariantRun>]) -> String {
         ));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::expect::Measurement;
+    use crate::report::sample;
+    use crate::scenario::condition::Measured;
+
+    use super::*;
+
+    /// A variant that measured these: the first two expectations are to be compared, the second is of `sticky` alone.
+    fn run(variant: Option<&str>, measured: [Option<u64>; 3]) -> VariantRun {
+        let mut run = sample::variant();
+        run.variant = variant.map(str::to_owned);
+        let seed = &mut run.seeds[0];
+        seed.plan = serde_json::from_value(serde_json::json!({
+            "claim": "x", "run-for": "2s", "expect": [
+                { "that": "imbalance", "group": "g", "at": "1s", "is": 0, "compare": true },
+                { "that": "partitions-moved", "group": "g", "is": 4, "compare": true, "variant": "sticky" },
+                { "that": "acked", "is": 3 },
+            ],
+        }))
+        .unwrap();
+        let measured = measured.iter().map(|value| {
+            value.map(|value| Measurement { value: Some(Measured::Count(value)), holds: true })
+        });
+        seed.measured = measured.collect();
+        run
+    }
+
+    #[test]
+    fn what_is_to_be_compared_stands_side_by_side() {
+        let runs =
+            [run(None, [Some(4), None, Some(3)]), run(Some("sticky"), [Some(0), Some(5), Some(3)])];
+        let expected = "\n## Side by side\n\n\
+             | | as the file stands | sticky |\n|---|---|---|\n\
+             | imbalance of g at 1s | 4 | 0 |\n\
+             | partitions-moved of g |  | 5 |\n";
+        assert_eq!(side_by_side(&runs), expected);
+        assert_eq!(side_by_side(&[sample::variant()]), "");
+    }
 }

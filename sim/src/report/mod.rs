@@ -52,6 +52,13 @@ pub fn words_of(expectation: &Expectation) -> String {
         ExpectationKind::IdleFor { of } => of_group("idle-for", of),
         ExpectationKind::Rebalances { group } => joined("rebalances", [group.clone(), None, None]),
         ExpectationKind::OwnersPerPartition { of } => of_group("owners-per-partition", of),
+        ExpectationKind::Imbalance { group, at } => {
+            joined("imbalance", [Some(group.clone()), None, None]) + &at_time(*at)
+        }
+        ExpectationKind::PartitionsMoved { group } => {
+            joined("partitions-moved", [Some(group.clone()), None, None])
+        }
+        ExpectationKind::InHand { group } => joined("in-hand", [group.clone(), None, None]),
         ExpectationKind::Acked { of: which } => of("acked", which),
         ExpectationKind::AckedLost { of: which } => of("acked-lost", which),
         ExpectationKind::FailedForGood { of: which } => of("failed-for-good", which),

@@ -15,6 +15,7 @@ use ottla::types::{BrokerId, ErrorCode, Offset, TopicId};
 
 use super::client::partition;
 use super::groups::OFFSETS_TOPIC;
+use super::reset::Reset;
 use super::stage::{Stage, broker_id};
 use crate::cluster::factory;
 use crate::scenario::Plan;
@@ -218,6 +219,8 @@ pub(super) enum Request {
         /// What lies below this offset; all that is committed, where nobody says.
         before: Option<u64>,
     },
+    /// To set how far a group has read.
+    Reset(Reset),
     /// To elect leaders of these partitions.
     Elect {
         /// The partitions.
@@ -236,6 +239,20 @@ pub(super) enum Request {
     Unregister(u32),
 }
 
+/// What an administrative step was told.
+#[derive(Clone, Debug)]
+pub(super) enum Answer {
+    /// It is done; what there is to say of it.
+    Done(String),
+    /// It is refused, and asking again is of no use.
+    Refused {
+        /// With this error.
+        error: ErrorCode,
+        /// In the client's words.
+        reason: String,
+    },
+}
+
 /// Whose properties.
 #[derive(Clone, Debug)]
 pub(super) enum ConfigOf {
@@ -249,8 +266,9 @@ impl Request {
     /// Asks once.
     ///
     /// Errors: why it was not done.
-    async fn ask(&self, admin: &Admin) -> Result<(), String> {
-        match self {
+    async fn ask(&self, env: &Env, admin: &Admin) -> Result<Answer, String> {
+        let done: Result<(), String> = match self {
+            Self::Reset(reset) => return reset.ask(env, admin).await,
             Self::Reassign(moves) => {
                 let of = |(name, replicas): (&PartitionName, &Option<Vec<u32>>)| {
                     let replicas = replicas.as_ref().map(|ids| ids_of(ids));
@@ -296,7 +314,8 @@ impl Request {
                 let id = broker_id(*id).ok_or("not the id of a broker")?;
                 admin.unregister_broker(id).await.map_err(refused)
             }
-        }
+        };
+        done.map(|()| Answer::Done(String::new()))
     }
 }
 
@@ -345,10 +364,10 @@ fn is_elected(answer: Result<(), ClientError>) -> Result<(), String> {
 }
 
 impl Stage {
-    /// Asks the controller for something, on a machine of its own, until it is done or a minute has gone.
+    /// Asks the cluster for something, on a machine of its own, until it is done or refused for good or a minute has gone.
     ///
     /// Errors: why it was not done.
-    pub(super) async fn administer(&self, request: Request) -> Result<(), String> {
+    pub(super) async fn administer(&self, request: Request) -> Result<Answer, String> {
         let node = self.helper();
         let (told, mut hear) = watch::channel(Err("nobody has answered".to_string()));
         let told = Arc::new(told);
@@ -361,7 +380,7 @@ impl Stage {
                 async move {
                     let admin = client(&context.env, &bootstrap);
                     loop {
-                        let asked = request.ask(&admin).await;
+                        let asked = request.ask(&context.env, &admin).await;
                         let is_done = asked.is_ok();
                         drop(told.send_replace(asked));
                         if is_done {

@@ -142,6 +142,7 @@ async fn run(shared: &Shared, client: Client, work: WorkloadPlan, place: &Place)
             static_members,
             commit,
             processing,
+            pause_at,
             ..
         } => {
             let work = MemberWork {
@@ -152,6 +153,7 @@ async fn run(shared: &Shared, client: Client, work: WorkloadPlan, place: &Place)
                 is_static: static_members,
                 commit: commit.unwrap_or_default(),
                 processing: processing_time(shared, processing, place),
+                pause_at: pause_at.map(|records| usize::try_from(records).unwrap_or(usize::MAX)),
             };
             work.run(client).await;
         }

@@ -146,6 +146,7 @@ impl Doing<'_> {
             Action::DeleteRecords { partition, before } => {
                 self.delete_records(partition, *before).await
             }
+            Action::ResetOffsets { group, way } => self.reset_offsets(group, way).await,
             Action::ElectPreferred { partition } => self.elect(partition.as_ref(), true).await,
             Action::ElectUnclean { partition } => self.elect(partition.as_ref(), false).await,
             Action::SetConfig { topic, config, .. } => {

@@ -17,6 +17,7 @@ mod findings;
 mod groups;
 mod moves;
 mod node;
+mod reset;
 mod resolve;
 mod shapes;
 mod stage;

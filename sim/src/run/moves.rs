@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::admin::{ConfigOf, Request};
+use super::admin::{Answer, ConfigOf, Request};
+use super::client::partition;
 use super::faults::{Doing, SHUTDOWN_PATIENCE, Undo};
 use super::node::Member;
+use super::reset::Reset;
 use crate::event::Who;
+use crate::scenario::plan::ResetWay;
 use crate::scenario::target::PartitionName;
 
 impl Doing<'_> {
@@ -67,6 +70,30 @@ impl Doing<'_> {
         self.stage.administer(request).await?;
         let to = before.map_or_else(|| "its end".into(), |offset| format!("offset {offset}"));
         self.tell("fault.started", &format!("{partition} up to {to}"));
+        Ok(None)
+    }
+
+    /// Sets how far a group has read. A refusal is told, and the step is done.
+    pub(super) async fn reset_offsets(
+        &self,
+        group: &str,
+        way: &ResetWay,
+    ) -> Result<Option<Undo>, String> {
+        let topics = self.stage.plan.groups().remove(group).unwrap_or_default();
+        let of = |topic: &str| {
+            let count = self.stage.partitions_of(topic);
+            let of = |index| partition(topic, index);
+            (0..count).map(of).collect::<Vec<_>>()
+        };
+        let partitions = topics.into_iter().flat_map(of).collect();
+        let reset = Reset { group: group.to_owned(), partitions, way: way.clone() };
+        match self.stage.administer(Request::Reset(reset)).await? {
+            Answer::Done(words) => self.tell("fault.started", &format!("{group}: {words}")),
+            Answer::Refused { error, reason } => {
+                let note = format!("reset-offsets {group}: {reason}");
+                self.stage.record_refused(error, note);
+            }
+        }
         Ok(None)
     }
 

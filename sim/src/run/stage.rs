@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use ottla::runtime::watch;
-use ottla::types::{BrokerId, BrokerSet, TopicId, TopicIdPartition};
+use ottla::types::{BrokerId, BrokerSet, ErrorCode, TopicId, TopicIdPartition};
 use tokio::task::JoinHandle;
 
 use super::admin::{Made, Setup};
@@ -150,6 +150,13 @@ impl Stage {
     /// Notes an event of the testbed.
     pub(super) fn record(&self, who: Who, kind: &'static str, note: String) {
         let event = Event::new(self.time(), who, kind).note(note);
+        here::show(self.world(), &event);
+        self.recorder().record(event);
+    }
+
+    /// Notes that the cluster refused what an administrator asked for.
+    pub(super) fn record_refused(&self, error: ErrorCode, note: String) {
+        let event = Event::new(self.time(), Who::Testbed, "admin.refused").error(error).note(note);
         here::show(self.world(), &event);
         self.recorder().record(event);
     }

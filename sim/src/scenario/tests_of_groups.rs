@@ -1,7 +1,8 @@
 //! Consumer groups in files: what is read, and what is said of those that make no sense.
 
+use super::duration::Span;
 use super::good_file::{GoodFile, load};
-use super::plan::{Action, CommitStyle, StartFrom, WorkloadKind};
+use super::plan::{Action, CommitStyle, ResetTo, ResetWay, StartFrom, WorkloadKind};
 
 const GOOD: GoodFile = GoodFile(
     r#"
@@ -200,4 +201,124 @@ fn groups_and_partitions_that_nobody_has_are_refused() {
     GOOD.refused("group = \"billing\"\npart", "group = \"x\"\npart", "no consumer group `x`");
     GOOD.refused("\"orders-3\"", "\"orders-4\"", "`orders` has 4, from 0");
     GOOD.refused("partitions = 4", "partitions = 2", "it can only have more");
+}
+
+/// The good file with another step in place of the third, and an expectation that needs no fourth partition.
+fn with_step(fields: &str) -> String {
+    let old = "do = \"add-partitions\"\ntopic = \"orders\"\npartitions = 4";
+    GOOD.0.replacen(old, fields, 1).replace("orders-3", "orders-1")
+}
+
+#[test]
+fn a_reset_says_one_place_to_go_on() {
+    let step = |fields: &str| with_step(&format!("do = \"reset-offsets\"\n{fields}"));
+    let way = |fields: &str| {
+        let scenario = load(&step(fields)).unwrap_or_else(|said| panic!("{said}"));
+        let plan = scenario.plan(None, 1);
+        let Action::ResetOffsets { group, way } = &plan.timeline[2].action else {
+            panic!("it resets")
+        };
+        assert_eq!(group, "billing");
+        way.clone()
+    };
+    let none = ResetWay::default;
+    let group = |rest: &str| format!("group = \"billing\"\n{rest}");
+    for (word, to) in [
+        ("earliest", ResetTo::Earliest),
+        ("latest", ResetTo::Latest),
+        ("current", ResetTo::Current),
+    ] {
+        let said = way(&group(&format!("to = \"{word}\"")));
+        assert_eq!(said, ResetWay { to: Some(to), ..none() });
+    }
+    assert_eq!(way(&group("to-offset = 7")), ResetWay { to_offset: Some(7), ..none() });
+    assert_eq!(way(&group("shift-by = -50")), ResetWay { shift_by: Some(-50), ..none() });
+    let ago = ResetWay { by_duration: Some(Span::from_secs(10)), ..none() };
+    assert_eq!(way(&group("by-duration = \"10s\"")), ago);
+
+    let refused = |fields: &str, expected: &str| {
+        let said = load(&step(fields)).unwrap_err();
+        assert!(said.contains(expected), "{said}");
+    };
+    let one = "reset-offsets: needs one of `to`, `to-offset`, `shift-by` and `by-duration`";
+    refused("group = \"billing\"", one);
+    refused(&group("to = \"latest\"\nshift-by = 1"), one);
+    refused(
+        "group = \"biling\"\nto = \"latest\"",
+        "there is no consumer group `biling`: did you mean `billing`?",
+    );
+    refused("to = \"latest\"", "`reset-offsets`: `group` is missing");
+    refused(
+        &group("to = \"newest\""),
+        "`newest` is not a place to go on: known are earliest, latest, current",
+    );
+    refused(&group("to-offset = -1"), "`to-offset`");
+    refused(
+        &group("shift-by = \"back\""),
+        "`shift-by`: expected a whole number within a million, found the text \"back\"",
+    );
+    refused(&group("by-duration = 10"), "`by-duration`: the duration `10` has no unit");
+}
+
+#[test]
+fn who_processes_beside_polling_commits_what_is_done_or_by_itself() {
+    let with = |fields: &str| load(&GOOD.0.replacen("commit = \"each-record\"", fields, 1));
+    for style in ["auto", "after-processing"] {
+        let fields = format!("commit = \"{style}\"\npause-at = 100");
+        let scenario = with(&fields).unwrap_or_else(|said| panic!("{said}"));
+        let plan = scenario.plan(None, 1);
+        let WorkloadKind::Consumer { pause_at, .. } = &plan.workloads["billing"].kind else {
+            panic!("it is a consumer")
+        };
+        assert_eq!(*pause_at, Some(100));
+    }
+    let said = with("commit = \"async\"\npause-at = 100").unwrap_err();
+    let expected = "who processes beside polling commits `auto` or `after-processing`";
+    assert!(said.contains(expected), "{said}");
+    let said = with("commit = \"auto\"\npause-at = 0").unwrap_err();
+    assert!(said.contains("`pause-at`"), "{said}");
+    GOOD.refused(
+        "group = \"billing\"\ncommit = \"each-record\"",
+        "pause-at = 3",
+        "`pause-at` is of members, and there is no `group`",
+    );
+}
+
+#[test]
+fn groups_may_keep_their_place_beside_their_results() {
+    for (word, style) in [
+        ("with-results", CommitStyle::WithResults),
+        ("with-results-fenced", CommitStyle::WithResultsFenced),
+    ] {
+        let text = GOOD.0.replacen("each-record", word, 1);
+        let plan = load(&text).unwrap_or_else(|said| panic!("{said}")).plan(None, 1);
+        let WorkloadKind::Consumer { commit, .. } = &plan.workloads["billing"].kind else {
+            panic!("it is a consumer")
+        };
+        assert_eq!((*commit, style.is_with_results()), (Some(style), true));
+    }
+    GOOD.refused("each-record", "with-result", "did you mean `with-results`?");
+    assert!(!CommitStyle::Never.is_with_results());
+}
+
+#[test]
+fn shares_are_expected_of_groups_that_are_there() {
+    let old = "that = \"unprocessed-acked\"\ngroup = \"billing\"\npartition = \"orders-3\"\nis = 0";
+    let with = |fields: &str| load(&GOOD.0.replacen(old, fields, 1));
+    for good in [
+        "that = \"imbalance\"\ngroup = \"billing\"\nat = \"9s\"\ncompare = true\nis = 1",
+        "that = \"partitions-moved\"\ngroup = \"billing\"\nbetween = [\"5s\", \"9s\"]\nis = 1",
+        "that = \"in-hand\"\nis = \"<= 10\"",
+    ] {
+        assert!(with(good).is_ok(), "{good}: {:?}", with(good).err());
+    }
+    let said = |fields: &str| with(fields).unwrap_err();
+    let nobody = said("that = \"imbalance\"\ngroup = \"biling\"\nis = 1");
+    assert!(nobody.contains("did you mean `billing`?"), "{nobody}");
+    let nobody = said("that = \"partitions-moved\"\nis = 1");
+    assert!(nobody.contains("`partitions-moved`: `group` is missing"), "{nobody}");
+    let timed = said("that = \"in-hand\"\nis = \"2s\"");
+    assert!(timed.contains("`2s` is not a number: this measures how many"), "{timed}");
+    let word = said("that = \"in-hand\"\ncompare = \"yes\"\nis = 1");
+    assert!(word.contains("`compare`"), "{word}");
 }

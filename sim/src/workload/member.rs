@@ -12,6 +12,7 @@ use ottla::client::{ClientError, Consumer, ConsumerConfig, ConsumerRecord};
 use ottla::runtime::clock;
 use ottla::types::{GenerationId, Offset, TopicPartition};
 
+use super::beside::Queue;
 use super::consumer::{PAUSE, note_call, note_error, note_poll};
 use super::{Client, code_of};
 use crate::history::{Commit, CommitNumber, CommitOutcome, Processed, decode_value};
@@ -32,8 +33,13 @@ pub struct MemberWork {
     /// When it commits.
     pub commit: CommitStyle,
     /// Draws how long a record takes.
-    pub processing: Box<dyn FnMut() -> Duration + Send>,
+    pub processing: Processing,
+    /// With how many records in hand it pauses its partitions; it processes beside polling then.
+    pub pause_at: Option<usize>,
 }
+
+/// Draws how long a record takes.
+pub(super) type Processing = Box<dyn FnMut() -> Duration + Send>;
 
 impl MemberWork {
     /// Reads until it is asked to stop. What it has then it processes without taking its time.
@@ -43,11 +49,14 @@ impl MemberWork {
         let mut consumer = Consumer::new(config, client.env.clone());
         let assigned = Assigned::default();
         let rebalances = Arc::new(AtomicU64::new(0));
+        let queue = self.pause_at.map(|_| Queue::default());
         let listener = Listener {
             client: client.clone(),
+            group: Arc::clone(&self.group),
             assigned: Arc::clone(&assigned),
             rebalances: Arc::clone(&rebalances),
-            hands_over: self.commit == CommitStyle::AsyncAndSync,
+            commit: self.commit,
+            queue: queue.clone(),
         };
         consumer.subscribe_with(self.topics.clone(), listener).expect("it has a group");
         let member = Member {
@@ -59,7 +68,10 @@ impl MemberWork {
             generation: None,
             is_hurried: false,
         };
-        member.run().await;
+        match queue {
+            Some(queue) => member.run_beside(queue).await,
+            None => member.run().await,
+        }
     }
 
     fn properties(&self, client: &Client) -> BTreeMap<String, String> {
@@ -87,11 +99,13 @@ fn lock(assigned: &Assigned) -> MutexGuard<'_, Vec<TopicPartition>> {
 /// Tells the story of what is assigned and taken away.
 struct Listener {
     client: Client,
+    group: Arc<str>,
     assigned: Assigned,
     /// Counts what it was told.
     rebalances: Arc<AtomicU64>,
-    /// Whether what is taken away is committed before.
-    hands_over: bool,
+    commit: CommitStyle,
+    /// Where it processes beside polling: what is in hand.
+    queue: Option<Queue>,
 }
 
 impl Listener {
@@ -110,7 +124,11 @@ impl RebalanceListener for Listener {
         positions: &Offsets,
     ) -> Offsets {
         self.tell("member.revoked", partitions);
-        if self.hands_over { positions.clone() } else { Offsets::new() }
+        if let Some(queue) = &self.queue {
+            let done = queue.take_away(partitions);
+            return if self.commit == CommitStyle::Auto { Offsets::new() } else { done };
+        }
+        if self.commit == CommitStyle::AsyncAndSync { positions.clone() } else { Offsets::new() }
     }
 
     fn on_partitions_assigned(
@@ -119,19 +137,25 @@ impl RebalanceListener for Listener {
     ) -> BTreeMap<TopicPartition, Offset> {
         self.tell("member.assigned", partitions);
         lock(&self.assigned).extend(partitions.iter().cloned());
+        if self.commit.is_with_results() {
+            return self.client.history.stored_results(&self.group, partitions);
+        }
         BTreeMap::new()
     }
 
     fn on_partitions_lost(&mut self, partitions: &[TopicPartition]) {
         self.tell("member.lost", partitions);
+        if let Some(queue) = &self.queue {
+            queue.take_away(partitions);
+        }
     }
 }
 
 /// A member at work.
-struct Member {
-    work: MemberWork,
-    client: Client,
-    consumer: Consumer,
+pub(super) struct Member {
+    pub(super) work: MemberWork,
+    pub(super) client: Client,
+    pub(super) consumer: Consumer,
     assigned: Assigned,
     /// How often the listener was told something.
     rebalances: Arc<AtomicU64>,
@@ -168,7 +192,7 @@ impl Member {
         (self.client.tell)("member.left", &|event| event);
     }
 
-    fn look_at_generation(&mut self) {
+    pub(super) fn look_at_generation(&mut self) {
         let (_, generation) = self.consumer.group_metadata();
         let Some(generation) = generation.filter(|now| Some(*now) != self.generation) else {
             return;
@@ -186,28 +210,61 @@ impl Member {
         if records.is_empty() {
             return;
         }
-        let mut repositioned = std::mem::take(&mut *lock(&self.assigned));
-        note_poll(&self.client, records, &mut repositioned);
+        self.note_given(records);
+        self.client.history.note_in_hand(&self.client.name, records.len());
         if self.work.commit == CommitStyle::BeforeProcessing {
             self.commit(self.consumer.positions()).await;
         }
         let mut done = BTreeMap::new();
         for record in records {
             self.take_time(&mut done).await;
-            self.note_processed(record);
+            if !self.stores(record) {
+                continue; // what comes behind it may be nobody's yet
+            }
+            note_processed(&self.client, &self.work.group, record);
             *done.entry(record.topic_partition()).or_default() += 1;
             if self.work.commit == CommitStyle::EachRecord {
                 self.commit(self.offset_after(record)).await;
             }
         }
-        self.tell_processed(&mut done);
+        tell_processed(&self.client, &mut done);
         match self.work.commit {
             CommitStyle::AfterProcessing => self.commit(self.consumer.positions()).await,
             CommitStyle::Async | CommitStyle::AsyncAndSync => self.commit_async(),
             CommitStyle::Auto
             | CommitStyle::BeforeProcessing
             | CommitStyle::EachRecord
-            | CommitStyle::Never => {}
+            | CommitStyle::Never
+            | CommitStyle::WithResults
+            | CommitStyle::WithResultsFenced => {}
+        }
+    }
+
+    /// Writes down what a poll gave, if it gave anything.
+    pub(super) fn note_given(&self, records: &[ConsumerRecord]) {
+        if records.is_empty() {
+            return;
+        }
+        let mut repositioned = std::mem::take(&mut *lock(&self.assigned));
+        note_poll(&self.client, records, &mut repositioned);
+    }
+
+    /// Stores a result where the group keeps its place beside it. Whether it may count as done: somebody else may have stored it before.
+    fn stores(&self, record: &ConsumerRecord) -> bool {
+        if !self.work.commit.is_with_results() {
+            return true;
+        }
+        let (group, at) = (&self.work.group, record.topic_partition());
+        let is_fenced = self.work.commit == CommitStyle::WithResultsFenced;
+        match self.client.history.store_result(group, &at, record.offset, is_fenced) {
+            Ok(()) => true,
+            Err(next) => {
+                let reason = format!("the results are at offset {next} already");
+                (self.client.tell)("consumer.commit-failed", &|event| {
+                    event.partition(at.clone()).note(reason.clone())
+                });
+                false
+            }
         }
     }
 
@@ -217,31 +274,12 @@ impl Member {
         if time.is_zero() || self.is_hurried {
             return;
         }
-        self.tell_processed(done);
+        tell_processed(&self.client, done);
         let env = self.client.env.clone();
         tokio::select! {
             biased;
             () = self.client.asked_to_stop() => self.is_hurried = true,
             () = clock::sleep(env.clock.as_ref(), time) => {}
-        }
-    }
-
-    fn note_processed(&self, record: &ConsumerRecord) {
-        let processed = Processed {
-            client: Arc::clone(&self.client.name),
-            group: Arc::clone(&self.work.group),
-            at: (self.client.now)(),
-            partition: record.topic_partition(),
-            offset: record.offset,
-            id: decode_value(record.value.as_deref().unwrap_or(&[])),
-        };
-        self.client.history.lock().processed.push(processed);
-    }
-
-    fn tell_processed(&self, done: &mut BTreeMap<TopicPartition, u64>) {
-        for (partition, count) in std::mem::take(done) {
-            let of = |event: crate::event::Event| event.partition(partition.clone()).count(count);
-            (self.client.tell)("consumer.processed", &of);
         }
     }
 
@@ -257,7 +295,7 @@ impl Member {
         Offsets::from([(record.topic_partition(), offset)])
     }
 
-    async fn commit(&mut self, offsets: Offsets) {
+    pub(super) async fn commit(&mut self, offsets: Offsets) {
         if offsets.is_empty() {
             return;
         }
@@ -290,6 +328,27 @@ impl Member {
             offsets: offsets.iter().map(of).collect(),
             outcome: CommitOutcome::Pending,
         })
+    }
+}
+
+/// Writes down that a record is done.
+pub(super) fn note_processed(client: &Client, group: &Arc<str>, record: &ConsumerRecord) {
+    let processed = Processed {
+        client: Arc::clone(&client.name),
+        group: Arc::clone(group),
+        at: (client.now)(),
+        partition: record.topic_partition(),
+        offset: record.offset,
+        id: decode_value(record.value.as_deref().unwrap_or(&[])),
+    };
+    client.history.lock().processed.push(processed);
+}
+
+/// Tells the story of what is done.
+pub(super) fn tell_processed(client: &Client, done: &mut BTreeMap<TopicPartition, u64>) {
+    for (partition, count) in std::mem::take(done) {
+        let of = |event: crate::event::Event| event.partition(partition.clone()).count(count);
+        (client.tell)("consumer.processed", &of);
     }
 }
 

@@ -1,5 +1,6 @@
 //! What clients do: the product's own clients, each on a machine of its own, writing down what they asked and were told.
 
+mod beside;
 mod consumer;
 mod member;
 mod producer;

@@ -2,10 +2,12 @@
 
 mod driver;
 mod groups;
+mod reset;
 mod types;
 
 pub use driver::Admin;
 pub use groups::{GroupDescription, GroupListing, GroupMember, GroupState, GroupType};
+pub use reset::{GroupReset, KnownOffsets, NothingToShift, Positions, ResetPlan};
 pub use types::{
     AdminConfig, ClusterDescription, ConfigChange, ConfigEntry, ConfigOperation, ConfigResource,
     ElectionType, EpochEnd, FeatureUpdate, ListedOffset, NewPartitions, NewTopic, NodeDescription,

@@ -7,7 +7,6 @@ mod delete;
 mod describe;
 mod list;
 mod offsets_file;
-mod plan;
 mod reset;
 mod table;
 mod when;

@@ -5,14 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ottla::client::{ClientError, OffsetAndMetadata, Offsets};
+use ottla::client::{
+    ClientError, GroupReset, KnownOffsets, NothingToShift, OffsetAndMetadata, Offsets, Positions,
+    ResetPlan,
+};
 use ottla::protocol::OffsetSpec;
 use ottla::types::{ErrorCode, Offset, TopicPartition};
 use serde_json::{Value, json};
 
 use super::args::{ResetArgs, WayArgs};
 use super::offsets_file::{self, Places};
-use super::plan::{Known, Plan, Positions, Way, plan};
 use super::table::{Column, shown, table};
 use super::{Tool, has_members, stop_members, when};
 use crate::real_main::args::Format;
@@ -44,7 +46,7 @@ pub(super) async fn run(tool: &Tool<'_>, args: &ResetArgs) -> Result<(), Failure
     let mut resets = Vec::new();
     for group in groups {
         let way = match places.as_mut().and_then(|places| places.remove(&group)) {
-            Some(places) => Way::Places(places),
+            Some(places) => GroupReset::Places(places),
             None => way(&args.way, tool)?,
         };
         resets.push(prepare(tool, args, group, &way).await?);
@@ -75,13 +77,13 @@ fn result(format: Format, args: &ResetArgs, resets: Vec<Reset>) -> String {
 }
 
 /// Where the groups are to go on, where it does not stand in a file.
-fn way(args: &WayArgs, tool: &Tool<'_>) -> Result<Way, Failure> {
-    let since = |time: Result<_, Failure>| time.map(Way::Since);
+fn way(args: &WayArgs, tool: &Tool<'_>) -> Result<GroupReset, Failure> {
+    let since = |time: Result<_, Failure>| time.map(GroupReset::Since);
     if let Some(offset) = args.to_offset {
-        return Ok(Way::Offset(offset));
+        return Ok(GroupReset::To(offset));
     }
     if let Some(count) = args.shift_by {
-        return Ok(Way::ShiftBy(count));
+        return Ok(GroupReset::ShiftBy(count));
     }
     if let Some(text) = &args.to_datetime {
         return since(when::time(text));
@@ -90,9 +92,9 @@ fn way(args: &WayArgs, tool: &Tool<'_>) -> Result<Way, Failure> {
         return since(when::ago(text, tool.env.clock.now().wall));
     }
     Ok(match (args.to_earliest, args.to_latest) {
-        (true, _) => Way::Earliest,
-        (false, true) => Way::Latest,
-        (false, false) => Way::Current,
+        (true, _) => GroupReset::Earliest,
+        (false, true) => GroupReset::Latest,
+        (false, false) => GroupReset::Current,
     })
 }
 
@@ -111,13 +113,13 @@ async fn prepare(
     tool: &Tool<'_>,
     args: &ResetArgs,
     group: String,
-    way: &Way,
+    way: &GroupReset,
 ) -> Result<Reset, Failure> {
     let what = format!("cannot reset group {group}");
     check_inactive(tool, &group, &what).await?;
     let committed = tool.admin.list_group_offsets(&group).await;
     let committed = committed.map_err(|error| tool.failed(&group, &what, &error))?;
-    let partitions: BTreeSet<TopicPartition> = if let Way::Places(places) = way {
+    let partitions: BTreeSet<TopicPartition> = if let GroupReset::Places(places) = way {
         places.keys().cloned().collect()
     } else if args.all_topics {
         committed.keys().cloned().collect()
@@ -132,11 +134,19 @@ async fn prepare(
     }
     check_led(tool, &what, &partitions).await?;
     let known = learn(tool, committed, &partitions, way).await?;
-    let Plan { offsets, warnings } = plan(&group, way, &partitions, &known)?;
+    let planned = way.plan(&partitions, &known);
+    let ResetPlan { offsets, warnings } =
+        planned.map_err(|nothing| nothing_to_shift(&group, &nothing))?;
     for warning in warnings {
         tool.note(&format!("Warning: {warning}."));
     }
     Ok(Reset { group, committed: known.committed, offsets })
+}
+
+fn nothing_to_shift(group: &str, nothing: &NothingToShift) -> Failure {
+    Failure::new(Exit::Refused, format!("cannot shift group {group} in {}", nothing.at))
+        .why("it has committed nothing there")
+        .next("--to-earliest, --to-latest or --to-offset sets a first offset; --topic names the partitions")
 }
 
 /// Only the members of a group may commit while it has some. A group that is not there begins with what is committed.
@@ -185,18 +195,18 @@ async fn learn(
     tool: &Tool<'_>,
     committed: Offsets,
     partitions: &BTreeSet<TopicPartition>,
-    way: &Way,
-) -> Result<Known, Failure> {
+    way: &GroupReset,
+) -> Result<KnownOffsets, Failure> {
     let partitions: Vec<TopicPartition> = partitions.iter().cloned().collect();
     let ask = |spec| client::offsets(tool.global, &tool.env, &tool.admin, &partitions, spec);
     let times = match way {
-        Way::Since(time) => ask(OffsetSpec::Timestamp(*time)).await?,
-        Way::Earliest
-        | Way::Latest
-        | Way::Current
-        | Way::Offset(_)
-        | Way::ShiftBy(_)
-        | Way::Places(_) => Positions::new(),
+        GroupReset::Since(time) => ask(OffsetSpec::Timestamp(*time)).await?,
+        GroupReset::Earliest
+        | GroupReset::Latest
+        | GroupReset::Current
+        | GroupReset::To(_)
+        | GroupReset::ShiftBy(_)
+        | GroupReset::Places(_) => Positions::new(),
     };
     let (starts, ends) = (ask(OffsetSpec::Earliest).await?, ask(OffsetSpec::Latest).await?);
     if let Some(at) =
@@ -206,7 +216,7 @@ async fn learn(
             .place(tool.global.bootstrap_server.clone())
             .why("its leader does not say where it starts and ends"));
     }
-    Ok(Known { committed, starts, ends, times })
+    Ok(KnownOffsets { committed, starts, ends, times })
 }
 
 async fn execute(tool: &Tool<'_>, reset: &Reset) -> Result<(), Failure> {
@@ -280,6 +290,13 @@ mod tests {
     use ottla::types::PartitionIndex;
 
     use super::*;
+
+    #[test]
+    fn a_shift_from_nowhere_says_what_to_do_instead() {
+        let at = TopicPartition { topic: "orders".into(), partition: PartitionIndex::new(1) };
+        let refused = nothing_to_shift("g", &NothingToShift { at }).to_string();
+        assert!(refused.contains("cannot shift group g in orders-1"), "{refused}");
+    }
 
     #[test]
     fn a_reset_is_shown_in_kafkas_columns_and_with_the_old_offsets_for_machines() {

@@ -158,6 +158,7 @@ fn trouble_of(action: &Action, meant: &Meant) -> Trouble {
         | Action::Reassign { .. }
         | Action::AddPartitions { .. }
         | Action::DeleteRecords { .. }
+        | Action::ResetOffsets { .. }
         | Action::ElectPreferred { .. }
         | Action::ElectUnclean { .. }
         | Action::SetConfig { .. }

@@ -108,6 +108,7 @@ impl Refusals<'_> {
             | Action::Reassign { .. }
             | Action::AddPartitions { .. }
             | Action::DeleteRecords { .. }
+            | Action::ResetOffsets { .. }
             | Action::ElectPreferred { .. }
             | Action::ElectUnclean { .. }
             | Action::SetConfig { .. }

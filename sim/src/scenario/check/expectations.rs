@@ -104,8 +104,12 @@ impl Check<'_> {
                     self.refuse(&join(at, "topic"), format!("there is no topic `{topic}`"), help);
                 }
             }
-            ExpectationKind::Rebalances { group } => {
+            ExpectationKind::Rebalances { group } | ExpectationKind::InHand { group } => {
                 self.of_group(at, &OfGroup { group: group.clone(), partition: None });
+            }
+            ExpectationKind::Imbalance { group, .. }
+            | ExpectationKind::PartitionsMoved { group } => {
+                self.group(&join(at, "group"), group);
             }
             ExpectationKind::Converged {}
             | ExpectationKind::ActiveControllers { .. }
@@ -172,6 +176,9 @@ pub const fn measure(kind: &ExpectationKind) -> Measure {
         | ExpectationKind::Lag { .. }
         | ExpectationKind::Rebalances { .. }
         | ExpectationKind::OwnersPerPartition { .. }
+        | ExpectationKind::Imbalance { .. }
+        | ExpectationKind::PartitionsMoved { .. }
+        | ExpectationKind::InHand { .. }
         | ExpectationKind::Isr { .. }
         | ExpectationKind::ActiveControllers { .. }
         | ExpectationKind::Event { .. }

@@ -12,7 +12,7 @@ use ottla::server::config::{check_value, table as config_table};
 use super::duration::Span;
 use super::error::{Problem, suggest};
 use super::parse::{Document, join};
-use super::plan::{Plan, Properties, TopicPlan, WorkloadKind, WorkloadPlan};
+use super::plan::{CommitStyle, Plan, Properties, TopicPlan, WorkloadKind, WorkloadPlan};
 
 pub use expectations::measure;
 
@@ -167,6 +167,7 @@ impl Check<'_> {
             static_members,
             commit,
             processing,
+            pause_at,
             poll_timeout,
             seek_every,
             from: _,
@@ -188,6 +189,7 @@ impl Check<'_> {
                 ("static-members", *static_members),
                 ("commit", commit.is_some()),
                 ("processing", processing.is_some()),
+                ("pause-at", pause_at.is_some()),
             ];
             for (key, _) in given.iter().filter(|(_, is_given)| *is_given) {
                 let what = format!("`{key}` is of members, and there is no `group`");
@@ -202,6 +204,11 @@ impl Check<'_> {
         if assign.is_some() {
             let what = "a member reads what its group gives it: either `assign` or `group`";
             self.refuse(&join(at, "assign"), what, None);
+        }
+        let is_beside = |style| matches!(style, CommitStyle::Auto | CommitStyle::AfterProcessing);
+        if pause_at.is_some() && !is_beside(commit.unwrap_or_default()) {
+            let what = "who processes beside polling commits `auto` or `after-processing`";
+            self.refuse(&join(at, "pause-at"), what, None);
         }
         if group.is_empty() || group.contains(['(', ')', ':', '/']) {
             let what = format!("`{group}`: the name of a group holds none of ( ) : /");
@@ -303,7 +310,7 @@ mod tests {
         for name in measured {
             let value = serde_json::json!({
                 "that": name, "is": 0, "event": "node.started", "check": "R3", "error": "NONE",
-                "partition": "orders-0", "who": "brokers(1)",
+                "partition": "orders-0", "who": "brokers(1)", "group": "billing",
             });
             serde_json::from_value::<Expectation>(value)
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -313,6 +320,7 @@ mod tests {
                 "do": word.name, "at": "1s", "target": "brokers(1)", "between": ["brokers(1)", "writer/0"],
                 "api": "Produce", "by": "1s", "chance": 0.5, "operation": "sync", "file": "x", "ppm": 1,
                 "workload": "writer", "text": "x", "config": {}, "topic": "orders", "partitions": 2,
+                "group": "billing", "partition": "orders-0",
             });
             let step: Step = serde_json::from_value(value)
                 .unwrap_or_else(|error| panic!("{}: {error}", word.name));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Check;
 use crate::scenario::error::suggest;
 use crate::scenario::parse::join;
-use crate::scenario::plan::{Action, EVENT, Scope, Step, When};
+use crate::scenario::plan::{Action, EVENT, ResetWay, Scope, Step, When};
 use crate::scenario::target::Target;
 
 impl Check<'_> {
@@ -145,6 +145,16 @@ impl Check<'_> {
             | Action::ElectPreferred { partition: Some(partition) }
             | Action::ElectUnclean { partition: Some(partition) } => {
                 self.partition(&join(at, "partition"), partition);
+            }
+            Action::ResetOffsets { group, way } => {
+                self.group(&join(at, "group"), group);
+                let ResetWay { to, to_offset, shift_by, by_duration } = way;
+                let asked =
+                    [to.is_some(), to_offset.is_some(), shift_by.is_some(), by_duration.is_some()];
+                if asked.iter().filter(|asked| **asked).count() != 1 {
+                    let what = "reset-offsets: needs one of `to`, `to-offset`, `shift-by` and `by-duration`";
+                    self.refuse(at, what, None);
+                }
             }
             Action::AddPartitions { topic, partitions } => {
                 let Some(has) = self.plan.topics.get(topic).map(|topic| topic.partitions) else {

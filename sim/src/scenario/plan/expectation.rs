@@ -20,6 +20,9 @@ pub struct Expectation {
     /// Whether it shows that the fault took effect.
     #[serde(default)]
     pub bites: bool,
+    /// Whether reports set its values in all variants side by side.
+    #[serde(default)]
+    pub compare: bool,
     /// Why it must be so.
     pub why: Option<String>,
     /// Counts only from the first to the second.
@@ -216,6 +219,16 @@ pub enum ExpectationKind {
     OwnersPerPartition {
         #[serde(flatten)]
         of: OfGroup,
+    },
+    Imbalance {
+        group: String,
+        at: Option<Span>,
+    },
+    PartitionsMoved {
+        group: String,
+    },
+    InHand {
+        group: Option<String>,
     },
     Converged {},
     Event {

@@ -6,7 +6,8 @@ mod step;
 pub use chaos::{ChaosFault, ChaosPlan, EVENT, Keep};
 pub use expectation::{Expectation, ExpectationKind, Gave, Of, OfGroup, OverSeeds};
 pub use step::{
-    Action, Cut, CutShape, Direction, DiskOperation, Frames, Scope, Sides, SignedSpan, Step, When,
+    Action, Cut, CutShape, Direction, DiskOperation, Frames, ResetTo, ResetWay, Scope, Sides,
+    SignedSpan, Step, When,
 };
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -422,6 +423,8 @@ pub enum WorkloadKind {
         processing: Option<TimeDraw>,
         /// How long they read on before they go elsewhere; not with `group`.
         seek_every: Option<TimeDraw>,
+        /// With how many records in hand members pause their partitions; they process beside polling then.
+        pause_at: Option<u64>,
     },
 }
 
@@ -486,6 +489,27 @@ pub enum CommitStyle {
     EachRecord,
     /// Never.
     Never,
+    /// Never: where they are is kept beside the results, outside of the cluster, and each record's result is stored with it in one step.
+    WithResults,
+    /// The same; and a result is stored only where nobody has stored it.
+    WithResultsFenced,
+}
+
+impl CommitStyle {
+    /// Whether members keep where they are beside their results.
+    #[must_use]
+    pub const fn is_with_results(self) -> bool {
+        match self {
+            Self::WithResults | Self::WithResultsFenced => true,
+            Self::Auto
+            | Self::AfterProcessing
+            | Self::BeforeProcessing
+            | Self::Async
+            | Self::AsyncAndSync
+            | Self::EachRecord
+            | Self::Never => false,
+        }
+    }
 }
 
 /// An invariant that is switched off.

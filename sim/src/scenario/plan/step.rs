@@ -204,6 +204,12 @@ pub enum Action {
         partition: PartitionName,
         before: Option<u64>,
     },
+    #[serde(rename_all = "kebab-case")]
+    ResetOffsets {
+        group: String,
+        #[serde(flatten)]
+        way: ResetWay,
+    },
     ElectPreferred {
         partition: Option<PartitionName>,
     },
@@ -261,6 +267,7 @@ impl Action {
             Self::Reassign { .. } => "reassign",
             Self::AddPartitions { .. } => "add-partitions",
             Self::DeleteRecords { .. } => "delete-records",
+            Self::ResetOffsets { .. } => "reset-offsets",
             Self::ElectPreferred { .. } => "elect-preferred",
             Self::ElectUnclean { .. } => "elect-unclean",
             Self::SetConfig { .. } => "set-config",
@@ -283,6 +290,7 @@ impl Action {
                 | Self::Reassign { .. }
                 | Self::AddPartitions { .. }
                 | Self::DeleteRecords { .. }
+                | Self::ResetOffsets { .. }
                 | Self::ElectPreferred { .. }
                 | Self::SetConfig { .. }
                 | Self::Mark { .. }
@@ -337,6 +345,7 @@ impl Action {
             | Self::AddBroker { .. }
             | Self::AddPartitions { .. }
             | Self::DeleteRecords { .. }
+            | Self::ResetOffsets { .. }
             | Self::ElectPreferred { .. }
             | Self::ElectUnclean { .. }
             | Self::Mark { .. } => Scope::Any,
@@ -390,6 +399,7 @@ impl Action {
             | Self::AddBroker { .. }
             | Self::AddPartitions { .. }
             | Self::DeleteRecords { .. }
+            | Self::ResetOffsets { .. }
             | Self::ElectPreferred { .. }
             | Self::ElectUnclean { .. }
             | Self::Mark { .. } => Vec::new(),
@@ -506,6 +516,32 @@ impl DiskOperation {
             Self::Sync => "sync",
         }
     }
+}
+
+/// Where a group is to go on: exactly one of these is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ResetWay {
+    /// At a place with a name.
+    pub to: Option<ResetTo>,
+    /// At this offset.
+    pub to_offset: Option<u64>,
+    /// So far from where it is.
+    pub shift_by: Option<i64>,
+    /// At the first record that is not older than this.
+    pub by_duration: Option<Span>,
+}
+
+/// A place with a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResetTo {
+    /// The start of each log.
+    Earliest,
+    /// Its end.
+    Latest,
+    /// Where the group is.
+    Current,
 }
 
 /// A duration with a sign.

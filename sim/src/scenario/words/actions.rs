@@ -427,6 +427,29 @@ pub const ACTIONS: &[Word] = &[
         ],
     },
     Word {
+        name: "reset-offsets",
+        doc: "Sets how far a group has read in all partitions of its topics, as `ottla group reset` does. A group that has members refuses (`admin.refused`).",
+        fields: &[
+            required("group", Shape::Text, "The consumer group."),
+            optional(
+                "to",
+                Shape::Word { noun: "a place to go on", of: reset_places },
+                "At the start of each log (`earliest`), at its end (`latest`), or where the group is (`current`).",
+            ),
+            optional("to-offset", COUNT, "At this offset, or the nearest that a log has."),
+            optional(
+                "shift-by",
+                Shape::Signed,
+                "So many records on, or back where negative, or to the nearest place that a log has.",
+            ),
+            optional(
+                "by-duration",
+                Shape::Time,
+                "At the first record that is not older than this; at the end where there is none.",
+            ),
+        ],
+    },
+    Word {
         name: "elect-preferred",
         doc: "Asks the controller to let the first replica lead, where it is in the ISR.",
         fields: &[optional("partition", Shape::Text, "Only this partition. Default: every one.")],
@@ -451,6 +474,10 @@ pub const ACTIONS: &[Word] = &[
         fields: &[required("text", Shape::Text, "What the story says.")],
     },
 ];
+
+fn reset_places() -> Vec<&'static str> {
+    vec!["earliest", "latest", "current"]
+}
 
 fn shapes() -> Vec<&'static str> {
     vec!["one", "halves", "majorities-ring", "bridge"]

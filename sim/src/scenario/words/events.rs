@@ -86,6 +86,12 @@ pub const EVENTS: &[EventWord] = &[
     ),
     event("member.lost", Story::Summed, "A member lost a partition: its group went on without it."),
     event(
+        "member.paused",
+        Story::Summed,
+        "A member that processes beside polling has as much in hand as it may: it pauses its partitions.",
+    ),
+    event("member.resumed", Story::Summed, "A member takes its partitions into its polls again."),
+    event(
         "member.left",
         Story::Each,
         "A member ended in good order: it left its group, unless it is a static one.",
@@ -201,6 +207,7 @@ pub const EVENTS: &[EventWord] = &[
         Story::Each,
         "A fault was lifted, by its `for`, by a step or at `heal-at`.",
     ),
+    event("admin.refused", Story::Each, "The cluster refused what an administrator asked for."),
     event("partition.moved", Story::Each, "A partition's replicas are other ones."),
     event("storm.drawn", Story::Each, "What a seed has drawn for its storm."),
     event("storm.passed", Story::Summed, "A storm passed a fault over: a guard forbade it."),

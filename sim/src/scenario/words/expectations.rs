@@ -31,6 +31,11 @@ pub(super) const EXPECTATION: Tagged = Tagged {
             Shape::Flag,
             "Whether this shows that the fault took effect: it must hold in at least half of the seeds.",
         ),
+        optional(
+            "compare",
+            Shape::Flag,
+            "Whether the report's page sets its values in all variants side by side.",
+        ),
         optional("why", Shape::Text, "Why it must be so; printed where it is not."),
         optional(
             "between",
@@ -253,6 +258,24 @@ pub const EXPECTATIONS: &[Word] = &[
         name: "owners-per-partition",
         doc: "How many members of a group at most held one partition at once, as they saw it themselves.",
         fields: &[OF_GROUP, OF_PARTITION],
+    },
+    Word {
+        name: "imbalance",
+        doc: "How many partitions the member of a group that has the most has more than the one that has the fewest, as they saw it themselves.",
+        fields: &[
+            required("group", Shape::Text, "The consumer group."),
+            optional("at", Shape::Time, "When. Default: at the end of the run."),
+        ],
+    },
+    Word {
+        name: "partitions-moved",
+        doc: "How many partitions are another member's at the end of a time than at its beginning (`between`, or the whole run). What nobody had at one of the two does not count.",
+        fields: &[required("group", Shape::Text, "The consumer group.")],
+    },
+    Word {
+        name: "in-hand",
+        doc: "How many records a member at most was given and was not done with.",
+        fields: &[OF_GROUP],
     },
     Word {
         name: "converged",

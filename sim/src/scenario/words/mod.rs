@@ -282,7 +282,7 @@ pub const WORKLOADS: &[Word] = &[
             optional(
                 "commit",
                 Shape::Word { noun: "a way to commit", of: commit_styles },
-                "When members commit: `auto` (default; the client does, within polls, what earlier ones gave), `after-processing` all of a poll, `before-processing` it, `async` after it without waiting, `async-and-sync` (the same, and waiting where partitions are taken away and at the end), `each-record` its own offset, `never`.",
+                "When members commit: `auto` (default; the client does, within polls, what earlier ones gave), `after-processing` all of a poll, `before-processing` it, `async` after it without waiting, `async-and-sync` (the same, and waiting where partitions are taken away and at the end), `each-record` its own offset, `never`; `with-results`: never, where they are is kept beside the results, outside of the cluster, result and offset in one step, and read where partitions are assigned; `with-results-fenced`: the same, and a result is stored only where nobody has stored it.",
             ),
             optional(
                 "processing",
@@ -293,6 +293,11 @@ pub const WORKLOADS: &[Word] = &[
                 "seek-every",
                 Shape::Spread(Unit::Time),
                 "How long it reads on until it goes elsewhere in one of its partitions: to the start of the log, its end, or the middle, drawn each time. Not with `group`. Default: never.",
+            ),
+            optional(
+                "pause-at",
+                AT_LEAST_ONE,
+                "With so many records in hand a member pauses its partitions, and resumes them with half as many; it processes beside polling, and polls on all the while. Only with `commit` `auto` or `after-processing`. Default: it processes what a poll gave before it polls again.",
             ),
         ],
     },
@@ -311,6 +316,8 @@ fn commit_styles() -> Vec<&'static str> {
         "async-and-sync",
         "each-record",
         "never",
+        "with-results",
+        "with-results-fenced",
     ]
 }
 
