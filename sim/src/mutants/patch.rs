@@ -292,7 +292,7 @@ pub(super) mod tests {
     #[test]
     fn what_is_wrong_is_named_with_its_line() {
         let good = text("A1-x", HUNK);
-        let keys = "Row, Name, Class, Expect, Scenario, Survives";
+        let keys = "Row, Name, Class, Expect, Scenario, Storm, Survives";
         let cases = [
             (
                 good.replace("Row: A1", "Line: A1"),
