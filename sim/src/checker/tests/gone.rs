@@ -31,7 +31,8 @@ fn p2_sees_a_broker_that_is_down_and_not_fenced() {
     run.stop(3, Stop::Shutdown).wait(20).start(3);
     assert_eq!(run.fired(), ["P2"], "nobody looked before it was there again");
     let mut run = controlled();
-    run.stop(3, Stop::Shutdown).wait(4).registered(3, true).wait(20).barrier();
+    run.stop(3, Stop::Shutdown).wait(4).change(version(1, 1, 0, &[1, 2]));
+    run.registered(3, true).wait(20).barrier();
     assert_eq!(run.fired(), NONE);
     // Who was cut off or stood still takes the sessions up anew.
     let mut run = controlled();
