@@ -55,8 +55,20 @@ pub(crate) fn event_of(
             of(kind, partition).note(format!("{group}{why}"))
         }
         G::GroupForgotten { group } => event("group.deleted").note(group.to_string()),
+        G::ConsumerCame { group, member, .. } => {
+            event("member.came").note(format!("{member} to {group}"))
+        }
+        G::ConsumerGone { group, member } => {
+            event("member.gone").note(format!("{member} of {group}"))
+        }
         // What only checks want to know.
-        G::GroupLoaded { .. }
+        G::TargetBegan { .. }
+        | G::PartitionTargeted { .. }
+        | G::EpochReached { .. }
+        | G::PartitionHeld { .. }
+        | G::GroupStands { .. }
+        | G::EpochTold { .. }
+        | G::GroupLoaded { .. }
         | G::OffsetLoaded { .. }
         | G::JoinAnswered { .. }
         | G::SubscriptionsRead { .. }

@@ -318,6 +318,18 @@ impl LogObserver {
             G::MemberGone { group, member, end } => {
                 info!(target: "groups", %group, %member, ?end, "member gone")
             }
+            G::ConsumerCame { group, member, .. } => {
+                info!(target: "groups", %group, %member, "member came")
+            }
+            G::ConsumerGone { group, member } => {
+                info!(target: "groups", %group, %member, "member gone")
+            }
+            G::EpochReached { group, member, epoch: Some(generation) } => {
+                debug!(target: "groups", %group, %member, %generation, "member in another epoch");
+            }
+            G::GroupStands { group, phase, epoch: generation, .. } => {
+                debug!(target: "groups", %group, %generation, state = phase.name(), "group of consumers changed");
+            }
             G::GenerationBegan { group, generation, members, .. } => {
                 info!(target: "groups", %group, %generation, members, "generation began");
             }
@@ -339,6 +351,11 @@ impl LogObserver {
             | G::AssignmentGiven { .. }
             | G::PartitionGiven { .. }
             | G::AssignmentTold { .. }
+            | G::TargetBegan { .. }
+            | G::PartitionTargeted { .. }
+            | G::EpochReached { .. }
+            | G::PartitionHeld { .. }
+            | G::EpochTold { .. }
             | G::CommitTold { .. }
             | G::OffsetFetched { .. } => {}
         }

@@ -64,6 +64,32 @@ impl GroupPhase {
     }
 }
 
+/// Where a group of the consumer protocol stands (KIP-848).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ConsumerPhase {
+    /// It has no members.
+    Empty,
+    /// Its epoch has no target yet.
+    Assigning,
+    /// Some member has not come to the target.
+    Reconciling,
+    /// All have what they are to have.
+    Stable,
+}
+
+impl ConsumerPhase {
+    /// Kafka's name of it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Empty => "Empty",
+            Self::Assigning => "Assigning",
+            Self::Reconciling => "Reconciling",
+            Self::Stable => "Stable",
+        }
+    }
+}
+
 /// Why a member is in its group no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum MemberEnd {
@@ -155,6 +181,35 @@ pub enum GroupObservation {
     },
     /// A member was told what it has in this generation.
     AssignmentTold { group: ShortName, member: ShortName, generation: GenerationId, hash: u32 },
+    /// A member is in a group of the consumer protocol.
+    ConsumerCame { group: ShortName, member: ShortName, instance: Option<ShortName> },
+    /// A member is in a group of the consumer protocol no longer.
+    ConsumerGone { group: ShortName, member: ShortName },
+    /// A member of a group of the consumer protocol is to have what is said next, a partition each, and nothing else.
+    TargetBegan { group: ShortName, member: ShortName },
+    /// A partition that is part of it.
+    PartitionTargeted { group: ShortName, member: ShortName, partition: TopicIdPartition },
+    /// A member of a group of the consumer protocol came to this epoch, and has what is said next, a partition each, and nothing else.
+    /// `None` before its first epoch, and for a static member that is away.
+    EpochReached { group: ShortName, member: ShortName, epoch: Option<GenerationId> },
+    /// A partition that is part of it, which it may still read where `is_given_up`; it has it since this epoch.
+    PartitionHeld {
+        group: ShortName,
+        member: ShortName,
+        partition: TopicIdPartition,
+        since: Option<GenerationId>,
+        is_given_up: bool,
+    },
+    /// After something of a group of the consumer protocol was said: so it stands now. `limit`: so long may its members let it wait.
+    GroupStands {
+        group: ShortName,
+        phase: ConsumerPhase,
+        epoch: GenerationId,
+        target_epoch: GenerationId,
+        limit: Duration,
+    },
+    /// A member of a group of the consumer protocol was told its epoch.
+    EpochTold { group: ShortName, member: ShortName, epoch: GenerationId },
     /// A commit was accepted: it is in the log.
     OffsetCommitted {
         group: ShortName,
@@ -180,7 +235,14 @@ impl GroupObservation {
     #[must_use]
     pub const fn is_of_log(&self) -> bool {
         match self {
-            Self::OffsetCommitted { .. }
+            Self::ConsumerCame { .. }
+            | Self::ConsumerGone { .. }
+            | Self::TargetBegan { .. }
+            | Self::PartitionTargeted { .. }
+            | Self::EpochReached { .. }
+            | Self::PartitionHeld { .. }
+            | Self::GroupStands { .. }
+            | Self::OffsetCommitted { .. }
             | Self::OffsetForgotten { .. }
             | Self::GroupForgotten { .. } => true,
             Self::Loaded { .. }
@@ -197,6 +259,7 @@ impl GroupObservation {
             | Self::AssignmentGiven { .. }
             | Self::PartitionGiven { .. }
             | Self::AssignmentTold { .. }
+            | Self::EpochTold { .. }
             | Self::CommitTold { .. }
             | Self::CommitRefused { .. }
             | Self::OffsetFetched { .. } => false,
@@ -220,6 +283,14 @@ impl GroupObservation {
             | Self::AssignmentGiven { group, .. }
             | Self::PartitionGiven { group, .. }
             | Self::AssignmentTold { group, .. }
+            | Self::ConsumerCame { group, .. }
+            | Self::ConsumerGone { group, .. }
+            | Self::TargetBegan { group, .. }
+            | Self::PartitionTargeted { group, .. }
+            | Self::EpochReached { group, .. }
+            | Self::PartitionHeld { group, .. }
+            | Self::GroupStands { group, .. }
+            | Self::EpochTold { group, .. }
             | Self::OffsetCommitted { group, .. }
             | Self::CommitTold { group, .. }
             | Self::CommitRefused { group, .. }

@@ -13,7 +13,8 @@ mod time;
 pub use broker_set::BrokerSet;
 pub use error_code::ErrorCode;
 pub use group_observation::{
-    Committer, CoordinatorTerm, GroupObservation, GroupPhase, GroupProtocol, MemberEnd, OffsetEnd,
+    Committer, ConsumerPhase, CoordinatorTerm, GroupObservation, GroupPhase, GroupProtocol,
+    MemberEnd, OffsetEnd,
 };
 pub use id::{
     BrokerEpoch, BrokerId, GenerationId, LeaderEpoch, MemberEpoch, PartitionEpoch, PartitionIndex,

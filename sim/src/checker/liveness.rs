@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ottla::types::{
-    BrokerSet, CoordinatorTerm, GroupPhase, LeaderEpoch, Offset, PartitionIndex, ShortName,
-    TopicIdPartition,
+    BrokerSet, ConsumerPhase, CoordinatorTerm, GroupPhase, LeaderEpoch, Offset, PartitionIndex,
+    ShortName, TopicIdPartition,
 };
 
 use super::Ghost;
@@ -127,6 +127,11 @@ fn unsettled(
 ) -> Option<String> {
     if coordinator.loaded.is_none() {
         return Some(format!("the coordinator of {group} has not read its log"));
+    }
+    let standing = known.consumers.standing.filter(|_| !known.consumers.members.is_empty());
+    let standing = standing.map(|standing| standing.phase);
+    if let Some(phase @ (ConsumerPhase::Assigning | ConsumerPhase::Reconciling)) = standing {
+        return Some(format!("{group} is {}, not Stable", phase.name()));
     }
     let phase = known.phase.filter(|_| !known.members.is_empty() && !known.is_consumer)?;
     match phase.phase {

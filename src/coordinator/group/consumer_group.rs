@@ -81,7 +81,7 @@ impl Default for Current {
 }
 
 impl Current {
-    fn from_record(record: &ConsumerGroupCurrentMemberAssignmentValue) -> Self {
+    pub(super) fn from_record(record: &ConsumerGroupCurrentMemberAssignmentValue) -> Self {
         let owned =
             |topics: &[consumer_group_current_member_assignment_value::TopicPartitions]| {
                 let mut owned = Owned::new();

@@ -34,6 +34,7 @@ mod offsets;
 mod reconcile;
 pub mod request;
 mod said;
+mod said_of_consumers;
 mod subscription;
 mod timers;
 mod turn;
@@ -56,7 +57,8 @@ use turn::Turn;
 
 use crate::protocol::coordinator_records::CoordinatorRecord;
 use crate::types::{
-    CHECKS_ITSELF, ErrorCode, GroupObservation, Monotonic, Now, PartitionIndex, ShortName,
+    CHECKS_ITSELF, ErrorCode, GenerationId, GroupObservation, Monotonic, Now, PartitionIndex,
+    ShortName,
 };
 
 /// How soon a member is taken out whose removal the log refused (Kafka: `CoordinatorRuntime`, the retries of its timers).
@@ -243,6 +245,13 @@ impl GroupCoordinator {
             }
             Request::ConsumerGroupHeartbeat(request) => {
                 let result = self.consumer_heartbeat(now, &request, &mut out);
+                if let Ok(answer) = &result
+                    && let Some(epoch) = GenerationId::from_wire(answer.member_epoch)
+                {
+                    let (group, member) =
+                        (ShortName::of(&request.group), ShortName::of(&answer.member));
+                    out.tell(token, GroupObservation::EpochTold { group, member, epoch });
+                }
                 if result.is_err() {
                     out.records.clear();
                     out.said.clear();
@@ -260,6 +269,7 @@ impl GroupCoordinator {
         if let Some(group) = group {
             self.settle(&group);
         }
+        self.say_consumers(&mut out);
         out
     }
 
@@ -277,6 +287,7 @@ impl GroupCoordinator {
             ) => {
                 self.remove_consumers(now, &group, &[member], &mut out);
                 self.settle(&group);
+                self.say_consumers(&mut out);
             }
             Some(Timer::Session(group, member)) => {
                 self.timed_group(now, &group, &mut out).on_session_timer(&member);

@@ -90,7 +90,6 @@ impl Outcome {
 impl GroupCoordinator {
     /// What the log was read to hold: said when the coordinator begins to answer, and knows the topics.
     ///
-    /// Groups of the consumer protocol are told by their name and epoch, without members.
     #[must_use]
     pub fn loaded(&self) -> Vec<GroupObservation> {
         let mut out = Outcome::default();
@@ -104,6 +103,7 @@ impl GroupCoordinator {
                 generation: GenerationId::from_wire(group.group_epoch()).unwrap_or_default(),
                 members: u32::try_from(group.members.len()).unwrap_or(u32::MAX),
             });
+            self.say_loaded_consumers(id, group, &mut out);
         }
         for (id, topics) in &self.durable.offsets {
             for (name, partitions) in topics {

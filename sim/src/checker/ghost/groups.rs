@@ -11,6 +11,7 @@ use ottla::types::{
     TopicIdPartition,
 };
 
+use super::consumer_groups::GhostConsumers;
 use crate::world::{NodeId, SimTime};
 
 /// Of what was accepted and not told, this many are kept.
@@ -52,8 +53,10 @@ pub struct GhostCoordinator {
 /// A group, as its coordinator has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GhostGroup {
-    /// Whether it is of the consumer protocol: its members are not followed.
+    /// Whether it is of the consumer protocol.
     pub is_consumer: bool,
+    /// What is known of it where it is.
+    pub consumers: GhostConsumers,
     /// Its state, since when, and how long it may stay in it.
     pub phase: Option<Phase>,
     /// Its generation.
@@ -195,7 +198,8 @@ impl GhostGroup {
     /// Whether its members have something, so that offsets of what they read are in use.
     #[must_use]
     pub fn uses(&self, topic: TopicId) -> bool {
-        !self.members.is_empty() && self.reads.as_ref().is_none_or(|reads| reads.contains(&topic))
+        let has_members = !self.members.is_empty() || !self.consumers.members.is_empty();
+        has_members && self.reads.as_ref().is_none_or(|reads| reads.contains(&topic))
     }
 
     fn gone(&mut self, member: ShortName, end: MemberEnd) {
@@ -326,9 +330,21 @@ impl GhostGroups {
             | G::Subscribed { group, .. }
             | G::AssignmentGiven { group, .. }
             | G::PartitionGiven { group, .. }
-            | G::AssignmentTold { group, .. } => {
+            | G::AssignmentTold { group, .. }
+            | G::EpochTold { group, .. } => {
                 let group = coordinator.groups.entry(group).or_default();
                 apply_to_group(group, at, is_loading, what);
+            }
+            G::ConsumerCame { group, .. }
+            | G::ConsumerGone { group, .. }
+            | G::TargetBegan { group, .. }
+            | G::PartitionTargeted { group, .. }
+            | G::EpochReached { group, .. }
+            | G::PartitionHeld { group, .. }
+            | G::GroupStands { group, .. } => {
+                let group = coordinator.groups.entry(group).or_default();
+                group.is_consumer = true;
+                group.consumers.apply(at, is_loading, what);
             }
         }
     }
@@ -364,6 +380,12 @@ impl GhostGroups {
                     self.durable.insert(group, (leader_epoch, generation));
                 }
             }
+            G::EpochTold { group, epoch, .. } => {
+                let known = self.durable.get(&group);
+                if known.is_none_or(|known| *known < (leader_epoch, epoch)) {
+                    self.durable.insert(group, (leader_epoch, epoch));
+                }
+            }
             G::GroupForgotten { group } => _ = self.durable.remove(&group),
             _ => {}
         }
@@ -393,7 +415,10 @@ fn apply_to_group(group: &mut GhostGroup, at: SimTime, is_loading: bool, what: G
                 known.joined = Some(generation);
             }
         }
-        G::SubscriptionsRead { is_known, .. } => group.reads = is_known.then(BTreeSet::new),
+        G::SubscriptionsRead { is_known, .. } => {
+            group.reads = is_known.then(BTreeSet::new);
+            group.consumers.apply(at, is_loading, what);
+        }
         G::Subscribed { topic_id, .. } => {
             if let Some(reads) = &mut group.reads {
                 reads.insert(topic_id);

@@ -5,6 +5,7 @@
 //! [`quorum`]: the metadata quorum. Here: the nodes, and where an event goes.
 
 pub mod committed;
+pub mod consumer_groups;
 pub mod groups;
 pub mod log;
 pub mod partition;

@@ -2,6 +2,7 @@
 //! of another topic.
 //!
 //! The leader may know of new partitions later than the coordinator: only those are asked for that its client must have heard of.
+//! The coordinator's own assignors (the consumer protocol) give each of them to exactly one member.
 //! `cooperative-sticky` gives a partition that changes hands to nobody for one generation, and is not held to it; nor are assignors
 //! of the user's own.
 
@@ -22,6 +23,7 @@ const WHOLE: [&str; 3] = ["range", "roundrobin", "sticky"];
 /// The members have their assignments.
 pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
     let Some(word) = Word::of(ghost, occurrence) else { return };
+    of_consumers(&word, out);
     let GroupObservation::PhaseChanged { group, phase: GroupPhase::Stable, generation, .. } =
         word.what
     else {
@@ -47,16 +49,63 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
     }
 }
 
+/// The coordinator said who is to have what.
+fn of_consumers(word: &Word<'_>, out: &mut Vec<Violation>) {
+    let GroupObservation::GroupStands { group, target_epoch, .. } = word.what else { return };
+    let Some(known) = word.group(group).filter(|known| known.consumers.is_assigned_anew) else {
+        return;
+    };
+    let Some(reads) = &known.reads else { return };
+    let members = &known.consumers.members;
+    let is_targeted = |partition: &TopicIdPartition| {
+        members.values().any(|member| member.target.contains(partition))
+    };
+    for topic in reads {
+        let mut old = old_partitions(word, *topic);
+        if let Some(partition) = old.find(|partition| !is_targeted(partition)) {
+            let what = format!(
+                "the target of epoch {target_epoch} of {group}, which reads the topic, gives it to nobody"
+            );
+            out.push(word.found("G2", Some(partition), what, Vec::new()));
+        }
+    }
+    for (member, state) in members {
+        for partition in &state.target {
+            let other = known.consumers.other_target(*member, *partition);
+            let what = if let Some(other) = other.filter(|other| member < other) {
+                format!(
+                    "the target of epoch {target_epoch} of {group} gives it to {member} and to {other}"
+                )
+            } else if !reads.contains(&partition.topic_id) {
+                format!(
+                    "the target of epoch {target_epoch} of {group} gives it away, and nobody reads the topic"
+                )
+            } else {
+                continue;
+            };
+            out.push(word.found("G2", Some(*partition), what, Vec::new()));
+        }
+    }
+}
+
 fn first_left_out(word: &Word<'_>, known: &GhostGroup, topic: TopicId) -> Option<TopicIdPartition> {
-    let partitions = word.ghost.groups().partitions.get(&topic)?;
-    let now = word.occurrence.at;
-    let is_old = |since: crate::world::SimTime| {
-        word.ghost.story_began().is_some_and(|began| since <= began)
+    let mut old = old_partitions(word, topic);
+    old.find(|partition| known.owners.get(partition).is_none_or(|owners| owners.is_empty()))
+}
+
+/// The partitions of a topic that everybody must have heard of.
+fn old_partitions<'a>(
+    word: &Word<'a>,
+    topic: TopicId,
+) -> impl Iterator<Item = TopicIdPartition> + use<'a> {
+    let (ghost, now) = (word.ghost, word.occurrence.at);
+    let is_old = move |since: crate::world::SimTime| {
+        ghost.story_began().is_some_and(|began| since <= began)
             || now.since(since) > METADATA_AGE_MAX
     };
-    let old = partitions.iter().filter(|(_, since)| is_old(**since));
-    let mut old = old.map(|(index, _)| TopicIdPartition { topic_id: topic, partition: *index });
-    old.find(|partition| known.owners.get(partition).is_none_or(|owners| owners.is_empty()))
+    let partitions = ghost.groups().partitions.get(&topic).into_iter().flatten();
+    let old = partitions.filter(move |(_, since)| is_old(**since));
+    old.map(move |(index, _)| TopicIdPartition { topic_id: topic, partition: *index })
 }
 
 fn owned(word: &Word<'_>, known: &GhostGroup) -> Vec<String> {

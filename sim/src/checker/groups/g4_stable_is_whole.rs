@@ -1,11 +1,15 @@
 //! G4: a group that is stable is whole: every member of it has joined the generation and was given something in it, if only nothing,
 //! and each is told what it was given.
 //!
+//! A group of the consumer protocol is stable when its epoch has a target, and every member has come to it, has what it is to have, and
+//! has nothing to give up.
+//!
 //! Static members may be between two processes: they keep their place without having joined.
 
-use ottla::types::{GroupObservation, GroupPhase};
+use ottla::types::{ConsumerPhase, GenerationId, GroupObservation, GroupPhase};
 
 use super::Word;
+use crate::checker::ghost::groups::GhostGroup;
 use crate::checker::{Ghost, Occurrence, Violation};
 
 /// A generation begins, a group is stable, or a member is told what it has.
@@ -39,6 +43,9 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
                 })
             }
         }
+        G::GroupStands { group, phase: ConsumerPhase::Stable, epoch, target_epoch, .. } => {
+            not_whole(known, epoch, target_epoch).map(|why| format!("{group} is stable, and {why}"))
+        }
         G::AssignmentTold { group, member, generation, hash } => {
             let given = known.given.get(&member).filter(|_| known.given_in == generation);
             given.filter(|given| **given != hash).map(|_| {
@@ -50,4 +57,24 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
     if let Some(what) = what {
         out.push(word.found("G4", None, what, Vec::new()));
     }
+}
+
+fn not_whole(
+    known: &GhostGroup,
+    epoch: GenerationId,
+    target_epoch: GenerationId,
+) -> Option<String> {
+    if epoch != target_epoch {
+        return Some(format!("epoch {epoch} has no target, the last is of {target_epoch}"));
+    }
+    known.consumers.members.iter().find_map(|(member, state)| {
+        if state.epoch != Some(epoch) {
+            return Some(format!("{member} has not come to epoch {epoch}"));
+        }
+        if state.has.values().any(|held| held.is_given_up) {
+            return Some(format!("{member} has something to give up"));
+        }
+        let is_it = state.has.keys().eq(&state.target);
+        (!is_it).then(|| format!("{member} has something else than it is to have"))
+    })
 }

@@ -1,5 +1,5 @@
 //! G5: the generations of a group rise, while it is in the log: within a term of its coordinator each is one more than the one
-//! before; and a new coordinator begins with none that is older than what members were told to have.
+//! before; in the consumer protocol the epochs of a group and of each member never fall; and a new coordinator begins with none that is older than what members were told to have.
 
 use ottla::types::{GenerationId, GroupObservation, ShortName};
 
@@ -21,6 +21,23 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
                 out.push(word.found("G5", None, what, Vec::new()));
             } else {
                 not_older(&word, group, generation.value() - 1, out);
+            }
+        }
+        G::EpochReached { group, member, epoch: Some(epoch) } => {
+            let known = word.group(group).and_then(|known| known.consumers.members.get(&member));
+            if let Some(before) = known.and_then(|known| known.highest).filter(|old| *old > epoch) {
+                let what = format!("{member} of {group} goes from epoch {before} back to {epoch}");
+                out.push(word.found("G5", None, what, Vec::new()));
+            }
+        }
+        G::GroupStands { group, epoch, target_epoch, .. } => {
+            let before = word.group(group).and_then(|known| known.consumers.standing);
+            let falls = before.filter(|old| old.epoch > epoch || old.target_epoch > target_epoch);
+            if let Some(old) = falls {
+                let what = format!("{group} goes from epoch {} back to {epoch}", old.epoch);
+                let fact =
+                    format!("its target was of {}, and is of {target_epoch}", old.target_epoch);
+                out.push(word.found("G5", None, what, vec![fact]));
             }
         }
         G::GroupLoaded { group, generation, .. } => {

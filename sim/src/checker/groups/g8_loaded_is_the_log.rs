@@ -22,6 +22,7 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
         G::GenerationBegan { group, .. } => (group, "begins a generation of"),
         G::JoinAnswered { group, .. } => (group, "lets somebody into"),
         G::AssignmentTold { group, .. } => (group, "tells somebody what it has in"),
+        G::EpochTold { group, .. } => (group, "tells somebody its epoch in"),
         G::OffsetCommitted { group, .. } | G::CommitTold { group, .. } => {
             (group, "takes a commit of")
         }
@@ -37,6 +38,13 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
         | G::Subscribed { .. }
         | G::AssignmentGiven { .. }
         | G::PartitionGiven { .. }
+        | G::ConsumerCame { .. }
+        | G::ConsumerGone { .. }
+        | G::TargetBegan { .. }
+        | G::PartitionTargeted { .. }
+        | G::EpochReached { .. }
+        | G::PartitionHeld { .. }
+        | G::GroupStands { .. }
         | G::CommitRefused { .. }
         | G::OffsetForgotten { .. }
         | G::GroupForgotten { .. } => return,

@@ -4,6 +4,7 @@ mod g11_rebalance_ends;
 mod g12_commit_is_read_back;
 mod g1_one_owner;
 mod g2_all_assigned;
+mod g3_target_epoch;
 mod g4_stable_is_whole;
 mod g5_generations_rise;
 mod g6_committer;
@@ -20,6 +21,7 @@ use super::{ClusterCheck, DiskCheck, Event, EventCheck, Ghost, Occurrence, Viola
 pub(super) const EVENT_CHECKS: &[EventCheck] = &[
     g1_one_owner::at_event,
     g2_all_assigned::at_event,
+    g3_target_epoch::at_event,
     g4_stable_is_whole::at_event,
     g5_generations_rise::at_event,
     g6_committer::at_event,

@@ -188,7 +188,7 @@ impl Story {
 }
 
 /// A version of another partition's state.
-fn at(partition: TopicIdPartition, of: super::cluster::Version) -> Observation {
+pub(super) fn at(partition: TopicIdPartition, of: super::cluster::Version) -> Observation {
     let mut observation = super::cluster::changed(of);
     if let Observation::PartitionChanged { partition: place, .. } = &mut observation {
         *place = partition;

@@ -3,6 +3,7 @@
 
 mod atlas;
 mod cluster;
+mod consumer_groups;
 mod disks;
 mod elections;
 mod gone;

@@ -147,19 +147,23 @@ pub const INVARIANTS: &[(&str, &str)] = &[
     ),
     (
         "G1",
-        "In one generation of a group no two members are given one partition, and nobody is given any who is no member.",
+        "In one generation of a group no two members are given one partition, and nobody is given any who is no member; in the consumer protocol no two members have one.",
     ),
     (
         "G2",
-        "With range, roundrobin and sticky every partition of the topics that a group reads is given to somebody, and none of another topic.",
+        "With range, roundrobin and sticky, and where the coordinator assigns, every partition of the topics that a group reads is given to somebody, and none of another topic.",
+    ),
+    (
+        "G3",
+        "In the consumer protocol a member that has come to the epoch of the target has nothing that is meant for somebody else.",
     ),
     (
         "G4",
-        "In a stable group every member has joined the generation, was given something in it, and is told what it was given.",
+        "In a stable group every member has joined the generation, was given something in it, and is told what it was given; in the consumer protocol it is in the epoch of the group, and has what it is to have.",
     ),
     (
         "G5",
-        "The generations of a group rise one by one, and no new coordinator begins with one that is older than what members were told.",
+        "The generations of a group rise one by one, epochs never fall, and no new coordinator begins with one that is older than what members were told.",
     ),
     (
         "G6",

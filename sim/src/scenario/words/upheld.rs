@@ -165,6 +165,13 @@ const UPHELD: &[(&str, Places)] = &[
             ("src/client/consumer/membership/classic/join.rs", "look_at_topics"),
         ],
     ),
+    (
+        "G3",
+        &[
+            ("src/coordinator/group/reconcile.rs", "go_on"),
+            ("src/coordinator/group/consumer_heartbeat.rs", "find_member"),
+        ],
+    ),
     ("G4", &[(TURN, "complete_join"), (MEMBERSHIP, "assign"), (TURN, "answer_syncs")]),
     (
         "G5",
