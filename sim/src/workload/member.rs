@@ -10,7 +10,7 @@ use std::time::Duration;
 use ottla::client::consumer::{OffsetAndMetadata, Offsets, RebalanceListener};
 use ottla::client::{ClientError, Consumer, ConsumerConfig, ConsumerRecord};
 use ottla::runtime::clock;
-use ottla::types::{GenerationId, Offset, TopicPartition};
+use ottla::types::{ErrorCode, GenerationId, Offset, TopicPartition};
 
 use super::beside::Queue;
 use super::consumer::{PAUSE, note_call, note_error, note_poll};
@@ -181,6 +181,7 @@ impl Member {
                 }
                 Err(error) => {
                     note_error(&self.client, &error);
+                    self.begin_anew_where_refused(&error);
                     clock::sleep(self.client.env.clock.as_ref(), PAUSE).await;
                 }
             }
@@ -190,6 +191,15 @@ impl Member {
         }
         self.consumer.close().await;
         (self.client.tell)("member.left", &|event| event);
+    }
+
+    /// Its former process did not say that it goes, and its name is taken until that one's session is over: as an application would, it
+    /// tries again.
+    fn begin_anew_where_refused(&mut self, error: &ClientError) {
+        if code_of(error) == Some(ErrorCode::UnreleasedInstanceId) {
+            self.consumer.unsubscribe();
+            self.consumer.subscribe(self.work.topics.clone()).expect("it has a group");
+        }
     }
 
     pub(super) fn look_at_generation(&mut self) {
