@@ -158,7 +158,8 @@ fn g1_sees_a_partition_that_two_members_have() {
     // To give it up and to get it in one decision is in order.
     let mut story = Story::stable();
     story.came("c").target("b", &[]).target("c", &[1]).assigned().has("c", 3, &[], &[]);
-    story.stands(ConsumerPhase::Reconciling, 3, 3).has("b", 3, &[], &[]).has("c", 3, &[1], &[]);
+    story.stands(ConsumerPhase::Reconciling, 3, 3).has("a", 3, &[0], &[]);
+    story.has("b", 3, &[], &[]).has("c", 3, &[1], &[]);
     story.stands(ConsumerPhase::Stable, 3, 3).fires(&NONE);
     // Nobody of the group has anything.
     let mut story = Story::stable();
