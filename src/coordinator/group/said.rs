@@ -153,8 +153,9 @@ impl GroupCoordinator {
                 let known = self.durable.offset(&key.group, &key.topic, key.partition);
                 let id = known.and_then(|committed| committed.topic_id);
                 let topic = Topic { name: key.topic.as_str().into(), id };
-                offsets
-                    .insert((ShortName::of(&key.group), self.partition_of(&topic, key.partition)));
+                let group = ShortName::of(&key.group);
+                offsets.insert((group, self.partition_of(&topic, key.partition)));
+                groups.insert(group); // who has offsets is not forgotten; one without members has no record of its own
             }
             if let CoordinatorRecord::GroupMetadata(key, None) = record {
                 groups.insert(ShortName::of(&key.group));
