@@ -15,7 +15,7 @@ use crate::explore::Reached;
 use crate::history::{CommitOutcome, FINAL_READER, History, Outcome, Sent};
 use crate::scenario::Plan;
 use crate::scenario::duration::Span;
-use crate::scenario::plan::{Action, Budget, Properties, Step};
+use crate::scenario::plan::{Action, Budget, Properties, Step, WorkloadPlan};
 use crate::stats::{Fate, Stats, all_groups};
 use crate::tally;
 use crate::verdict::{Fired, SeedRun, Violation};
@@ -49,8 +49,25 @@ const SETTLED_AFTER: Span = Span::from_nanos(1_500_000_000);
 /// How long after everything was healed nobody needs any more to find that out: the longest session, elections, replicas that catch
 /// up, requests that were under way.
 const HEALED_AFTER: Span = Span::from_secs(25);
+/// What a client sends meanwhile takes this long besides, where it waited for an answer that was lost.
+const CAUGHT_UP_AFTER: Span = Span::from_secs(10);
+/// `request.timeout.ms` of clients that say nothing of it.
+const REQUEST_TIMEOUT_DEFAULT: Span = Span::from_secs(30);
 /// What counts as slow of a network or a disk that nothing is done to.
 const PROMPT: Span = Span::from_nanos(100_000_000);
+
+/// How long after everything was healed all that was under way is done with: [`HEALED_AFTER`], or where a client waits for longer for an
+/// answer that was lost, until it has given that up and caught up (storm, seed 6).
+fn healed_after(plan: &Plan) -> Span {
+    let timeout = |work: &WorkloadPlan| match work.config.0.get("request.timeout.ms") {
+        Some(text) => text
+            .parse()
+            .map_or(REQUEST_TIMEOUT_DEFAULT, |millis: u64| Span::from_nanos(millis * 1_000_000)),
+        None => REQUEST_TIMEOUT_DEFAULT,
+    };
+    let longest = plan.workloads.values().map(timeout).max().unwrap_or_default();
+    HEALED_AFTER.max(Span::from_nanos(longest.nanos() + CAUGHT_UP_AFTER.nanos()))
+}
 
 /// Whether everything is answered within moments where nothing is broken: the world is as fast as it is when the plan says nothing, and
 /// nobody is asked to wait for more.
@@ -188,7 +205,7 @@ impl Findings<'_> {
         let at = |span: Span| SimTime(origin + span.nanos());
         let first_fault = fired.iter().map(|fired| fired.at).min().unwrap_or(plan.run_for);
         let before = (SETTLED_AFTER, first_fault.min(plan.heal_at()).min(plan.run_for));
-        let settled = Span::from_nanos(plan.heal_at().nanos() + HEALED_AFTER.nanos());
+        let settled = Span::from_nanos(plan.heal_at().nanos() + healed_after(plan).nanos());
         let last_fault = fired.iter().map(|fired| fired.at).max().unwrap_or_default();
         let has_storm_only =
             plan.chaos.is_some() && plan.timeline.is_empty() && last_fault < settled;
