@@ -259,6 +259,9 @@ fn merge(told: Chunks<Event>, mut more: Vec<Event>) -> Vec<Event> {
         all.push(event);
     }
     all.extend(more);
-    assert!(all.is_sorted_by_key(|event| event.at), "events are told as they happen");
+    // Real processes are heard out of turn.
+    if !all.is_sorted_by_key(|event| event.at) {
+        all.sort_by_key(|event| event.at);
+    }
     all
 }
