@@ -3,37 +3,12 @@
 use std::time::Duration;
 
 use ottla::types::{
-    Committer, ConsumerPhase, CoordinatorTerm, GenerationId, GroupObservation as G, GroupProtocol,
-    ShortName, TopicId,
+    Committer, ConsumerPhase, CoordinatorTerm, GroupObservation as G, GroupProtocol,
 };
 
 use super::cluster::{NONE, Run, version};
-use super::groups::at;
+use super::groups::{at, audit, generation as epoch, member as committer, name, orders};
 use super::*;
-
-fn audit() -> ShortName {
-    ShortName::of("audit")
-}
-
-fn name(text: &str) -> ShortName {
-    ShortName::of(text)
-}
-
-fn epoch(value: i32) -> GenerationId {
-    GenerationId::new(value)
-}
-
-/// Partition `index` of the topic that the group reads.
-fn orders(index: i32) -> TopicIdPartition {
-    TopicIdPartition {
-        topic_id: TopicId::from_bytes([8; 16]),
-        partition: PartitionIndex::new(index),
-    }
-}
-
-fn committer(member: &str, of: i32) -> Committer {
-    Committer { member: Some(name(member)), instance: None, generation: Some(epoch(of)) }
-}
 
 /// A coordinator on broker 1 that speaks of a group.
 struct Story {

@@ -21,20 +21,20 @@ const REBALANCE: Duration = Duration::from_secs(60);
 const PHASES: [GroupPhase; 3] =
     [GroupPhase::PreparingRebalance, GroupPhase::CompletingRebalance, GroupPhase::Stable];
 
-fn audit() -> ShortName {
+pub(super) fn audit() -> ShortName {
     ShortName::of("audit")
 }
 
-fn name(text: &str) -> ShortName {
+pub(super) fn name(text: &str) -> ShortName {
     ShortName::of(text)
 }
 
-fn generation(value: i32) -> GenerationId {
+pub(super) fn generation(value: i32) -> GenerationId {
     GenerationId::new(value)
 }
 
 /// Partition `index` of the topic that the group reads.
-fn orders(index: i32) -> TopicIdPartition {
+pub(super) fn orders(index: i32) -> TopicIdPartition {
     TopicIdPartition {
         topic_id: TopicId::from_bytes([8; 16]),
         partition: PartitionIndex::new(index),
@@ -46,7 +46,7 @@ fn coordinator(epoch: i32) -> CoordinatorTerm {
 }
 
 /// What somebody in `generation` says of himself.
-fn member(text: &str, of: i32) -> Committer {
+pub(super) fn member(text: &str, of: i32) -> Committer {
     Committer { member: Some(name(text)), instance: None, generation: Some(generation(of)) }
 }
 
