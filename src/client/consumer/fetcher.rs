@@ -590,6 +590,14 @@ impl Fetcher {
             return None;
         };
         let leader = Leader { id, epoch: self.view.partition(partition)?.leader_epoch };
+        if let Position::At(FetchPosition { epoch: Some(read), .. }) = state.position
+            && leader.epoch.is_some_and(|known| known < read)
+        {
+            // It led before what was read, or committed, was written: it would say that it never heard of that.
+            crate::mark!("consumer's position is of a later epoch than the leader it knows");
+            self.view.on_epoch_heard_of(partition, read);
+            return None;
+        }
         if state.asked.is_some() {
             if leader.epoch == state.asked_under {
                 return None;

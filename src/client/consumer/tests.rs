@@ -5,6 +5,7 @@
 //! config NAME=VALUE …        the first line
 //! assign P … | seek P OFFSET | beginning P … | end P … | pause P … | resume P …
 //! poll | position P
+//! committed P OFFSET E       the group is here, and has committed that of the partition; `config group.id=G` before
 //! records R P BASE COUNT [E] in the answer to fetch R: a batch of partition P, of leader epoch E; `answer R` sends what
 //!                            was gathered
 //! error R P NAME [B/E]       the same with an error, and with a hint that broker B leads in epoch E
@@ -22,7 +23,7 @@
 //! tick MS
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ use rand::rngs::StdRng;
 
 use super::ConsumerConfig;
 use super::fetcher::{Effect, Event, Fetcher, RequestToken};
+use super::offsets::{OffsetAndMetadata, Offsets};
 use crate::protocol::compression::Compression;
 use crate::protocol::messages::fetch_response::{
     self, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
@@ -263,6 +265,13 @@ impl Harness {
             ["seek", word, offset] => {
                 let offset = Offset::new(offset.parse().unwrap());
                 self.fetcher.seek(&partition(word), offset).unwrap();
+            }
+            ["committed", word, offset, epoch] => {
+                let offset = Offset::new(offset.parse().unwrap());
+                let leader_epoch = Some(LeaderEpoch::new(epoch.parse().unwrap()));
+                let committed = OffsetAndMetadata { offset, leader_epoch, metadata: String::new() };
+                let offsets = Offsets::from([(partition(word), committed)]);
+                self.fetcher.start_at(&offsets, &BTreeSet::from([partition(word)]));
             }
             ["beginning", words @ ..] => {
                 self.fetcher.seek_to(&partitions(words), OffsetSpec::Earliest).unwrap();
