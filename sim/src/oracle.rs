@@ -13,7 +13,7 @@ use ottla::types::{BrokerId, Observation, ShortName, TopicId, TopicIdPartition, 
 use crate::checker::atlas::{self, Fault};
 use crate::checker::ghost::GhostPartition;
 use crate::checker::{
-    Checkers, ClusterFacts, DeclaredCut, Disks, Event, Ghost, Occurrence, Removed, Stop,
+    Checkers, ClusterFacts, DeclaredCut, Disks, Event, Ghost, Occurrence, Removed, StepBack, Stop,
     TopicFacts, liveness, waiting,
 };
 use crate::event::Recorder;
@@ -202,6 +202,19 @@ impl Oracle {
         let known = ghost.groups().offsets.keys();
         let reset = known.filter(|(group, id)| ghost.groups().reset_at(*group, *id).is_some());
         reset.filter_map(|(group, id)| Some((*group, partition_of(&ghost.name(*id))?))).collect()
+    }
+
+    /// Where coordinators told clients of a commit after one of more.
+    #[must_use]
+    pub fn steps_back(&self) -> Vec<StepBack> {
+        let inner = self.lock();
+        let ghost = inner.checkers.ghost();
+        let told = ghost.groups().steps_back.iter();
+        let named = told.filter_map(|((group, id), offset, at)| {
+            let partition = partition_of(&ghost.name(*id))?;
+            Some(StepBack { group: *group, partition, offset: *offset, at: *at })
+        });
+        named.collect()
     }
 
     /// When the groups were last told that they have committed nothing in a partition.

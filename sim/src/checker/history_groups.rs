@@ -45,10 +45,10 @@ pub(super) fn committed_past(history: &History, context: &Context<'_>, out: &mut
     }
 }
 
-/// G7: a member whose partitions stay its own is told of its commits in their order: none is stored, as far as it hears, after a later
-/// one of more.
+/// G7: a member whose partitions stay its own commits in order: none is stored, as far as it hears, after a later one of more.
 ///
-/// Not asked where the group was set to something.
+/// An answer may be under way for long: of two commits that were both asked for before either was answered, what the coordinator did
+/// counts, where anybody heard of that. Not asked where the group was set to something.
 pub(super) fn commits_in_order(history: &History, context: &Context<'_>, out: &mut Vec<Violation>) {
     let mut stored: Vec<_> =
         history.commits.iter().filter(|one| one.outcome == CommitOutcome::Stored).collect();
@@ -57,10 +57,12 @@ pub(super) fn commits_in_order(history: &History, context: &Context<'_>, out: &m
     for commit in stored {
         for (partition, offset) in &commit.offsets {
             let of = (&commit.client, commit.incarnation, commit.rebalances, partition);
-            let known = highest.entry(of).or_insert(*offset);
+            let (known, told_at) = highest.entry(of).or_insert((*offset, commit.done_at));
+            let is_later = Some(commit.asked_at) > *told_at
+                || context.is_step_back(commit, partition, *offset);
             let is_set = context.is_reset(&commit.group, partition)
                 || context.cuts_of(partition).next().is_some();
-            if offset < known && !is_set {
+            if offset < known && is_later && !is_set {
                 out.push(Violation {
                     check: "G7",
                     at: commit.done_at.unwrap_or(context.end),
@@ -76,7 +78,9 @@ pub(super) fn commits_in_order(history: &History, context: &Context<'_>, out: &m
                     )],
                 });
             }
-            *known = (*known).max(*offset);
+            if offset > known {
+                (*known, *told_at) = (*offset, commit.done_at);
+            }
         }
     }
 }

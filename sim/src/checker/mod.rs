@@ -42,7 +42,7 @@ use ottla::types::{
     BrokerId, Observation, Offset, ShortName, TopicId, TopicIdPartition, TopicPartition,
 };
 
-use crate::history::{History, Sent};
+use crate::history::{Commit, History, Sent};
 use crate::world::Look;
 use crate::world::{NodeId, SimTime};
 use disk_logs::{NodeDisk, Segments};
@@ -363,6 +363,19 @@ pub struct Removed {
     pub to: Offset,
 }
 
+/// A commit that a client was told of by a group's coordinator, after one of more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepBack {
+    /// The group.
+    pub group: ShortName,
+    /// Of this partition.
+    pub partition: TopicPartition,
+    /// The smaller offset.
+    pub offset: Offset,
+    /// When it was told.
+    pub at: SimTime,
+}
+
 /// What the history checks must know besides the history.
 pub struct Context<'a> {
     /// When the run ended.
@@ -373,6 +386,8 @@ pub struct Context<'a> {
     pub cuts: &'a [DeclaredCut],
     /// The groups and partitions in which a group was set past something, or back: by hand, by expiry, by a position out of range.
     pub resets: &'a [(ShortName, TopicPartition)],
+    /// Where coordinators told clients of a commit after one of more, as far as anybody heard of it.
+    pub steps_back: &'a [StepBack],
     /// When groups were last told that they have committed nothing in a partition: what members were given before is not of the reading
     /// that was committed.
     pub begun: &'a BTreeMap<(ShortName, TopicPartition), SimTime>,
@@ -421,6 +436,18 @@ impl Context<'_> {
     fn is_reset(&self, group: &str, partition: &TopicPartition) -> bool {
         let group = ShortName::of(group);
         self.resets.iter().any(|(of, seen)| *of == group && seen == partition)
+    }
+
+    /// Whether a group's coordinator took this commit after one of more, as far as anybody heard of it.
+    fn is_step_back(&self, commit: &Commit, partition: &TopicPartition, offset: Offset) -> bool {
+        let group = ShortName::of(&commit.group);
+        let while_asked = commit.asked_at..=commit.done_at.unwrap_or(self.end);
+        self.steps_back.iter().any(|step| {
+            step.group == group
+                && step.partition == *partition
+                && step.offset == offset
+                && while_asked.contains(&step.at)
+        })
     }
 
     fn cuts_of(&self, partition: &TopicPartition) -> impl Iterator<Item = &DeclaredCut> {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use ottla::types::{BrokerId, Observation, ShortName, TopicId, TopicPartition};
 
 use crate::checker::liveness::Missing;
-use crate::checker::{ClusterFacts, DeclaredCut, Removed, TopicFacts};
+use crate::checker::{ClusterFacts, DeclaredCut, Removed, StepBack, TopicFacts};
 use crate::event::Recorder;
 use crate::explore::states::States;
 use crate::verdict::Violation;
@@ -53,6 +53,12 @@ impl Oracle {
     /// Nobody hears of them here.
     #[must_use]
     pub fn resets(&self) -> Vec<(ShortName, TopicPartition)> {
+        Vec::new()
+    }
+
+    /// Nobody hears of them here.
+    #[must_use]
+    pub fn steps_back(&self) -> Vec<StepBack> {
         Vec::new()
     }
 

@@ -153,12 +153,14 @@ impl Findings<'_> {
             Budget::Tolerable => Vec::new(),
         };
         let resets = self.ears.oracle.resets();
+        let steps_back = self.ears.oracle.steps_back();
         let begun = self.ears.oracle.begun();
         let context = Context {
             end: self.seen.end,
             may_be_lost: &may_be_lost,
             cuts: &cuts,
             resets: &resets,
+            steps_back: &steps_back,
             begun: &begun,
             records_removed,
             removed: &removed,

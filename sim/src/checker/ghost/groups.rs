@@ -33,6 +33,8 @@ pub struct GhostGroups {
     pub durable: BTreeMap<ShortName, (LeaderEpoch, GenerationId)>,
     /// When each partition was heard of first.
     pub partitions: BTreeMap<TopicId, BTreeMap<PartitionIndex, SimTime>>,
+    /// The commits that a client was told of after one of more, in the order of time.
+    pub steps_back: Vec<(GroupOffset, Offset, SimTime)>,
     /// When a reader was last told that its position is out of a partition's range.
     pub out_of_range: BTreeMap<TopicIdPartition, SimTime>,
 }
@@ -372,6 +374,12 @@ impl GhostGroups {
             }
             G::CommitTold { group, partition, offset } => {
                 let known = self.offsets.entry((group, partition)).or_default();
+                let is_back = known
+                    .told
+                    .is_some_and(|told| told.leader_epoch <= leader_epoch && told.offset > offset);
+                if is_back {
+                    self.steps_back.push(((group, partition), offset, at));
+                }
                 known.tell(Told { leader_epoch, offset, by: None, at });
             }
             G::AssignmentTold { group, generation, .. } => {

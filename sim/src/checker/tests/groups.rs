@@ -390,6 +390,11 @@ fn g7_sees_a_commit_that_moves_back() {
         })
     };
     assert_eq!(back(&|_| ()), NONE, "its own requests may overtake each other");
+    let mut story = Story::stable();
+    story.commit(member("a", 1), 9).committed(9).commit(member("a", 1), 5).committed(5);
+    let steps = &story.run.checkers.ghost().groups().steps_back;
+    let found: Vec<Offset> = steps.iter().map(|(_, offset, _)| *offset).collect();
+    assert_eq!(found, [Offset::new(5)], "what the history's check is told of it");
     assert_eq!(back(&next_generation), ["G7"]);
     // What overtook the commit is what the next generation goes on from.
     let overtaken = |story: &mut Story| {

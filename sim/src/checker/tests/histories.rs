@@ -7,7 +7,7 @@ use ottla::types::{ShortName, TopicPartition};
 
 use super::*;
 use crate::checker::arrivals::{Arrivals, Reader, Reads, missing};
-use crate::checker::{Context, DeclaredCut, Removed, history_checks};
+use crate::checker::{Context, DeclaredCut, Removed, StepBack, history_checks};
 use crate::history::{
     Commit, CommitOutcome, FINAL_READER, FinalOffsets, History, Outcome, Poll, Processed, Read,
     SendId, Sent,
@@ -52,8 +52,13 @@ fn poll(client: &str, records: &[(i64, u64)]) -> Poll {
 }
 
 fn history_fired(history: &History) -> Vec<&'static str> {
+    fired_with_steps(history, &[])
+}
+
+fn fired_with_steps(history: &History, steps_back: &[StepBack]) -> Vec<&'static str> {
     let context = Context {
         resets: &[],
+        steps_back,
         end: SimTime(2_000),
         may_be_lost: &|_| false,
         cuts: &[],
@@ -92,6 +97,7 @@ fn a_declared_loss_is_none() {
     let history = with_final(Vec::new(), &ALL[..3]);
     let context = Context {
         resets: &[],
+        steps_back: &[],
         end: SimTime(2_000),
         may_be_lost: &|sent| sent.id == SendId(3),
         cuts: &[],
@@ -176,6 +182,7 @@ fn what_an_administrator_removed_is_not_lost_and_the_rest_is() {
         let removed = [Removed { partition: orders(), at: SimTime(900), to: Offset::new(end) }];
         let context = Context {
             resets: &[],
+            steps_back: &[],
             end: SimTime(2_000),
             may_be_lost: &|_| false,
             cuts: &[],
@@ -203,6 +210,7 @@ fn a_cut_that_the_controller_declared_explains_what_it_took_and_no_more() {
     let fired = |history: &History, cuts: &[DeclaredCut]| {
         let context = Context {
             resets: &[],
+            steps_back: &[],
             end: SimTime(2_000),
             may_be_lost: &|_| false,
             cuts,
@@ -272,6 +280,7 @@ fn g10_sees_a_record_that_is_committed_and_was_given_to_nobody() {
         may_be_lost: &|_| false,
         cuts: &[],
         resets: &resets,
+        steps_back: &[],
         begun: &BTreeMap::new(),
         records_removed: false,
         removed: &[],
@@ -286,6 +295,7 @@ fn g10_sees_a_record_that_is_committed_and_was_given_to_nobody() {
             may_be_lost: &|_| false,
             cuts: &[],
             resets: &[],
+            steps_back: &[],
             begun: &begun,
             records_removed: false,
             calm: &[],
@@ -306,13 +316,13 @@ fn g10_sees_a_record_that_is_committed_and_was_given_to_nobody() {
 /// A member was told of two commits, in this order, each after so many rebalances.
 fn told_of(commits: [(i64, u64); 2]) -> History {
     let mut history = of_group(2, 1, 4);
-    for (at, (offset, rebalances)) in (10..).zip(commits) {
+    for (at, (offset, rebalances)) in (10..).step_by(10).zip(commits) {
         history.commits.push(Commit {
             client: "billing/0".into(),
             incarnation: 1,
             rebalances,
             group: "audit".into(),
-            asked_at: SimTime(1),
+            asked_at: SimTime(at - 5),
             done_at: Some(SimTime(at)),
             offsets: [(orders(), Offset::new(offset))].into(),
             outcome: CommitOutcome::Stored,
@@ -335,6 +345,18 @@ fn g7_sees_a_member_that_is_told_of_an_older_commit_after_a_newer() {
     history.commits[1].incarnation = 1;
     history.commits[1].outcome = CommitOutcome::Failed { error: None, reason: String::new() };
     assert!(!fired(&history));
+    // Asked for before the other was answered: the answer may have been long under way, unless the coordinator took them so.
+    let mut history = told_of([(2, 1), (1, 1)]);
+    history.commits[1].asked_at = SimTime(9);
+    assert!(!fired(&history));
+    let taken = |at: u64| {
+        let group = ShortName::of("audit");
+        let offset = Offset::new(1);
+        let step = StepBack { group, partition: orders(), offset, at: SimTime(at) };
+        fired_with_steps(&history, &[step]).contains(&"G7")
+    };
+    assert!(taken(15));
+    assert!(!taken(21), "that is another one");
 }
 
 // ── L10 ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -442,6 +464,7 @@ fn fired_with(
         may_be_lost: &|_| false,
         cuts: &[],
         resets: &[],
+        steps_back: &[],
         records_removed: false,
         removed: &removed,
         calm,
@@ -532,6 +555,7 @@ fn poll_skip_sees_a_consumer_that_does_not_notice_a_cut() {
             may_be_lost: &|_| false,
             cuts: &cut,
             resets: &[],
+            steps_back: &[],
             records_removed: false,
             removed: &[],
             calm: &[],
