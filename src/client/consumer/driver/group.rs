@@ -178,6 +178,9 @@ impl Inner {
             Question::LeaveGroup(request) => {
                 self.submit(channel, token, request, options, Answer::LeaveGroup);
             }
+            Question::DescribeGroups(request) => {
+                self.submit(channel, token, request, options, Answer::DescribeGroups);
+            }
             Question::ConsumerGroupHeartbeat(request) => {
                 self.submit(channel, token, request, options, Answer::ConsumerGroupHeartbeat);
             }

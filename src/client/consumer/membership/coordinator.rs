@@ -85,6 +85,7 @@ impl<P: Protocol> Membership<P> {
             | About::Sync
             | About::Heartbeat
             | About::Leave
+            | About::Describe
             | About::Start(_)
             | About::Read(_) => false,
         });

@@ -18,6 +18,7 @@ use crate::coordinator::group::request as ledger;
 use crate::coordinator::group::{GroupConfig, GroupCoordinator, LoadingCoordinator, Outcome};
 use crate::protocol::coordinator_records::CoordinatorRecord;
 use crate::protocol::messages::consumer_group_heartbeat_response as heartbeat_response;
+use crate::protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use crate::protocol::messages::join_group_response::JoinGroupResponseMember;
 use crate::protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
@@ -27,10 +28,10 @@ use crate::protocol::messages::offset_fetch_response::{
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 use crate::protocol::messages::{
-    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, FindCoordinatorResponse,
-    HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupResponse,
-    OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
-    SyncGroupRequest, SyncGroupResponse,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, DescribeGroupsResponse,
+    FindCoordinatorResponse, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse,
+    LeaveGroupResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest,
+    OffsetFetchResponse, SyncGroupRequest, SyncGroupResponse,
 };
 use crate::rpc::network_client::RpcError;
 use crate::types::{
@@ -713,6 +714,9 @@ fn to_ledger(question: &Question) -> Option<ledger::Request> {
                 })
                 .collect(),
         }),
+        Question::DescribeGroups(request) => ledger::Request::DescribeGroups(
+            request.groups.iter().map(|group| group.as_str().into()).collect(),
+        ),
         Question::ConsumerGroupHeartbeat(request) => heartbeat_to_ledger(request),
         Question::OffsetCommit(request) | Question::OffsetCommitOfEpoch(request) => {
             commit_to_ledger(request)
@@ -890,12 +894,39 @@ fn from_ledger(question: &Question, reply: ledger::Reply) -> Answer {
         ledger::Reply::ConsumerGroupHeartbeat(result) => {
             Answer::ConsumerGroupHeartbeat(Ok(heartbeat_from_ledger(result)))
         }
+        ledger::Reply::DescribeGroups(groups) => {
+            Answer::DescribeGroups(Ok(described_from_ledger(groups)))
+        }
         ledger::Reply::DeleteOffsets(_)
         | ledger::Reply::ListGroups(_)
-        | ledger::Reply::DescribeGroups(_)
         | ledger::Reply::DeleteGroups(_)
         | ledger::Reply::DescribeConsumerGroups(_) => panic!("no member asks that"),
     }
+}
+
+fn described_from_ledger(
+    groups: Vec<(Arc<str>, Result<ledger::DescribedGroup, ErrorCode>)>,
+) -> DescribeGroupsResponse {
+    let member = |member: ledger::DescribedMember| DescribedGroupMember {
+        member_id: member.member.to_string(),
+        member_metadata: member.metadata,
+        member_assignment: member.assignment,
+        ..DescribedGroupMember::default()
+    };
+    let group = |(id, group): (Arc<str>, Result<ledger::DescribedGroup, ErrorCode>)| {
+        let group_id = id.to_string();
+        match group {
+            Ok(group) => DescribedGroup {
+                group_id,
+                group_state: group.state.name().to_owned(),
+                members: group.members.into_iter().map(member).collect(),
+                ..DescribedGroup::default()
+            },
+            Err(error_code) => DescribedGroup { error_code, group_id, ..Default::default() },
+        }
+    };
+    let groups = groups.into_iter().map(group).collect();
+    DescribeGroupsResponse { groups, ..DescribeGroupsResponse::default() }
 }
 
 fn join_from_ledger(joined: Result<ledger::Joined, ledger::JoinRefused>) -> JoinGroupResponse {
@@ -1045,6 +1076,45 @@ fn three_consumers_share_five_partitions() {
         auto_commit: true,
         statics: [false; CLIENTS],
     });
+}
+
+/// The setup of three static members that assign in this way.
+fn statics_by(assignor: Assignor) -> Setup {
+    Setup {
+        protocol: GroupProtocol::Classic,
+        regexes: [false; CLIENTS],
+        assignors: vec![assignor],
+        auto_commit: true,
+        statics: [true; CLIENTS],
+    }
+}
+
+/// One of them leads. (group-swarm, seed 119)
+#[test]
+fn what_comes_while_a_static_member_is_away_is_read() {
+    for assignor in Assignor::ALL {
+        let mut world = World::new(statics_by(assignor));
+        world.heal();
+        for who in 0..CLIENTS {
+            world.step(&Step::Crash(who));
+            world.step(&Step::MorePartitions);
+            world.heal();
+        }
+    }
+}
+
+#[test]
+fn static_members_come_back_into_their_generation() {
+    for assignor in Assignor::ALL {
+        let mut world = World::new(statics_by(assignor));
+        world.heal();
+        let generation = world.clients[0].machine.identity().1;
+        for who in 0..CLIENTS {
+            world.step(&Step::Crash(who));
+            world.heal();
+            assert_eq!(world.clients[0].machine.identity().1, generation, "{assignor:?}, {who}");
+        }
+    }
 }
 
 fn three_share(setup: &Setup) {

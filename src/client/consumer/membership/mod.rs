@@ -216,6 +216,8 @@ enum About {
     Heartbeat,
     Leave,
     Commit(CommitNumber),
+    /// What a former process assigned.
+    Describe,
     /// Where new partitions begin.
     Start(BTreeSet<TopicPartition>),
     Read(ReadId),
@@ -453,6 +455,7 @@ impl<P: Protocol> Membership<P> {
             | Answer::SyncGroup(_)
             | Answer::Heartbeat(_)
             | Answer::LeaveGroup(_)
+            | Answer::DescribeGroups(_)
             | Answer::ConsumerGroupHeartbeat(_)) => P::on_answer(self, now, &asked, answer, out),
         }
     }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::protocol::VersionRange;
 use crate::protocol::messages::{
-    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, FindCoordinatorRequest,
-    FindCoordinatorResponse, HeartbeatRequest, HeartbeatResponse, JoinGroupRequest,
-    JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, Message, OffsetCommitRequest,
-    OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, SyncGroupRequest,
-    SyncGroupResponse,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, DescribeGroupsRequest,
+    DescribeGroupsResponse, FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest,
+    HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
+    Message, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
+    SyncGroupRequest, SyncGroupResponse,
 };
 use crate::rpc::network_client::RpcError;
 
@@ -28,6 +28,8 @@ pub(in crate::client::consumer) enum Question {
     Heartbeat(HeartbeatRequest),
     /// I go.
     LeaveGroup(LeaveGroupRequest),
+    /// Who has what?
+    DescribeGroups(DescribeGroupsRequest),
     /// I come, am still here, have this, or go, in the consumer protocol.
     ConsumerGroupHeartbeat(ConsumerGroupHeartbeatRequest),
     /// So far have I read.
@@ -51,6 +53,8 @@ pub(in crate::client::consumer) enum Answer {
     Heartbeat(Result<HeartbeatResponse, RpcError>),
     /// Of [`Question::LeaveGroup`].
     LeaveGroup(Result<LeaveGroupResponse, RpcError>),
+    /// Of [`Question::DescribeGroups`].
+    DescribeGroups(Result<DescribeGroupsResponse, RpcError>),
     /// Of [`Question::ConsumerGroupHeartbeat`].
     ConsumerGroupHeartbeat(Result<ConsumerGroupHeartbeatResponse, RpcError>),
     /// Of [`Question::OffsetCommit`] and [`Question::OffsetCommitOfEpoch`].
@@ -78,6 +82,7 @@ impl Question {
             }
             Self::Heartbeat(_) => HeartbeatRequest::VERSIONS,
             Self::LeaveGroup(_) => VersionRange { min: 3, max: LeaveGroupRequest::VERSIONS.max },
+            Self::DescribeGroups(_) => DescribeGroupsRequest::VERSIONS,
             Self::OffsetCommit(request) if request.group_instance_id.is_some() => {
                 VersionRange { min: 7, max: 9 }
             }

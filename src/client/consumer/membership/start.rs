@@ -115,6 +115,7 @@ impl<P: Protocol> Membership<P> {
             | About::Sync
             | About::Heartbeat
             | About::Leave
+            | About::Describe
             | About::Commit(_) => unreachable!("it answers a question for offsets"),
         }
     }

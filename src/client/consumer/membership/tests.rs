@@ -18,6 +18,7 @@
 //! synced R P …               SyncGroup: what it is to read
 //! beaten R EPOCH [P …|-]     ConsumerGroupHeartbeat: the member's epoch, and what it is to have (-: nothing), where that is said
 //! ok R                       Heartbeat, LeaveGroup, OffsetCommit: without error
+//! described R STATE [ID=T+T:P+P …]  DescribeGroups: what the members read and have
 //! offsets R P@OFFSET …       OffsetFetch
 //! error R NAME | cut R       the end of any request
 //! tick MS
@@ -41,6 +42,7 @@ use crate::client::consumer::assignors::protocol::{
 };
 use crate::client::consumer::assignors::{Assignment, Assignor, Subscription};
 use crate::client::consumer::offsets::{OffsetAndMetadata, Offsets};
+use crate::protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use crate::protocol::messages::join_group_response::JoinGroupResponseMember;
 use crate::protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
@@ -50,10 +52,10 @@ use crate::protocol::messages::offset_fetch_response::{
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 use crate::protocol::messages::{
-    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, FindCoordinatorResponse,
-    HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupResponse,
-    OffsetCommitResponse, OffsetFetchResponse, SyncGroupRequest, SyncGroupResponse,
-    consumer_group_heartbeat_response,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, DescribeGroupsResponse,
+    FindCoordinatorResponse, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse,
+    LeaveGroupResponse, OffsetCommitResponse, OffsetFetchResponse, SyncGroupRequest,
+    SyncGroupResponse, consumer_group_heartbeat_response,
 };
 use crate::rpc::network_client::RpcError;
 use crate::rpc::{Backoff, Endpoint};
@@ -306,6 +308,32 @@ impl Harness {
         self.answered(number, Answer::JoinGroup(Ok(response)), text);
     }
 
+    fn described(&mut self, words: &[&str], text: &mut String) {
+        let [number, state, members @ ..] = words else { panic!("described R STATE …") };
+        let members = members.iter().map(|word| {
+            let (id, said) = word.split_once('=').unwrap();
+            let (topics, has) = said.split_once(':').unwrap();
+            let topics = topics.split('+').map(Arc::from).collect();
+            let subscription = Subscription { topics, ..Subscription::default() };
+            let has: Vec<_> = has.split('+').filter(|p| !p.is_empty()).map(partition).collect();
+            DescribedGroupMember {
+                member_id: id.to_owned(),
+                member_metadata: subscription_bytes(&subscription, NEWEST).unwrap(),
+                member_assignment: assignment_bytes(&to_assignment(&has), NEWEST).unwrap(),
+                ..DescribedGroupMember::default()
+            }
+        });
+        let group = DescribedGroup {
+            group_id: "g".to_owned(),
+            group_state: (*state).to_owned(),
+            members: members.collect(),
+            ..DescribedGroup::default()
+        };
+        let response =
+            DescribeGroupsResponse { groups: vec![group], ..DescribeGroupsResponse::default() };
+        self.answered(number, Answer::DescribeGroups(Ok(response)), text);
+    }
+
     fn beaten(&mut self, words: &[&str], text: &mut String) {
         let [number, epoch, assigned @ ..] = words else { panic!("beaten R EPOCH P …") };
         let assigned_partitions = assigned.iter().filter(|word| **word != "-");
@@ -400,6 +428,7 @@ impl Harness {
                 let response = SyncGroupResponse { assignment, ..SyncGroupResponse::default() };
                 self.answered(number, Answer::SyncGroup(Ok(response)), text);
             }
+            ["described", words @ ..] => self.described(words, text),
             ["beaten", words @ ..] => self.beaten(words, text),
             ["ok", number] => self.end(number, Some(ErrorCode::None), text),
             ["offsets", number, words @ ..] => {
@@ -483,6 +512,10 @@ pub(super) fn answer_with(question: &Question, error: Result<ErrorCode, RpcError
                 ..LeaveGroupResponse::default()
             }))
         }
+        Question::DescribeGroups(_) => Answer::DescribeGroups(error.map(|error_code| {
+            let group = DescribedGroup { error_code, ..DescribedGroup::default() };
+            DescribeGroupsResponse { groups: vec![group], ..DescribeGroupsResponse::default() }
+        })),
         Question::ConsumerGroupHeartbeat(_) => {
             Answer::ConsumerGroupHeartbeat(error.map(|error_code| ConsumerGroupHeartbeatResponse {
                 error_code,
@@ -524,6 +557,7 @@ fn show(question: &Question) -> String {
             let members = request.members.iter();
             format!("leave{}", words(members.map(|member| &member.member_id)))
         }
+        Question::DescribeGroups(request) => format!("describe{}", words(&request.groups)),
         Question::ConsumerGroupHeartbeat(request) => show_heartbeat(request),
         Question::OffsetCommit(request) | Question::OffsetCommitOfEpoch(request) => {
             let named = request.topics.iter().flat_map(|topic| {

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::{About, Asked, Effect, Identity, Membership, Question, Retry, millis};
-use super::{Basis, ClassicProtocol, State};
+use super::leader::Leads;
+use super::{ClassicProtocol, State};
 use crate::client::consumer::assignors::protocol::{
     NEWEST, PROTOCOL_TYPE, assignment_bytes, read_assignment, read_subscription, subscription_bytes,
 };
-use crate::client::consumer::assignors::{
-    Assignment, Assignor, Member, Members, PartitionCounts, Subscription,
-};
+use crate::client::consumer::assignors::{Assignment, Assignor, Member, Members, Subscription};
 use crate::protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use crate::protocol::messages::join_group_response::JoinGroupResponseMember;
 use crate::protocol::messages::sync_group_request::SyncGroupRequestAssignment;
@@ -106,17 +105,16 @@ impl Membership<ClassicProtocol> {
         let member = Some(Arc::from(response.member_id));
         self.identity = Identity { member, generation: Some(generation) };
         (self.protocol.heard_at, self.protocol.beat_at) = (now, now);
-        self.protocol.assigned_of = None;
-        if !is_leader {
-            return self.send_sync(now, assignor, BTreeMap::new(), out);
+        self.protocol.leads = Leads::No;
+        if is_leader && !response.skip_assignment {
+            self.protocol.state = State::Assigning(assignor, read_members(response.members));
+            return;
         }
-        let members = read_members(response.members);
-        if response.skip_assignment {
+        if is_leader {
             crate::mark!("consumer leads again and need not assign");
-            self.protocol.assigned_of = Some(self.topics_of(&members));
-            return self.send_sync(now, assignor, BTreeMap::new(), out);
+            self.protocol.leads = Leads::Again(Retry::default());
         }
-        self.protocol.state = State::Assigning(assignor, members);
+        self.send_sync(now, assignor, BTreeMap::new(), out);
     }
 
     fn on_join_refused(&mut self, now: Monotonic, response: JoinGroupResponse) {
@@ -147,57 +145,7 @@ impl Membership<ClassicProtocol> {
         }
     }
 
-    /// The topics that anybody in the group reads, and what is known of them.
-    fn topics_of(&self, members: &Members) -> Basis {
-        let read = members.values().flat_map(|member| &member.subscription.topics);
-        let read: BTreeSet<&Arc<str>> = read.collect();
-        let known = |topic: &Arc<str>| self.topics.get(topic).copied();
-        read.into_iter().map(|topic| (Arc::clone(topic), known(topic))).collect()
-    }
-
-    /// Watches what the owner reads, and as leader what anybody reads; assigns once that is known; joins again when it changed.
-    pub(super) fn look_at_topics(&mut self, now: Monotonic, out: &mut Vec<Effect>) {
-        let mut watched = self.subscription.clone().unwrap_or_default();
-        if let State::Assigning(_, members) = &self.protocol.state {
-            let read = members.values().flat_map(|member| member.subscription.topics.iter());
-            watched.extend(read.cloned());
-        }
-        watched.extend(self.protocol.assigned_of.iter().flat_map(BTreeMap::keys).cloned());
-        self.watch(watched, out);
-        self.assign_if_known(now, out);
-        let Some(assigned_of) = &mut self.protocol.assigned_of else { return };
-        let mut has_changed = false;
-        for (topic, count) in assigned_of {
-            // What is not known at the moment has not changed, and what was not known then is what is heard first.
-            let Some(known) = self.topics.get(topic) else { continue };
-            has_changed |= count.get_or_insert(*known) != known;
-        }
-        if has_changed
-            && self.protocol.rejoin.is_none()
-            && matches!(self.protocol.state, State::Stable)
-        {
-            crate::mark!("group leader sees that topics changed");
-            self.protocol.rejoin = Some("topics have changed since the last assignment");
-        }
-    }
-
-    fn assign_if_known(&mut self, now: Monotonic, out: &mut Vec<Effect>) {
-        let State::Assigning(assignor, members) = &self.protocol.state else { return };
-        let mut read = members.values().flat_map(|member| &member.subscription.topics);
-        if !read.all(|topic| self.topics.contains_key(topic)) {
-            return;
-        }
-        let (assignor, assigned_of) = (*assignor, self.topics_of(members));
-        let counts: PartitionCounts = assigned_of
-            .iter()
-            .filter_map(|(topic, count)| Some((Arc::clone(topic), count.flatten()?)))
-            .collect();
-        let assignments = assignor.assign(members, &counts);
-        self.protocol.assigned_of = Some(assigned_of);
-        self.send_sync(now, assignor, assignments, out);
-    }
-
-    fn send_sync(
+    pub(super) fn send_sync(
         &mut self,
         now: Monotonic,
         assignor: Assignor,

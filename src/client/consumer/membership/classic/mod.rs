@@ -18,9 +18,10 @@
 
 mod heartbeat;
 mod join;
+mod leader;
 mod rebalance;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
@@ -33,9 +34,7 @@ use super::{
 use crate::client::consumer::assignors::{Assignment, Assignor, Members, RebalanceProtocol};
 use crate::protocol::messages::OffsetCommitRequest;
 use crate::types::{ErrorCode, GenerationId, Monotonic, TopicPartition};
-
-/// Of each topic that anybody in the group reads, how many partitions it had, or that there was none; `None` where that was not known.
-type Basis = BTreeMap<Arc<str>, Option<Option<u32>>>;
+use leader::Leads;
 
 /// See the module.
 #[derive(Debug)]
@@ -63,8 +62,7 @@ pub(super) struct ClassicProtocol {
     last: Option<(Assignor, Assignment, GenerationId)>,
     /// The subscription that the last JoinGroup named.
     joined: BTreeSet<Arc<str>>,
-    /// For the leader: what it made the assignment of.
-    assigned_of: Option<Basis>,
+    leads: Leads,
     /// When the last heartbeat was sent.
     beat_at: Monotonic,
     /// When the coordinator last said that all is well.
@@ -80,7 +78,7 @@ impl Membership<ClassicProtocol> {
             is_prepared: false,
             last: None,
             joined: BTreeSet::new(),
-            assigned_of: None,
+            leads: Leads::No,
             beat_at: Monotonic::ZERO,
             heard_at: Monotonic::ZERO,
         };
@@ -124,11 +122,13 @@ impl Protocol for ClassicProtocol {
 
     fn beat(membership: &mut Membership<Self>, now: Monotonic, out: &mut Vec<Effect>) {
         membership.beat(now, out);
+        membership.ask_what_was_assigned(now, out);
     }
 
     fn deadlines(membership: &Membership<Self>) -> Vec<Monotonic> {
         let mut deadlines = membership.heartbeat_deadlines();
         deadlines.push(membership.protocol.join.not_before);
+        deadlines.extend(membership.describe_deadline());
         deadlines
     }
 
@@ -145,6 +145,7 @@ impl Protocol for ClassicProtocol {
             Answer::Heartbeat(answer) => membership.on_heartbeat(now, asked, answer),
             // What the coordinator says to a farewell changes nothing.
             Answer::LeaveGroup(_) => {}
+            Answer::DescribeGroups(answer) => membership.on_described(now, asked, answer),
             Answer::FindCoordinator(_)
             | Answer::OffsetCommit(_)
             | Answer::OffsetFetch(_)
@@ -257,7 +258,7 @@ impl Protocol for ClassicProtocol {
         membership.reset(false, "");
         membership.protocol.rejoin = membership.subscription.as_ref().map(|_| "");
         membership.protocol.joined.clear();
-        membership.protocol.assigned_of = None;
+        membership.protocol.leads = Leads::No;
     }
 
     fn check(membership: &Membership<Self>) {

@@ -193,6 +193,7 @@ impl Protocol for ConsumerProtocol {
             | Answer::SyncGroup(_)
             | Answer::Heartbeat(_)
             | Answer::LeaveGroup(_)
+            | Answer::DescribeGroups(_)
             | Answer::OffsetCommit(_)
             | Answer::OffsetFetch(_) => unreachable!("it never asks that"),
         }
