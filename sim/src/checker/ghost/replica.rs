@@ -43,6 +43,8 @@ pub struct Leading {
     pub min_isr: u32,
     /// The ISR that it asked for, and since when.
     pub pending: Option<(BrokerSet, SimTime)>,
+    /// When the last one that it asked for was decided, or was overtaken by another version: until then it could ask for nothing else.
+    pub decided_at: Option<SimTime>,
     /// What its followers said in this term.
     pub progress: BTreeMap<BrokerId, Progress>,
     /// The batches of its term, by end offset, whose producers it did not answer yet.
@@ -169,6 +171,7 @@ impl GhostReplica {
                     isr,
                     min_isr,
                     pending: None,
+                    decided_at: None,
                     progress: BTreeMap::new(),
                     unanswered: BTreeMap::new(),
                     only_acks_all: true,
@@ -194,6 +197,13 @@ impl GhostReplica {
 }
 
 impl Leading {
+    /// Nothing is asked for any more.
+    fn decide(&mut self, at: SimTime) {
+        if self.pending.take().is_some() {
+            self.decided_at = Some(at);
+        }
+    }
+
     #[expect(clippy::wildcard_enum_match_arm, reason = "as `partition_of`")]
     fn apply(&mut self, at: SimTime, observation: &Observation) {
         match *observation {
@@ -208,9 +218,9 @@ impl Leading {
             Observation::IsrCommitted { isr, partition_epoch, .. } => {
                 self.isr = isr;
                 self.partition_epoch = partition_epoch;
-                self.pending = None;
+                self.decide(at);
             }
-            Observation::IsrRefused { .. } => self.pending = None,
+            Observation::IsrRefused { .. } => self.decide(at),
             Observation::MinIsrChanged { min_isr, .. } => self.min_isr = min_isr,
             Observation::HighWatermarkAdvanced { .. } => self.watermark_at = at,
             Observation::ProduceReceived { acks, .. } => self.only_acks_all &= acks == Acks::All,

@@ -75,7 +75,8 @@ fn can_act(state: &crate::checker::ghost::GhostNode) -> bool {
 }
 
 /// A member of the ISR that lacks something and has not fetched for longer than one and a half times `replica.lag.time.max.ms`, while
-/// its leader knows the newest version of the partition and has asked for nothing.
+/// its leader knows the newest version of the partition, has asked for nothing, and could have asked since it looked last: as long as
+/// it waits for an answer it asks for nothing else, and a version that somebody else made voids what it asked (group-swarm, seed 794).
 fn not_asked_out(
     ghost: &Ghost,
     (node, partition, leading): (NodeId, TopicIdPartition, &Leading),
@@ -100,7 +101,9 @@ fn not_asked_out(
     };
     let since = heard.max(behind?).max(leading.since).max(state.resumed_at.unwrap_or_default());
     let bound = facts.lag_time_max * 3 / 2 + SLACK_OF_LAG;
-    (at.since(since) > bound).then(|| Violation {
+    let looks_again = facts.lag_time_max / 2 + SLACK_OF_LAG;
+    let may_ask = leading.decided_at.is_none_or(|decided| at.since(decided) > looks_again);
+    (at.since(since) > bound && may_ask).then(|| Violation {
         check: "P2",
         at,
         node: Some(node),

@@ -59,6 +59,16 @@ fn p2_sees_a_silent_follower_in_the_isr() {
     let mut run = behind();
     run.wait(4).propose(1, 0, &[1, 2]).wait(20).barrier();
     assert_eq!(run.fired(), NONE, "the controller was asked and has not answered");
+    // It asked in time; while it waited the controller made another version, and it looks each second (group-swarm, seed 794).
+    let overtaken = |looked_for: u64| {
+        let mut run = behind();
+        run.wait(4).propose(1, 0, &[1, 2]).wait(20);
+        run.change(version(1, 1, 0, &[1, 3])).takes_over(1, 0, 1, &[1, 3]);
+        run.wait(looked_for).barrier();
+        run.fired()
+    };
+    assert_eq!(overtaken(3), NONE);
+    assert_eq!(overtaken(5), ["P2"], "it does not ask again");
     let mut run = controlled();
     run.wait(20).barrier();
     assert_eq!(run.fired(), NONE, "nobody lacks anything");
