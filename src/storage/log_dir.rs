@@ -386,7 +386,7 @@ impl LogDir {
     }
 
     /// No space for a checkpoint harms nothing: the old one stays true.
-    fn fail_unless_full(&self, error: &StorageError) {
+    pub(crate) fn fail_unless_full(&self, error: &StorageError) {
         if error.is_no_space() {
             self.env.observe(Observation::LogDirFull { index: self.index });
         } else {

@@ -400,7 +400,8 @@ impl PartitionHandle {
         let checkpoint = self.lock().machine.closing_checkpoint();
         let Checkpoint { end_offset, snapshot, indexes } = checkpoint;
         if let Err(error) = self.files.save_checkpoint(end_offset, &indexes, snapshot).await {
-            self.dir.fail(&error);
+            // Without space this log is not closed, and the directory not marked clean; it works, and the other logs are closed.
+            self.dir.fail_unless_full(&error);
             return Err(error);
         }
         self.handle(Event::CheckpointSaved { end_offset });

@@ -254,6 +254,22 @@ fn a_full_disk_refuses_and_serves_again() {
     assert_eq!(broker.restart(Checkpoints::default()).contents(), contents);
 }
 
+/// group-swarm, seed 1394.
+#[test]
+fn a_log_that_is_closed_on_a_full_disk_leaves_the_directory_online() {
+    let broker = start(&TestDisk::new(), &small(), MIB, Checkpoints::default());
+    broker.append(1, 500).unwrap();
+    let contents = broker.contents();
+    broker.disk.set_faults(Faults { space_left: Some(0), ..Faults::default() });
+    broker.world.observed();
+    assert!(run(broker.handle.close()).unwrap_err().is_no_space());
+    assert!(!broker.dir.is_offline(), "the other logs can be closed");
+    let observed = broker.world.observed();
+    assert!(observed.contains(&Observation::LogDirFull { index: 0 }), "{observed:?}");
+    broker.disk.set_faults(Faults::default());
+    assert_eq!(broker.restart(Checkpoints::default()).contents(), contents);
+}
+
 #[test]
 fn a_failed_sync_takes_the_directory_offline_for_good() {
     let each = config(&[("flush.messages", "1")]);
