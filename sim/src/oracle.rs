@@ -280,6 +280,11 @@ impl Oracle {
         self.lock().checkers.on_event(&Occurrence { at, node, event: Event::DiskRotted });
     }
 
+    /// Tells that nearly nothing fits on a node's disk from now on, or as much as ever.
+    pub fn filled(&self, at: SimTime, node: NodeId, is_full: bool) {
+        self.lock().checkers.on_event(&Occurrence { at, node, event: Event::DiskFull(is_full) });
+    }
+
     /// What the online checks found, panics among it.
     #[must_use]
     pub fn violations(&self) -> Vec<Violation> {
@@ -358,7 +363,15 @@ impl Oracle {
             }
             WorldEvent::Paused { .. } => tell(Event::Paused),
             WorldEvent::Resumed { .. } => tell(Event::Resumed),
-            WorldEvent::ShutdownAsked { .. } | WorldEvent::Fault { .. } => {}
+            WorldEvent::SpaceRefused { path, .. } => {
+                let log_dir = inner.brokers.get(&node).and_then(|dirs| dir_of(dirs, path));
+                if log_dir.is_some() {
+                    let event = Event::SpaceRefused;
+                    inner.checkers.on_event(&Occurrence { at, node, event });
+                }
+            }
+            WorldEvent::ShutdownAsked { .. } => tell(Event::StopAsked),
+            WorldEvent::Fault { .. } => {}
         }
         let inner = &mut *inner;
         inner.states.turn(inner.checkers.ghost());

@@ -7,6 +7,8 @@
 //! bytes alone are not enough: a dirty stop takes a replica out of ISR and ELR, and with both empty the last known leader is elected,
 //! whose log may be the shorter one. Nor is E∖U: as long as min.insync.replicas others are in sync nobody who is fenced (by a cut, a
 //! pause) stays eligible, so that the members of U alone may come to be all of E before the controller hears how they stopped.
+//!
+//! Who is asked to stop while its disk is full may be unable to write that it stopped in good order: it counts as in U from then on.
 
 use std::collections::BTreeSet;
 
@@ -35,6 +37,8 @@ pub enum Fault {
     FailSync,
     /// Bits of its files change.
     Rot,
+    /// Nearly nothing fits on its disk any more.
+    Fill,
     /// Its wall clock jumps; judged by the scenario, which knows retention.
     Clock,
 }
@@ -51,9 +55,11 @@ enum Harm {
 }
 
 impl Fault {
-    fn harm(self, flushes_each: bool) -> Harm {
+    fn harm(self, flushes_each: bool, node: Option<&GhostNode>) -> Harm {
         match self {
-            Fault::Shutdown | Fault::Isolate | Fault::Clock => Harm::None,
+            Fault::Shutdown if node.is_some_and(|node| node.is_full) => Harm::Dirty,
+            Fault::Fill if node.is_some_and(|node| node.is_stopping) => Harm::Dirty,
+            Fault::Shutdown | Fault::Isolate | Fault::Fill | Fault::Clock => Harm::None,
             Fault::Kill | Fault::FailWrite => Harm::Dirty,
             Fault::PowerLoss | Fault::FailSync if flushes_each => Harm::Dirty,
             Fault::PowerLoss | Fault::FailSync | Fault::Wipe | Fault::Rot => Harm::Damaged,
@@ -92,15 +98,18 @@ fn tolerates(
         state.counts_on(broker) || of.may_be_let_in(broker, registered)
     };
     let is_eligible = may_become(broker);
-    let harm = fault.harm(ghost.facts(id.topic_id).flushes_each);
+    let node_of = |broker| ghost.node(ghost.node_of(broker)?);
+    let harm = fault.harm(ghost.facts(id.topic_id).flushes_each, node_of(broker));
     if harm == Harm::Damaged && matches!(fault, Fault::Wipe | Fault::Rot) && !is_eligible {
         return true;
     }
-    let node = ghost.node_of(broker);
-    if fault == Fault::Rot && node.is_some_and(|node| ghost.is_running(node)) {
+    if fault == Fault::Rot && node_of(broker).is_some_and(|node| node.is_running) {
         return false; // a running leader may serve and replicate from it before it is found
     }
-    let mut dirty: BrokerSet = of.dirty.keys().copied().collect();
+    let may_stop_dirty =
+        |member: &BrokerId| node_of(*member).is_some_and(GhostNode::may_stop_dirty);
+    let stopping: BrokerSet = state.replicas.iter().filter(may_stop_dirty).collect();
+    let mut dirty: BrokerSet = of.dirty.keys().copied().collect::<BrokerSet>().union(&stopping);
     let mut damaged: BTreeSet<BrokerId> = of.damaged().collect();
     match harm {
         Harm::None => return true,

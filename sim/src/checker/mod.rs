@@ -140,6 +140,12 @@ pub enum Event {
     },
     /// The world changed bytes of a file below the log directories.
     DiskRotted,
+    /// Whether nearly nothing fits on a node's disk from now on.
+    DiskFull(bool),
+    /// The world refused a write below the log directories for want of space.
+    SpaceRefused,
+    /// A node was asked to stop in good order.
+    StopAsked,
 }
 
 /// An event with its time and place.

@@ -682,6 +682,7 @@ const fn fault_of(action: &Action) -> Option<Fault> {
         Action::DiskError { operation: DiskOperation::Write, .. } => Some(Fault::FailWrite),
         Action::DiskError { operation: DiskOperation::Sync, .. } => Some(Fault::FailSync),
         Action::Pause { .. } | Action::Partition { .. } => Some(Fault::Isolate),
+        Action::DiskFull { .. } => Some(Fault::Fill),
         _ => None,
     }
 }

@@ -81,6 +81,8 @@ pub enum WorldEvent {
     Wiped { node: NodeId },
     /// A node's disk failed an operation, as it was told to.
     DiskFailed { node: NodeId, boot: Boot, operation: disk::Operation, path: String },
+    /// A node's disk had no space for what was to be written.
+    SpaceRefused { node: NodeId, boot: Boot, path: String },
     /// A fault of the network, a disk or a clock began, took effect or ended. The words name it.
     Fault { node: Option<NodeId>, what: String },
 }
@@ -99,6 +101,7 @@ impl WorldEvent {
             | Self::Ended { node, .. }
             | Self::Panicked { node, .. }
             | Self::DiskFailed { node, .. }
+            | Self::SpaceRefused { node, .. }
             | Self::Wiped { node } => Some(*node),
             Self::Fault { node, .. } => *node,
         }

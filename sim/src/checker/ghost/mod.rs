@@ -51,10 +51,20 @@ pub struct GhostNode {
     pub stopped_at: Option<SimTime>,
     /// The entries of `log.dirs` on which a write or a sync failed in this run of the node.
     pub failed_dirs: Vec<u32>,
+    /// Whether it was asked to stop in good order, in this run of the node.
+    pub is_stopping: bool,
+    /// Whether nearly nothing fits on its disk.
+    pub is_full: bool,
+    /// Whether it was refused space since it was asked to stop: it may have been unable to say that it stopped in good order, and then
+    /// it did not.
+    pub lacked_space: bool,
     /// Whether bytes of its files were changed by a fault.
     pub has_rot: bool,
     /// Whether it stopped in good order and has opened no log of a topic since: all that it has is durable.
     pub is_clean: bool,
+    /// The last of its starts that ended so that what it holds is in U: a partition that is made before the controller hears of it begins
+    /// with that.
+    pub dirty_end: Option<DirtyEnd>,
     /// Since its start: the newest version of each partition that it told of.
     pub told: BTreeMap<TopicIdPartition, (PartitionEpoch, LeaderEpoch)>,
     /// Since its start: the newest registration of each broker that it told of.
@@ -65,11 +75,35 @@ pub struct GhostNode {
 
 impl GhostNode {
     /// Whether it stands still since a stop in good order. Where a log directory had failed before, no stop is in good order: that
-    /// directory cannot be left so.
+    /// directory cannot be left so. Where there was no space nobody knows.
     #[must_use]
     pub fn is_well_stopped(&self) -> bool {
+        self.has_stopped_itself() && !self.lacked_space
+    }
+
+    /// Whether it stands still since a stop that may have been in good order, or not, for want of space (group-swarm, seed 1394).
+    fn may_be_well_stopped(&self) -> bool {
+        self.has_stopped_itself() && self.lacked_space
+    }
+
+    fn has_stopped_itself(&self) -> bool {
         !self.is_running && self.last_stop == Some(Stop::Shutdown) && self.failed_dirs.is_empty()
     }
+
+    /// Whether it is about to stop and may be unable to do so in good order.
+    #[must_use]
+    pub fn may_stop_dirty(&self) -> bool {
+        self.is_running && self.is_stopping && (self.is_full || self.lacked_space)
+    }
+}
+
+/// A start of a node that has ended so that its copies are in U.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DirtyEnd {
+    /// Which.
+    pub boot: u32,
+    /// See [`Dirty::is_sure`].
+    pub is_sure: bool,
 }
 
 /// How a node's copies came to be in U.
@@ -428,6 +462,12 @@ impl Ghost {
                 self.nodes.entry(node).or_default().has_rot = true;
                 self.mark_dirty(node, Dirt::of_disk(false));
             }
+            Event::DiskFull(is_full) => self.nodes.entry(node).or_default().is_full = is_full,
+            Event::SpaceRefused => {
+                let state = self.nodes.entry(node).or_default();
+                state.lacked_space |= state.is_stopping;
+            }
+            Event::StopAsked => self.nodes.entry(node).or_default().is_stopping = true,
             Event::Paused => self.nodes.entry(node).or_default().is_paused = true,
             Event::Resumed => {
                 let state = self.nodes.entry(node).or_default();
@@ -449,6 +489,8 @@ impl Ghost {
         state.is_running = true;
         state.is_paused = false;
         state.boots += 1;
+        state.is_stopping = false;
+        state.lacked_space = false;
         state.failed_dirs.clear();
         state.told.clear();
         state.told_brokers.clear();
@@ -463,10 +505,12 @@ impl Ghost {
         let state = self.nodes.entry(node).or_default();
         state.stopped_at = Some(at);
         let was_well_stopped = state.is_well_stopped();
+        let was_unsure = state.may_be_well_stopped();
         state.is_running = false;
         state.is_paused = false;
         state.last_stop = Some(stop);
         let is_well_stopped = state.is_well_stopped();
+        let is_unsure = was_unsure || state.may_be_well_stopped();
         let may_lack = !state.failed_dirs.is_empty() || stop == Stop::PowerLoss;
         let was_clean = state.is_clean;
         state.is_clean = was_clean || is_well_stopped;
@@ -478,8 +522,8 @@ impl Ghost {
         if !is_well_stopped && !was_well_stopped {
             let how = Dirt {
                 has_stopped: true,
-                is_sure: !was_clean,
-                loses_bytes: stop == Stop::PowerLoss,
+                is_sure: !was_clean && !is_unsure,
+                loses_bytes: stop == Stop::PowerLoss && !was_clean,
             };
             self.mark_dirty(node, how);
         }
@@ -496,10 +540,13 @@ impl Ghost {
         let Some(broker) = self.broker_of(node) else { return };
         let boot = self.node(node).map_or(0, |state| state.boots);
         let registered = self.registration(broker).map(|known| known.broker_epoch);
+        if has_stopped {
+            self.nodes.entry(node).or_default().dirty_end = Some(DirtyEnd { boot, is_sure });
+        }
         let facts = &self.facts;
         for (id, partition) in &mut self.partitions {
             let flushes = facts.get(&id.topic_id).is_some_and(|facts| facts.flushes_each);
-            let is_damaged = loses_bytes && is_sure && !flushes;
+            let is_damaged = loses_bytes && !flushes;
             let ended_boot = has_stopped.then_some(boot);
             let how = Dirty { boot, ended_boot, is_sure, is_damaged };
             partition.mark_dirty(broker, registered, how);
@@ -616,7 +663,11 @@ impl Ghost {
                 let registrations = &self.registrations;
                 let boot_of = |broker| registrations.get(&broker).map(|known| known.boot);
                 let of = self.partitions.entry(partition).or_default();
+                let is_new = of.states.is_empty();
                 of.learn(partition_epoch, state, boot_of);
+                if is_new {
+                    self.begin_dirty(partition, &state);
+                }
             }
             Observation::IncarnationBegun { incarnation_id, .. } => {
                 teller.incarnations.insert(incarnation_id, teller.boots);
@@ -651,6 +702,22 @@ impl Ghost {
                 self.partitions.retain(|id, _| id.topic_id != topic_id);
             }
             _ => {}
+        }
+    }
+
+    /// A partition was made. Who has stopped dirty, and is registered as before it did, begins in U: the controller hears of it later, and
+    /// strikes it from this partition too (group-swarm, seed 1163).
+    fn begin_dirty(&mut self, partition: TopicIdPartition, state: &PartitionState) {
+        for broker in state.replicas.iter() {
+            let Some(registered) = self.registration(broker).map(|known| known.boot) else {
+                continue;
+            };
+            let end = self.node_of(broker).and_then(|node| self.node(node)?.dirty_end);
+            if let Some(DirtyEnd { boot, is_sure }) = end.filter(|end| registered <= end.boot) {
+                let how = Dirty { boot, ended_boot: Some(boot), is_sure, is_damaged: false };
+                let of = self.partitions.entry(partition).or_default();
+                of.dirty.insert(broker, how);
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use super::*;
 use crate::checker::atlas::{Fault, may};
 use crate::checker::{Stop, TopicFacts};
 
-const ALL: [Fault; 8] = [
+const ALL: [Fault; 9] = [
     Fault::Kill,
     Fault::Shutdown,
     Fault::Isolate,
@@ -14,6 +14,7 @@ const ALL: [Fault; 8] = [
     Fault::FailWrite,
     Fault::FailSync,
     Fault::Rot,
+    Fault::Fill,
 ];
 
 /// The faults that are tolerable on a broker. Its node is made no voter, for a voter is never wiped.
@@ -33,7 +34,8 @@ fn with_everybody_in_sync_one_may_be_lost_but_never_by_rot_nor_a_voter_wiped() {
             Fault::Isolate,
             Fault::PowerLoss,
             Fault::FailWrite,
-            Fault::FailSync
+            Fault::FailSync,
+            Fault::Fill
         ]
     );
 }
@@ -132,4 +134,42 @@ fn who_stopped_in_good_order_has_nothing_to_lose() {
     let mut run = Run::settled();
     run.stop(3, Stop::Shutdown).stop(1, Stop::PowerLoss).stop(2, Stop::PowerLoss);
     assert!(may(run.checkers.ghost(), Fault::PowerLoss, NodeId(3)));
+}
+
+/// Group-swarm, seed 1394: broker 1 was asked to stop, found no space to say so, and was struck when it came back; broker 2 had lost
+/// its bytes meanwhile, and led last.
+#[test]
+fn who_stops_on_a_full_disk_may_be_unable_to_say_so() {
+    let shrunk = || {
+        let mut run = Run::settled();
+        run.change(version(1, 1, 0, &[1, 2])).takes_over(1, 0, 1, &[1, 2]);
+        run
+    };
+    let may = |run: &Run, fault, id| may(run.checkers.ghost(), fault, NodeId(id));
+    let mut run = shrunk();
+    run.tell(1, Event::DiskFull(true));
+    assert!(may(&run, Fault::PowerLoss, 2), "broker 1 goes on");
+    run.tell(1, Event::StopAsked);
+    assert!(!may(&run, Fault::PowerLoss, 2), "broker 1 may be struck");
+    assert!(may(&run, Fault::Kill, 2), "nobody loses a byte");
+    run.tell(1, Event::DiskFull(false));
+    assert!(may(&run, Fault::PowerLoss, 2), "there is space again, and none was refused");
+    run.tell(1, Event::DiskFull(true)).tell(1, Event::SpaceRefused);
+    run.tell(1, Event::DiskFull(false));
+    assert!(!may(&run, Fault::PowerLoss, 2), "it may go on without");
+    run.stop(1, Stop::Shutdown);
+    assert!(!may(&run, Fault::PowerLoss, 2), "it may have gone without");
+    // The other way round: what was lost before forbids both.
+    let mut run = shrunk();
+    run.stop(2, Stop::PowerLoss);
+    assert!(may(&run, Fault::Fill, 1) && may(&run, Fault::Shutdown, 1));
+    run.tell(1, Event::StopAsked);
+    assert!(!may(&run, Fault::Fill, 1));
+    let mut run = shrunk();
+    run.stop(2, Stop::PowerLoss).tell(1, Event::DiskFull(true));
+    assert!(!may(&run, Fault::Shutdown, 1));
+    // Who stopped while there was space has said so.
+    let mut run = shrunk();
+    run.tell(1, Event::SpaceRefused).tell(1, Event::StopAsked).stop(1, Stop::Shutdown);
+    assert!(may(&run, Fault::PowerLoss, 2));
 }

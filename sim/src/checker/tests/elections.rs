@@ -140,6 +140,44 @@ fn r27_sees_an_election_of_one_who_was_not_eligible() {
     };
     assert_eq!(struck(true), NONE);
     assert_eq!(struck(false), ["R27"]);
+    // Who was refused space while it stopped may have been unable to say that it stopped in good order (group-swarm, seed 1394).
+    let stopped = |refused: bool| {
+        let mut left = nobody_left();
+        left.elr = &[2];
+        let mut run = Run::settled();
+        run.change(left).tell(2, Event::StopAsked);
+        if refused {
+            run.tell(2, Event::SpaceRefused);
+        }
+        run.stop(2, Stop::Shutdown).start(2).opens(2, 2).registered(2, false);
+        run.change(reopened(1));
+        run.fired()
+    };
+    assert_eq!(stopped(true), NONE);
+    assert_eq!(stopped(false), ["R27"]);
+    // The same where the partition was made after that broker was killed, and before the controller heard of it (group-swarm, seed 1163).
+    let made_meanwhile = |is_killed: bool, is_registered: bool| {
+        let mut left = nobody_left();
+        left.elr = &[2];
+        let mut run = Run::bare();
+        run.stop(2, if is_killed { Stop::Kill } else { Stop::Shutdown });
+        if is_registered {
+            run.start(2).registered(2, false);
+        }
+        run.change(version(0, 1, 0, &[1, 2])).change(left);
+        if !is_registered {
+            run.start(2).opens(2, 0).registered(2, false);
+        }
+        run.change(reopened(1));
+        run.fired()
+    };
+    assert_eq!(made_meanwhile(true, false), NONE);
+    assert_eq!(made_meanwhile(false, false), ["R27"], "it stopped in good order");
+    assert_eq!(
+        made_meanwhile(true, true),
+        ["R27"],
+        "the controller knew before it made the partition"
+    );
     let mut run = Run::settled();
     let facts = TopicFacts { allows_unclean: true, ..TopicFacts::default() };
     run.checkers.describe_topic(partition().topic_id, facts);

@@ -169,7 +169,7 @@ pub(super) async fn halted(_: &Stage) {
 /// Whether a fault puts no acknowledged record at stake: what may take a copy away waits until every copy is in sync.
 pub(super) fn may(stage: &Stage, fault: Fault, _: NodeId) -> bool {
     match fault {
-        Fault::Shutdown | Fault::Isolate | Fault::Clock => true,
+        Fault::Shutdown | Fault::Isolate | Fault::Fill | Fault::Clock => true,
         Fault::Kill
         | Fault::PowerLoss
         | Fault::Wipe

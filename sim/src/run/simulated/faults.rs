@@ -234,10 +234,12 @@ impl Doing<'_> {
         for node in &nodes {
             let disk = &self.stage.world().machine(*node).disk;
             disk.set_capacity(Some(disk.used() + free_bytes));
+            self.stage.ears.oracle.filled(self.stage.world().now(), *node, true);
         }
         Ok(Some(Box::new(move |stage| {
             for node in nodes {
                 stage.world().machine(node).disk.set_capacity(stage.plan.disk.capacity_bytes);
+                stage.ears.oracle.filled(stage.world().now(), node, false);
             }
         })))
     }

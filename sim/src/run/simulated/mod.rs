@@ -257,6 +257,7 @@ impl Ears {
             WorldEvent::ShutdownAsked { .. }
             | WorldEvent::Wiped { .. }
             | WorldEvent::DiskFailed { .. }
+            | WorldEvent::SpaceRefused { .. }
             | WorldEvent::Fault { .. } => return,
         };
         if let Some(node) = event.node() {
@@ -296,6 +297,8 @@ impl Ears {
             | WorldEvent::Resumed { .. }
             | WorldEvent::ShutdownAsked { .. }
             | WorldEvent::Wiped { .. } => None,
+            // As a fault it is told too, once it can be.
+            WorldEvent::SpaceRefused { .. } => None,
         }
     }
 }

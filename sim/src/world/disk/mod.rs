@@ -344,6 +344,12 @@ impl World {
         self.tell(&super::WorldEvent::DiskFailed { node, boot, operation, path });
     }
 
+    /// Tells that the device has no space for an operation. The caller holds no lock of the world.
+    fn tell_space_refused(&self, process: &Process, path: &str) {
+        let (node, boot, path) = (process.node, process.boot, path.to_owned());
+        self.tell(&super::WorldEvent::SpaceRefused { node, boot, path });
+    }
+
     /// Tells of faults that took effect. Nothing is locked.
     fn tell_disk_faults(&self, node: NodeId, faults: Vec<String>) {
         for what in faults {

@@ -68,6 +68,9 @@ impl Access {
         };
         let finished = state.faults.finished_at(now, operation, &mut state.draw);
         drop(guard);
+        if matches!(&result, Err(error) if error.kind() == io::ErrorKind::StorageFull) {
+            self.world.tell_space_refused(&self.process, path);
+        }
         match finished {
             None => {
                 failure.iter().for_each(Failure::tell);
