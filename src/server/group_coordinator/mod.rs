@@ -151,6 +151,7 @@ impl GroupCoordinatorService {
             leader_epoch,
             inbox: asked,
             topics: self.topics.subscribe(),
+            readings: 0,
         };
         task::spawn(term.run());
         Running { partition, leader_epoch, inbox }

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Asked;
@@ -46,6 +47,8 @@ pub(super) struct Term {
     /// When nobody can send to it any more, the term is over.
     pub(super) inbox: mpsc::Receiver<Asked>,
     pub(super) topics: watch::Receiver<Arc<TopicTable>>,
+    /// How often its log was read to the end.
+    pub(super) readings: u64,
 }
 
 /// Why serving ended.
@@ -91,7 +94,10 @@ impl Term {
                 () = refuse_all(&mut self.inbox, ErrorCode::CoordinatorLoadInProgress) => return None,
             };
             match result {
-                Ok(loaded) => return Some(loaded),
+                Ok(loaded) => {
+                    self.readings += 1;
+                    return Some(loaded);
+                }
                 Err(error) if attempts == 1 => {
                     let partition = self.handle.partition();
                     tracing::error!(%partition, %error, "groups are not coordinated: their log is not loaded");
@@ -146,6 +152,17 @@ impl Term {
     }
 }
 
+impl Term {
+    /// What ids of members are drawn from. Those that an earlier reading of this term drew may stand in the log: never the same again.
+    fn rng(&self) -> StdRng {
+        let (index, epoch) = (self.handle.id().partition, self.leader_epoch);
+        match self.readings {
+            ..=1 => self.env.rng(&format!("group coordinator {index} {epoch}")),
+            again => self.env.rng(&format!("group coordinator {index} {epoch} {again}")),
+        }
+    }
+}
+
 /// Answers all that comes with `error`, until nobody can send any more. Cancel-safe.
 async fn refuse_all(inbox: &mut mpsc::Receiver<Asked>, error: ErrorCode) {
     while let Some(Asked { request, asker }) = inbox.recv().await {
@@ -172,8 +189,7 @@ struct Serving {
 impl Serving {
     fn begin(term: &Term, loaded: Loaded, topics: &Arc<TopicTable>) -> Self {
         let Loaded { coordinator, end_offset, records: _ } = loaded;
-        let (index, epoch) = (term.handle.id().partition, term.leader_epoch);
-        let rng = term.env.rng(&format!("group coordinator {index} {epoch}"));
+        let rng = term.rng();
         let now = term.env.clock.now();
         let (coordinator, outcome) = coordinator.finish(term.config.coordinator.clone(), rng, now);
         let mut serving = Self {

@@ -174,6 +174,7 @@ impl Broker {
             leader_epoch: LeaderEpoch::new(self.epoch),
             inbox: asked,
             topics: topics.subscribe(),
+            readings: 0,
         };
         Running { inbox: Some(inbox), topics, task: Box::pin(term.run()), is_over: false }
     }
@@ -514,6 +515,13 @@ fn what_the_disk_loses_after_it_was_taken_is_forgotten() {
     let broker = Broker::alone();
     let mut term = broker.begin();
     check_committed(&mut term.ask(commit("g", 5)));
+    lose(&broker, &mut term);
+    assert_eq!(term.committed("g"), Some(5));
+    check_committed(&mut term.ask(commit("g", 7)));
+}
+
+/// The disk takes a commit and does not keep it.
+fn lose(broker: &Broker, term: &mut Running) {
     broker.disk.set_faults(Faults { writes_pend: true, space_left: Some(0), ..Faults::default() });
     let mut lost = term.ask(commit("g", 6));
     // The directory's worker comes to it.
@@ -527,8 +535,29 @@ fn what_the_disk_loses_after_it_was_taken_is_forgotten() {
     check_refused(&mut lost, ErrorCode::NotCoordinator);
     broker.disk.set_faults(Faults::default());
     term.poll();
-    assert_eq!(term.committed("g"), Some(5));
-    check_committed(&mut term.ask(commit("g", 7)));
+}
+
+/// The id that a new member is given, to come back with.
+fn new_id(term: &mut Running) -> Arc<str> {
+    let Request::JoinGroup(request) = join(None) else { unreachable!("it is one") };
+    let request = JoinGroup { requires_known_member_id: true, ..request };
+    match term.ask(Request::JoinGroup(request)).try_recv() {
+        Ok(Reply::JoinGroup(Err(refused))) => refused.member.expect("it is given an id"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The ids drawn before stand in the log: a member was waited for as a new one (group-swarm, seeds 2783, 3095, 3344).
+#[test]
+fn a_log_that_is_read_anew_gives_nobody_an_id_that_was_given_before() {
+    let broker = Broker::alone();
+    let mut term = broker.begin();
+    let mut given = Vec::new();
+    for _ in 0..3 {
+        given.push(new_id(&mut term));
+        lose(&broker, &mut term);
+    }
+    assert!(given[0] != given[1] && given[1] != given[2] && given[0] != given[2], "{given:?}");
 }
 
 #[test]
