@@ -13,6 +13,8 @@ mod support;
 mod admin;
 #[path = "server/alter.rs"]
 mod alter;
+#[path = "server/consumer_copies.rs"]
+mod consumer_copies;
 #[path = "server/consumer_groups.rs"]
 mod consumer_groups;
 #[path = "server/consumer_members.rs"]

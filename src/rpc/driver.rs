@@ -8,7 +8,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::select;
 use tokio::sync::{mpsc, oneshot};
@@ -369,8 +369,10 @@ impl Link {
 /// Slices of one `poll_write_vectored`. More than the kernel takes at once is of no use (`IOV_MAX` 1024); 64 are 1 MB of batches.
 const SLICES_MAX: usize = 64;
 
-/// Room for reading before a frame's length is known, in bytes: most answers fit.
-const READ_BYTES: usize = 16 * 1024;
+/// How much is read before a frame's length is known, in bytes. Answers without records are seldom longer. In those with records
+/// the first value begins further on (a batch's header alone takes 61), so that where a frame needs a block of its own no value
+/// is moved there: what a consumer is given lies where the socket put it.
+const HEAD_BYTES: usize = 96;
 
 /// A connected socket with what is to be written and what was read.
 struct Wire {
@@ -469,8 +471,9 @@ impl Wire {
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Err(io::Error::other(error))),
             }
-            self.reserve();
-            let read = pin!(self.stream.read_buf(&mut self.incoming)).poll(cx);
+            let wanted = self.make_room();
+            let mut room = (&mut self.incoming).limit(wanted);
+            let read = pin!(self.stream.read_buf(&mut room)).poll(cx);
             match std::task::ready!(read) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
                 Ok(_) => {}
@@ -479,13 +482,18 @@ impl Wire {
         }
     }
 
-    /// Makes room for the whole frame once its length is known, so that its bytes are moved at most once.
-    fn reserve(&mut self) {
-        let frame = self.incoming.first_chunk::<4>().map_or(READ_BYTES, |length| {
+    /// Makes room for the rest of the frame, or for a head where the length is not known yet; returns how much to read. A frame
+    /// has a block of its own, as long as it is, and no byte of the next one is read with it.
+    fn make_room(&mut self) -> usize {
+        let total = self.incoming.first_chunk::<4>().map_or(HEAD_BYTES, |length| {
             // A length beyond the limit was refused before.
             4 + usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0)
         });
-        let missing = frame.saturating_sub(self.incoming.len()).max(1);
-        self.incoming.reserve(missing);
+        if self.incoming.capacity() < total {
+            let mut block = BytesMut::with_capacity(total);
+            block.extend_from_slice(&self.incoming);
+            self.incoming = block;
+        }
+        total - self.incoming.len()
     }
 }

@@ -24,9 +24,9 @@ use ottla::protocol::compression::Codec;
 
 /// Where record bytes were seen. Ranges of addresses: a block that is used again is seen again.
 #[derive(Default)]
-struct Probe {
+pub(super) struct Probe {
     /// Filled by the socket.
-    received: Mutex<Vec<Range<usize>>>,
+    pub(super) received: Mutex<Vec<Range<usize>>>,
     /// Written to a log.
     written: Mutex<Vec<Range<usize>>>,
     /// Read from a log.
@@ -36,7 +36,7 @@ struct Probe {
     syncs_fail: AtomicBool,
 }
 
-fn range(bytes: &[u8]) -> Range<usize> {
+pub(super) fn range(bytes: &[u8]) -> Range<usize> {
     let start = bytes.as_ptr() as usize;
     start..start + bytes.len()
 }
@@ -49,7 +49,7 @@ fn is_within(range: &Range<usize>, any: &Mutex<Vec<Range<usize>>>) -> bool {
 struct ProbedNet(Arc<dyn Net>, Arc<Probe>);
 struct ProbedListener(Box<dyn Listener>, Arc<Probe>);
 struct ProbedConnection(Box<dyn Connection>, Arc<Probe>);
-struct ProbedStream(Box<dyn Stream>, Arc<Probe>);
+pub(super) struct ProbedStream(pub(super) Box<dyn Stream>, pub(super) Arc<Probe>);
 struct ProbedDisk(Arc<dyn Disk>, Arc<Probe>);
 struct ProbedFile(Arc<dyn File>, Arc<Probe>, bool);
 

@@ -70,6 +70,7 @@ pub(super) fn measure(
         | ExpectationKind::UnavailableFor { .. }
         | ExpectationKind::Latency { .. }
         | ExpectationKind::HwAdvance { .. }
+        | ExpectationKind::Batches { .. }
         | ExpectationKind::UnprocessedAcked { .. }
         | ExpectationKind::ProcessedTwice { .. }
         | ExpectationKind::ProcessedOutOfOrder { .. }

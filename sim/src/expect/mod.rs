@@ -117,6 +117,12 @@ fn measure(plan: &Plan, expectation: &Expectation, evidence: Evidence<'_>) -> Op
                 moves.filter(|event| partition.as_ref().is_none_or(|asked| event.is_of(asked)));
             moves.map(|event| event.count).sum()
         }
+        ExpectationKind::Batches { partition } => {
+            let written = events.iter().filter(|event| event.kind == "produce.appended");
+            let written = written.filter(|event| within.holds(event.at));
+            let is_asked = |event: &&Event| partition.as_ref().is_none_or(|asked| event.is_of(asked));
+            written.filter(is_asked).count() as u64
+        }
         ExpectationKind::Event { event: kind, node, action, partition, error } => {
             let happened =
                 events.iter().filter(|event| event.kind == kind && within.holds(event.at));
@@ -349,6 +355,8 @@ mod tests {
             event(2, "fault.started").note("pause of broker 1"),
             event(3, "hw.advanced").count(12).partition(partition(0)),
             event(4, "produce.failed").partition(partition(0)).error(ErrorCode::KafkaStorageError),
+            event(5, "produce.appended").count(7).partition(partition(0)),
+            event(6, "produce.appended").count(5).partition(partition(1)),
         ]
     }
 
@@ -463,6 +471,9 @@ mod tests {
             true,
         );
         check(json!({ "that": "hw-advance" }), "12", false);
+        check(json!({ "that": "batches", "is": 2 }), "2", true);
+        check(json!({ "that": "batches", "partition": "orders-1", "is": 1 }), "1", true);
+        check(json!({ "that": "batches", "by": "5s", "is": 1 }), "1", true);
     }
 
     #[test]

@@ -84,6 +84,7 @@ pub fn words_of(expectation: &Expectation) -> String {
             joined(&format!("latency p{percentile}"), [workload.clone(), None, None])
         }
         ExpectationKind::HwAdvance { partition } => of_partition("hw-advance", partition),
+        ExpectationKind::Batches { partition } => of_partition("batches", partition),
         ExpectationKind::Converged {} => "converged".into(),
         ExpectationKind::Event { event, node, action, partition, error } => {
             let name = match action {

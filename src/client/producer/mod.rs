@@ -13,6 +13,8 @@ mod record;
 mod sender;
 mod sequences;
 #[cfg(test)]
+mod lingering;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod model;

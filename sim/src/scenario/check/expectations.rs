@@ -75,6 +75,7 @@ impl Check<'_> {
                 }
             }
             ExpectationKind::HwAdvance { partition }
+            | ExpectationKind::Batches { partition }
             | ExpectationKind::LeaderlessFor { partition }
             | ExpectationKind::Isr { partition, .. } => {
                 if let Some(partition) = partition {
@@ -166,6 +167,7 @@ pub const fn measure(kind: &ExpectationKind) -> Measure {
         | ExpectationKind::ReorderedPerKey { .. }
         | ExpectationKind::Read { .. }
         | ExpectationKind::HwAdvance { .. }
+        | ExpectationKind::Batches { .. }
         | ExpectationKind::UnprocessedAcked { .. }
         | ExpectationKind::ProcessedTwice { .. }
         | ExpectationKind::ProcessedOutOfOrder { .. }

@@ -172,6 +172,9 @@ pub enum ExpectationKind {
     HwAdvance {
         partition: Option<PartitionName>,
     },
+    Batches {
+        partition: Option<PartitionName>,
+    },
     UnprocessedAcked {
         #[serde(flatten)]
         of: OfGroup,

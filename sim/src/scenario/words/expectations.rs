@@ -184,6 +184,11 @@ pub const EXPECTATIONS: &[Word] = &[
         fields: &[OF_PARTITION],
     },
     Word {
+        name: "batches",
+        doc: "How many batches of producers leaders wrote to their logs.",
+        fields: &[OF_PARTITION],
+    },
+    Word {
         name: "unprocessed-acked",
         doc: "How many acknowledged records of a group's topics none of its members ever processed.",
         fields: &[OF_GROUP, OF_PARTITION],
