@@ -120,7 +120,8 @@ fn measure(plan: &Plan, expectation: &Expectation, evidence: Evidence<'_>) -> Op
         ExpectationKind::Batches { partition } => {
             let written = events.iter().filter(|event| event.kind == "produce.appended");
             let written = written.filter(|event| within.holds(event.at));
-            let is_asked = |event: &&Event| partition.as_ref().is_none_or(|asked| event.is_of(asked));
+            let is_asked =
+                |event: &&Event| partition.as_ref().is_none_or(|asked| event.is_of(asked));
             written.filter(is_asked).count() as u64
         }
         ExpectationKind::Event { event: kind, node, action, partition, error } => {

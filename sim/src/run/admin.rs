@@ -19,6 +19,7 @@ use super::reset::Reset;
 use super::stage::{Stage, broker_id};
 use crate::cluster::factory;
 use crate::scenario::Plan;
+use crate::scenario::duration::Span;
 use crate::scenario::plan::TopicPlan;
 use crate::scenario::target::PartitionName;
 use crate::world::ProcessEnd;
@@ -263,12 +264,12 @@ pub(super) enum ConfigOf {
 }
 
 impl Request {
-    /// Asks once.
+    /// Asks once, at a time of the run.
     ///
     /// Errors: why it was not done.
-    async fn ask(&self, env: &Env, admin: &Admin) -> Result<Answer, String> {
+    async fn ask(&self, env: &Env, admin: &Admin, at: Span) -> Result<Answer, String> {
         let done: Result<(), String> = match self {
-            Self::Reset(reset) => return reset.ask(env, admin).await,
+            Self::Reset(reset) => return reset.ask(env, admin, at).await,
             Self::Reassign(moves) => {
                 let of = |(name, replicas): (&PartitionName, &Option<Vec<u32>>)| {
                     let replicas = replicas.as_ref().map(|ids| ids_of(ids));
@@ -372,15 +373,18 @@ impl Stage {
         let (told, mut hear) = watch::channel(Err("nobody has answered".to_string()));
         let told = Arc::new(told);
         let bootstrap = self.bootstrap();
+        let (world, recorder) = (Arc::clone(self.world()), Arc::clone(&self.ears.recorder));
         self.cluster.replace(
             node,
             factory(move |context| {
                 let (told, request, bootstrap) =
                     (Arc::clone(&told), request.clone(), bootstrap.clone());
+                let (world, recorder) = (Arc::clone(&world), Arc::clone(&recorder));
                 async move {
                     let admin = client(&context.env, &bootstrap);
                     loop {
-                        let asked = request.ask(&context.env, &admin).await;
+                        let at = recorder.time(world.now().nanos());
+                        let asked = request.ask(&context.env, &admin, at).await;
                         let is_done = asked.is_ok();
                         drop(told.send_replace(asked));
                         if is_done {

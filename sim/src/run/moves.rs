@@ -85,7 +85,10 @@ impl Doing<'_> {
             let of = |index| partition(topic, index);
             (0..count).map(of).collect::<Vec<_>>()
         };
-        let partitions = topics.into_iter().flat_map(of).collect();
+        let partitions = match &way.from_file {
+            Some(places) => places.keys().map(|at| partition(&at.topic, at.index)).collect(),
+            None => topics.into_iter().flat_map(of).collect(),
+        };
         let reset = Reset { group: group.to_owned(), partitions, way: way.clone() };
         match self.stage.administer(Request::Reset(reset)).await? {
             Answer::Done(words) => self.tell("fault.started", &format!("{group}: {words}")),

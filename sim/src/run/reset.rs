@@ -12,7 +12,10 @@ use ottla::runtime::Env;
 use ottla::types::{ErrorCode, Timestamp, TopicPartition};
 
 use super::admin::Answer;
+use super::client::partition;
+use crate::scenario::duration::Span;
 use crate::scenario::plan::{ResetTo, ResetWay};
+use crate::scenario::target::PartitionName;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -23,11 +26,11 @@ pub(super) struct Reset {
 }
 
 impl Reset {
-    /// Asks once. What is wrong with a group or a partition is a refusal.
+    /// Asks once, at a time of the run. What is wrong with a group or a partition is a refusal.
     ///
     /// Errors: why it is to be tried again.
-    pub(super) async fn ask(&self, env: &Env, admin: &Admin) -> Result<Answer, String> {
-        let way = group_reset(&self.way, env);
+    pub(super) async fn ask(&self, env: &Env, admin: &Admin, at: Span) -> Result<Answer, String> {
+        let way = group_reset(&self.way, env, at);
         let known = match self.learn(admin, &way).await {
             Ok(known) => known,
             Err(error) => return refused_or_not_yet(&error),
@@ -91,8 +94,8 @@ impl Reset {
 }
 
 /// What the file asks for, in the library's words.
-fn group_reset(way: &ResetWay, env: &Env) -> GroupReset {
-    let ResetWay { to, to_offset, shift_by, by_duration } = way;
+fn group_reset(way: &ResetWay, env: &Env, at: Span) -> GroupReset {
+    let ResetWay { to, to_offset, shift_by, by_duration, to_datetime, from_file } = way;
     if let Some(offset) = to_offset {
         return GroupReset::To(i64::try_from(*offset).unwrap_or(i64::MAX));
     }
@@ -101,6 +104,16 @@ fn group_reset(way: &ResetWay, env: &Env) -> GroupReset {
     }
     if let Some(age) = by_duration {
         return GroupReset::Since(before(env.clock.now().wall, age.as_duration()));
+    }
+    if let Some(moment) = to_datetime {
+        let age = at.as_duration().saturating_sub(moment.as_duration());
+        return GroupReset::Since(before(env.clock.now().wall, age));
+    }
+    if let Some(places) = from_file {
+        let place = |(at, offset): (&PartitionName, &u64)| {
+            (partition(&at.topic, at.index), i64::try_from(*offset).unwrap_or(i64::MAX))
+        };
+        return GroupReset::Places(places.iter().map(place).collect());
     }
     match to.expect("the scenario was checked") {
         ResetTo::Earliest => GroupReset::Earliest,

@@ -3,6 +3,7 @@
 use super::duration::Span;
 use super::good_file::{GoodFile, load};
 use super::plan::{Action, CommitStyle, ResetTo, ResetWay, StartFrom, WorkloadKind};
+use super::target::PartitionName;
 
 const GOOD: GoodFile = GoodFile(
     r#"
@@ -236,11 +237,18 @@ fn a_reset_says_one_place_to_go_on() {
     let ago = ResetWay { by_duration: Some(Span::from_secs(10)), ..none() };
     assert_eq!(way(&group("by-duration = \"10s\"")), ago);
 
+    let since = ResetWay { to_datetime: Some(Span::from_secs(7)), ..none() };
+    assert_eq!(way(&group("to-datetime = \"7s\"")), since);
+    let places = [("orders-0", 5), ("orders-1", 0)]
+        .map(|(name, offset)| (PartitionName::parse(name).unwrap(), offset));
+    let file = ResetWay { from_file: Some(places.into()), ..none() };
+    assert_eq!(way(&group("from-file = { orders-0 = 5, orders-1 = 0 }")), file);
+
     let refused = |fields: &str, expected: &str| {
         let said = load(&step(fields)).unwrap_err();
         assert!(said.contains(expected), "{said}");
     };
-    let one = "reset-offsets: needs one of `to`, `to-offset`, `shift-by` and `by-duration`";
+    let one = "reset-offsets: needs one of `to`, `to-offset`, `shift-by`, `by-duration`, `to-datetime` and `from-file`";
     refused("group = \"billing\"", one);
     refused(&group("to = \"latest\"\nshift-by = 1"), one);
     refused(
@@ -258,6 +266,10 @@ fn a_reset_says_one_place_to_go_on() {
         "`shift-by`: expected a whole number within a million, found the text \"back\"",
     );
     refused(&group("by-duration = 10"), "`by-duration`: the duration `10` has no unit");
+    refused(&group("to-datetime = \"7s\"\nto = \"latest\""), one);
+    refused(&group("from-file = { orders-9 = 5 }"), "`orders` has 2, from 0");
+    refused(&group("from-file = { parcels-0 = 5 }"), "the group `billing` does not read `parcels`");
+    refused(&group("from-file = { orders-0 = -1 }"), "`from-file`");
 }
 
 #[test]

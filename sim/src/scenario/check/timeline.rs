@@ -148,13 +148,7 @@ impl Check<'_> {
             }
             Action::ResetOffsets { group, way } => {
                 self.group(&join(at, "group"), group);
-                let ResetWay { to, to_offset, shift_by, by_duration } = way;
-                let asked =
-                    [to.is_some(), to_offset.is_some(), shift_by.is_some(), by_duration.is_some()];
-                if asked.iter().filter(|asked| **asked).count() != 1 {
-                    let what = "reset-offsets: needs one of `to`, `to-offset`, `shift-by` and `by-duration`";
-                    self.refuse(at, what, None);
-                }
+                self.reset_way(at, group, way);
             }
             Action::AddPartitions { topic, partitions } => {
                 let Some(has) = self.plan.topics.get(topic).map(|topic| topic.partitions) else {
@@ -177,6 +171,36 @@ impl Check<'_> {
                 }
             }
             _ => {}
+        }
+    }
+
+    fn reset_way(&mut self, at: &str, group: &str, way: &ResetWay) {
+        let ResetWay { to, to_offset, shift_by, by_duration, to_datetime, from_file } = way;
+        let asked = [
+            to.is_some(),
+            to_offset.is_some(),
+            shift_by.is_some(),
+            by_duration.is_some(),
+            to_datetime.is_some(),
+            from_file.is_some(),
+        ];
+        if asked.iter().filter(|asked| **asked).count() != 1 {
+            let what = "reset-offsets: needs one of `to`, `to-offset`, `shift-by`, `by-duration`, `to-datetime` and `from-file`";
+            self.refuse(at, what, None);
+        }
+        let topics = self.plan.groups().remove(group).unwrap_or_default();
+        let topics: BTreeSet<String> = topics.into_iter().map(ToString::to_string).collect();
+        for name in from_file.iter().flatten().map(|(name, _)| name) {
+            let at = join(&join(at, "from-file"), &name.to_string());
+            if topics.contains(&name.topic) {
+                self.partition(&at, name);
+            } else {
+                self.refuse(
+                    &at,
+                    format!("the group `{group}` does not read `{}`", name.topic),
+                    None,
+                );
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! What is done to a cluster, and when.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer};
 
 use super::{PowerLoss, Properties, TimeDraw, one};
@@ -530,6 +532,10 @@ pub struct ResetWay {
     pub shift_by: Option<i64>,
     /// At the first record that is not older than this.
     pub by_duration: Option<Span>,
+    /// At the first record since this moment of the run.
+    pub to_datetime: Option<Span>,
+    /// In each of these partitions here, and nowhere else.
+    pub from_file: Option<BTreeMap<PartitionName, u64>>,
 }
 
 /// A place with a name.

@@ -428,7 +428,7 @@ pub const ACTIONS: &[Word] = &[
     },
     Word {
         name: "reset-offsets",
-        doc: "Sets how far a group has read in all partitions of its topics, as `ottla group reset` does. A group that has members refuses (`admin.refused`).",
+        doc: "Sets how far a group has read in all partitions of its topics, as `ottla group reset` does; exactly one of the keys says where to. A group that has members refuses (`admin.refused`).",
         fields: &[
             required("group", Shape::Text, "The consumer group."),
             optional(
@@ -446,6 +446,16 @@ pub const ACTIONS: &[Word] = &[
                 "by-duration",
                 Shape::Time,
                 "At the first record that is not older than this; at the end where there is none.",
+            ),
+            optional(
+                "to-datetime",
+                Shape::Time,
+                "At the first record since this moment of the run, by its time stamp; at the end where there is none.",
+            ),
+            optional(
+                "from-file",
+                Shape::Named(&COUNT),
+                "At these offsets, one a partition (`orders-0 = 120`), or the nearest that the log has. Other partitions stay where they are.",
             ),
         ],
     },
