@@ -523,6 +523,7 @@ fn describe_configs_names_topics_and_brokers_and_sorts() {
             (ConfigResource::Topic("t".to_owned()), "2/t"),
             (ConfigResource::Broker(Some(broker_id(3))), "4/3"),
             (ConfigResource::Broker(None), "4/"),
+            (ConfigResource::Group("billing".to_owned()), "32/billing"),
         ] {
             let entries = admin.describe_configs(&resource).await.unwrap();
             let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();

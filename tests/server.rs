@@ -27,6 +27,8 @@ mod data;
 mod delete_records;
 #[path = "server/group_commands.rs"]
 mod group_commands;
+#[path = "server/group_configs.rs"]
+mod group_configs;
 #[path = "server/groups.rs"]
 mod groups;
 #[path = "server/hooks.rs"]

@@ -6,7 +6,7 @@
 //!
 //! `docs/clients.md` leads through the ways of using them.
 //!
-//! Deliberately absent so far: groups of the consumer protocol (KIP-848), transactions, fetch sessions.
+//! Deliberately absent so far: transactions, fetch sessions.
 
 pub mod admin;
 mod cluster_view;

@@ -1,6 +1,6 @@
-//! Configs of topics and brokers.
+//! Configs of topics, brokers and groups.
 //!
-//! Kafka: `ConfigurationControlManager`. The configs of loggers, groups and client metrics are not served.
+//! Kafka: `ConfigurationControlManager`. The configs of loggers and client metrics are not served.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,6 +8,7 @@ use super::Controller;
 use super::partition_change::ElectionRules;
 use super::request::{ApiError, ConfigChange, ConfigOperation, ConfigResults};
 use crate::mark;
+use crate::metadata::group_config::GroupConfigs;
 use crate::metadata::records::{Config, PartitionChange};
 use crate::metadata::{ConfigResource, Record, ResourceType, TopicImage};
 use crate::types::{BrokerId, ErrorCode, TopicIdPartition};
@@ -115,11 +116,33 @@ impl Controller {
             }
             self.check_min_isr_change(resource, name, value.as_deref())?;
         }
+        if resource.resource_type == ResourceType::Group {
+            self.check_group(resource, &values)?;
+        }
         self.config_records(resource, values, out);
         Ok(())
     }
 
-    /// Errors: `UNKNOWN_TOPIC_OR_PARTITION`, `BROKER_ID_NOT_REGISTERED`, `INVALID_REQUEST` where the name is no broker's.
+    /// Looks at all that a group would then have. Errors: `INVALID_CONFIG`.
+    fn check_group(
+        &self,
+        resource: &ConfigResource,
+        values: &[(String, Option<String>)],
+    ) -> Result<(), ApiError> {
+        let mut all = self.image().configs(resource).map(|all| (**all).clone()).unwrap_or_default();
+        for (name, value) in values {
+            match value {
+                Some(value) => _ = all.insert(name.clone(), value.clone()),
+                None => _ = all.remove(name),
+            }
+        }
+        let parsed = GroupConfigs::parse(&all, &self.config.group_configs);
+        parsed.map(drop).map_err(|message| ApiError::new(ErrorCode::InvalidConfig, message))
+    }
+
+    /// A group need not be there yet, as in Kafka.
+    ///
+    /// Errors: `UNKNOWN_TOPIC_OR_PARTITION`, `BROKER_ID_NOT_REGISTERED`, `INVALID_REQUEST` where the name is no broker's or no group's.
     fn check_resource(&self, resource: &ConfigResource) -> Result<(), ApiError> {
         let name = &resource.name;
         match resource.resource_type {
@@ -138,7 +161,11 @@ impl Controller {
                 }
                 Ok(())
             }
-            ResourceType::Topic | ResourceType::Broker => Ok(()),
+            ResourceType::Group if name.is_empty() => {
+                let message = "Default group resources are not allowed.";
+                Err(ApiError::new(ErrorCode::InvalidRequest, message))
+            }
+            ResourceType::Topic | ResourceType::Broker | ResourceType::Group => Ok(()),
         }
     }
 
@@ -234,6 +261,7 @@ impl Controller {
                     let own = self.image().topic_configs(&topic.name);
                     own.is_none_or(|own| !own.contains_key(MIN_INSYNC_REPLICAS))
                 }
+                ResourceType::Group => false,
             };
             if !is_concerned {
                 continue;

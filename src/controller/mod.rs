@@ -34,6 +34,7 @@ use rand::rngs::StdRng;
 use partition_index::PartitionIndex;
 pub use request::{ApiError, Reply, Request};
 
+use crate::metadata::group_config::GroupConfigRanges;
 use crate::metadata::{ConfigResource, ImageLoader, MetadataImage, Record};
 use crate::types::{BrokerId, LeaderEpoch, Monotonic, Now, Offset, TopicId, TopicIdPartition};
 pub use feature_control::bootstrap_records;
@@ -76,7 +77,9 @@ pub struct ControllerConfig {
     pub unclean_leader_election_default: bool,
     /// How leaders are given back to the preferred replicas; `None` where they are not (`auto.leader.rebalance.enable`).
     pub leader_balance: Option<LeaderBalance>,
-    /// Which configs exist and what they may be.
+    /// What the configs of single groups may be.
+    pub group_configs: GroupConfigRanges,
+    /// Which configs of topics and brokers exist and what they may be.
     pub config_validator: ConfigValidator,
     /// Which configs are lists.
     pub config_list_default: ConfigListDefault,

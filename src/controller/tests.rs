@@ -15,6 +15,7 @@ use rand::SeedableRng;
 
 use super::request::*;
 use super::*;
+use crate::metadata::group_config::GroupConfigRanges;
 use crate::metadata::records::{Endpoint, FeatureRange, LeaderChange, LeaderRecoveryState};
 use crate::types::{
     BrokerEpoch, ErrorCode, PartitionEpoch, PartitionIndex, TopicId, TopicIdPartition, Uuid,
@@ -46,6 +47,7 @@ fn config() -> ControllerConfig {
             check_interval: Duration::from_secs(300),
             imbalance_per_broker_percentage: 10,
         }),
+        group_configs: GroupConfigRanges::default(),
         config_validator: |_, name, value| match name {
             "nonsense" => Err(format!("unknown config '{name}'")),
             _ if value == "bad" => Err(format!("{name} cannot be {value}")),

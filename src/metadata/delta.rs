@@ -146,7 +146,7 @@ impl MetadataDelta {
         for (resource, _) in before.all_configs() {
             let lives = match resource.resource_type {
                 super::ResourceType::Topic => now.topic(&resource.name).is_some(),
-                super::ResourceType::Broker => true,
+                super::ResourceType::Broker | super::ResourceType::Group => true,
             };
             if lives && now.configs(resource).is_none() {
                 self.configs.push(resource.clone());

@@ -25,6 +25,8 @@ pub enum ResourceType {
     Topic,
     /// A broker, by id; the empty name is all brokers.
     Broker,
+    /// A consumer group, by id; it need not be there.
+    Group,
 }
 
 impl ResourceType {
@@ -34,6 +36,7 @@ impl ResourceType {
         match self {
             Self::Topic => 2,
             Self::Broker => 4,
+            Self::Group => 32,
         }
     }
 
@@ -43,6 +46,7 @@ impl ResourceType {
         match code {
             2 => Some(Self::Topic),
             4 => Some(Self::Broker),
+            32 => Some(Self::Group),
             _ => None,
         }
     }
@@ -58,6 +62,12 @@ pub struct ConfigResource {
 }
 
 impl ConfigResource {
+    /// The configs of the group `id`.
+    #[must_use]
+    pub fn group(id: impl Into<Arc<str>>) -> Self {
+        Self { resource_type: ResourceType::Group, name: id.into() }
+    }
+
     /// The configs of the topic `name`.
     #[must_use]
     pub fn topic(name: impl Into<Arc<str>>) -> Self {
@@ -306,6 +316,12 @@ impl MetadataImage {
     #[must_use]
     pub fn has_same_topics(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.topics, &other.topics)
+    }
+
+    /// Whether nothing has happened to configs between the two: a look at an address. Where it says no they may still be equal.
+    #[must_use]
+    pub fn has_same_configs(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.configs, &other.configs)
     }
 
     /// A partition.

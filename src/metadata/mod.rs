@@ -6,6 +6,7 @@
 mod codec;
 mod delta;
 mod features;
+pub mod group_config;
 mod image;
 mod image_writer;
 pub mod records;

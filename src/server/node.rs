@@ -300,6 +300,7 @@ async fn start_metadata(
                 check_interval: balance.check_interval,
                 imbalance_per_broker_percentage: balance.imbalance_per_broker_percentage,
             }),
+            group_configs: config.groups.group_configs,
             config_validator: super::config::topic::validate,
             config_list_default: super::config::topic::list_default,
         },

@@ -206,6 +206,8 @@ pub enum ConfigResource {
     Topic(String),
     /// A broker; `None` for the dynamic defaults of all brokers.
     Broker(Option<BrokerId>),
+    /// A consumer group, which need not be there yet.
+    Group(String),
 }
 
 impl ConfigResource {
@@ -214,6 +216,7 @@ impl ConfigResource {
         match self {
             Self::Topic(name) => (2, name.clone()),
             Self::Broker(id) => (4, id.map_or_else(String::new, |id| id.to_string())),
+            Self::Group(id) => (32, id.clone()),
         }
     }
 }

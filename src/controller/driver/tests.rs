@@ -7,6 +7,7 @@ use crate::controller::request::{
     BrokerHeartbeatRequest, CreateTopicsRequest, RegisterBrokerRequest, TopicSelector,
 };
 use crate::controller::request::{NewTopic, NewTopicPlacement};
+use crate::metadata::group_config::GroupConfigRanges;
 use crate::metadata::records::{Endpoint, FeatureRange};
 use crate::metadata::{FEATURES, METADATA_VERSION};
 use crate::storage::test_disk::{Faults, TestDisk, TestWorld, run, test_env};
@@ -26,6 +27,7 @@ fn options() -> ControllerOptions {
             min_insync_replicas_default: 1,
             unclean_leader_election_default: false,
             leader_balance: None,
+            group_configs: GroupConfigRanges::default(),
             config_list_default: |_, _| None,
             config_validator: |_, _, _| Ok(()),
         },

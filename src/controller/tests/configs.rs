@@ -227,3 +227,33 @@ fn features_go_up_and_down_together_or_not_at_all() {
         => ok
     "#]]);
 }
+
+#[test]
+fn configs_of_groups_are_looked_at_as_a_whole_and_need_no_group() {
+    let mut harness = Harness::new();
+    let group = || ConfigResource::group("billing");
+    let (session, interval) = ("consumer.session.timeout.ms", "consumer.heartbeat.interval.ms");
+    let set = |value: &str| ConfigOperation::Set(value.to_owned());
+    harness.change_config(group(), session, set("50000"));
+    harness.change_config(group(), session, set("50000"));
+    harness.change_config(group(), session, set("44999"));
+    harness.change_config(group(), interval, set("15001"));
+    harness.change_config(group(), "session.timeout.ms", set("50000"));
+    harness.change_config(group(), session, ConfigOperation::Append("1".to_owned()));
+    harness.change_config(ConfigResource::group(""), session, set("50000"));
+    harness.change_config(group(), session, ConfigOperation::Delete);
+    harness.change_config(group(), session, ConfigOperation::Delete);
+    harness.ask(Request::ReplaceConfigs {
+        resources: vec![(group(), [(interval.to_owned(), "6000".to_owned())].into())],
+        validate_only: false,
+    });
+    harness.ask(Request::ReplaceConfigs {
+        resources: vec![(group(), [(session.to_owned(), "60000".to_owned())].into())],
+        validate_only: true,
+    });
+    harness.ask(Request::ReplaceConfigs {
+        resources: vec![(group(), [(session.to_owned(), "60000".to_owned())].into())],
+        validate_only: false,
+    });
+    harness.expect(&expect![[r#""#]]);
+}

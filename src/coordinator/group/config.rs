@@ -1,5 +1,7 @@
-//! What the group coordinator is told once, at its start.
+//! What the group coordinator is told once, at its start, and what single groups set while it works.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::assignor::Assignor;
@@ -36,6 +38,18 @@ impl MigrationPolicy {
         }
     }
 }
+
+/// What a single group sets (KIP-848); `None` where the coordinator's own setting holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupOverrides {
+    /// How long a member of the consumer protocol may be silent (`consumer.session.timeout.ms`).
+    pub session_timeout: Option<Duration>,
+    /// How often such members are to send heartbeats (`consumer.heartbeat.interval.ms`).
+    pub heartbeat_interval: Option<Duration>,
+}
+
+/// The groups that set anything, by id; they need not be there.
+pub type OverridesTable = BTreeMap<Arc<str>, GroupOverrides>;
 
 /// The coordinator's settings. The defaults are Kafka's (`GroupCoordinatorConfig`).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use super::request::{
 };
 use super::subscription::TopicPattern;
 use super::timers::Timer;
-use super::{GroupCoordinator, Outcome};
+use super::{GroupCoordinator, Outcome, OverridesTable};
 use crate::protocol::coordinator_records::ConsumerGroupMemberMetadataValue;
 use crate::types::{ErrorCode, Now, Uuid};
 
@@ -30,6 +30,14 @@ impl GroupCoordinator {
     pub fn on_topics(&mut self, topics: Arc<TopicTable>) {
         self.topics = topics;
         self.topics_version += 1;
+    }
+
+    /// Single groups set this now. It holds from each member's next heartbeat on, which is answered with the group's interval and begins a
+    /// session of its length.
+    ///
+    /// Kafka: `GroupCoordinatorService.updateGroupConfig`.
+    pub fn on_overrides(&mut self, overrides: Arc<OverridesTable>) {
+        self.overrides = overrides;
     }
 
     pub(super) fn consumer_heartbeat(
@@ -83,7 +91,7 @@ impl GroupCoordinator {
         Ok(HeartbeatAnswer {
             member: Arc::clone(&member),
             member_epoch: current.epoch,
-            interval: self.config.consumer_heartbeat_interval,
+            interval: self.heartbeat_interval_of(id),
             assignment: must_tell.then(|| current.assignment()),
         })
     }
@@ -211,7 +219,7 @@ impl GroupCoordinator {
             self.remove_consumers(now, &request.group, &[Arc::clone(&member)], out);
             -1
         };
-        let interval = self.config.consumer_heartbeat_interval;
+        let interval = self.heartbeat_interval_of(&request.group);
         Ok(HeartbeatAnswer { member, member_epoch, interval, assignment: None })
     }
 
@@ -255,6 +263,18 @@ impl GroupCoordinator {
         }
     }
 
+    /// `consumer.session.timeout.ms` of the group, or `group.consumer.session.timeout.ms`.
+    pub(super) fn session_timeout_of(&self, id: &str) -> Duration {
+        let own = self.overrides.get(id).and_then(|own| own.session_timeout);
+        own.unwrap_or(self.config.consumer_session_timeout)
+    }
+
+    /// `consumer.heartbeat.interval.ms` of the group, or `group.consumer.heartbeat.interval.ms`.
+    fn heartbeat_interval_of(&self, id: &str) -> Duration {
+        let own = self.overrides.get(id).and_then(|own| own.heartbeat_interval);
+        own.unwrap_or(self.config.consumer_heartbeat_interval)
+    }
+
     /// Gives a member a session from now on: its own where it speaks the classic protocol, else the group's.
     pub(super) fn set_consumer_session(
         &mut self,
@@ -264,7 +284,7 @@ impl GroupCoordinator {
         own: Option<Duration>,
     ) {
         let timer = Timer::ConsumerSession(Arc::clone(id), Arc::clone(member));
-        let timeout = own.unwrap_or(self.config.consumer_session_timeout);
+        let timeout = own.unwrap_or_else(|| self.session_timeout_of(id));
         self.timers.set(timer, now.monotonic + timeout);
     }
 

@@ -46,7 +46,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 
 use classic_group::ClassicGroup;
-pub use config::{GroupConfig, MigrationPolicy};
+pub use config::{GroupConfig, GroupOverrides, MigrationPolicy, OverridesTable};
 use draft::Draft;
 use durable::Durable;
 use request::{GroupId, JoinGroup, TopicTable};
@@ -103,6 +103,7 @@ impl Outcome {
 #[derive(Debug, Default)]
 pub struct LoadingCoordinator {
     durable: Durable,
+    overrides: Arc<OverridesTable>,
 }
 
 impl LoadingCoordinator {
@@ -115,6 +116,12 @@ impl LoadingCoordinator {
     /// Adds the next record of the log.
     pub fn replay(&mut self, record: &CoordinatorRecord) {
         self.durable.replay(record);
+    }
+
+    /// What single groups set, from the coordinator's first moment on.
+    #[must_use]
+    pub fn with_overrides(self, overrides: Arc<OverridesTable>) -> Self {
+        Self { overrides, ..self }
     }
 
     /// The log is read: the coordinator begins to work. Every member gets a full session from now.
@@ -132,6 +139,7 @@ impl LoadingCoordinator {
             topics: Arc::default(),
             topics_version: 0,
             topics_seen: BTreeMap::new(),
+            overrides: self.overrides,
         };
         let mut out = Outcome::default();
         coordinator.take_over(now, &mut out);
@@ -158,6 +166,8 @@ pub struct GroupCoordinator {
     topics_version: u64,
     /// Soft: of which of these versions each consumer group's epoch is.
     topics_seen: BTreeMap<GroupId, u64>,
+    /// Soft: what single groups set.
+    overrides: Arc<OverridesTable>,
 }
 
 impl GroupCoordinator {

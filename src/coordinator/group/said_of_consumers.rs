@@ -134,7 +134,7 @@ impl GroupCoordinator {
             epoch: generation(group.group_epoch()),
             target_epoch: generation(group.assignment_epoch()),
             // Who does not give up in time is thrown out, and who is silent; the next heartbeat of each brings it further.
-            limit: longest + 2 * self.config.consumer_session_timeout,
+            limit: longest + 2 * self.session_timeout_of(id),
         });
     }
 }

@@ -1,4 +1,4 @@
-//! DescribeConfigs: what is configured on a topic or on this broker, where it comes from, and what it means.
+//! DescribeConfigs: what is configured on a topic, on this broker or for a group, where it comes from, and what it means.
 
 use std::sync::Arc;
 
@@ -6,6 +6,8 @@ use super::Call;
 use super::metadata::is_valid_topic_name;
 use crate::log::ConfigMap;
 use crate::log::config::{ConfigSource, describe as describe_topic_configs};
+use crate::metadata::ConfigResource;
+use crate::metadata::group_config::{GroupConfigRanges, HEARTBEAT_INTERVAL, SESSION_TIMEOUT};
 use crate::protocol::messages::describe_configs_request::DescribeConfigsResource;
 use crate::protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
@@ -18,6 +20,10 @@ use crate::types::ErrorCode;
 /// Kafka: `ConfigResource.Type`.
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const GROUP: i8 = 32;
+
+/// Kafka: `DescribeConfigsResponse.ConfigSource.GROUP_CONFIG`.
+const SOURCE_GROUP: i8 = 8;
 
 pub(super) async fn handle(
     call: &Call<'_>,
@@ -43,6 +49,7 @@ fn describe(
     let configs = match resource.resource_type {
         TOPIC => describe_topic(call, &resource.resource_name, show),
         BROKER => describe_broker(call, &resource.resource_name, show),
+        GROUP => describe_group(call, &resource.resource_name, show),
         other => Err((ErrorCode::InvalidRequest, format!("Unsupported resource type: {other}"))),
     };
     let (error_code, error_message, configs) = match configs {
@@ -108,6 +115,41 @@ fn describe_topic(call: &Call<'_>, name: &str, show: Show) -> Described {
             synonyms: if show.synonyms { synonyms.collect() } else { Vec::new() },
             config_type: entry.key.kind.id(),
             documentation: show.documentation.then(|| entry.key.doc.to_owned()),
+        }
+    });
+    Ok(described.collect())
+}
+
+/// Of any group, whether or not it is there. What it does not set is the coordinator's own setting, which Kafka calls the default too.
+fn describe_group(call: &Call<'_>, id: &str, show: Show) -> Described {
+    if id.is_empty() {
+        let message = "Group name must not be empty".to_owned();
+        return Err((ErrorCode::InvalidRequest, message));
+    }
+    let image = call.broker.image();
+    let set = image.configs(&ConfigResource::group(id)).cloned().unwrap_or_default();
+    let GroupConfigRanges { session_timeout, heartbeat_interval } =
+        call.broker.config.groups.group_configs;
+    let configs = [
+        (HEARTBEAT_INTERVAL, "group.consumer.heartbeat.interval.ms", heartbeat_interval.default),
+        (SESSION_TIMEOUT, "group.consumer.session.timeout.ms", session_timeout.default),
+    ];
+    let described = configs.into_iter().map(|(name, of_broker, default)| {
+        let own = set.get(name);
+        let value = Some(own.cloned().unwrap_or_else(|| default.to_string()));
+        let source = if own.is_some() { SOURCE_GROUP } else { ConfigSource::Default.id() };
+        let synonym =
+            DescribeConfigsSynonym { name: name.to_owned(), value: value.clone(), source };
+        let doc = || row(of_broker).map(|row| row.doc.to_owned());
+        DescribeConfigsResourceResult {
+            name: name.to_owned(),
+            value,
+            read_only: false,
+            config_source: source,
+            is_sensitive: false,
+            synonyms: if show.synonyms { vec![synonym] } else { Vec::new() },
+            config_type: type_code(Kind::Int),
+            documentation: if show.documentation { doc() } else { None },
         }
     });
     Ok(described.collect())

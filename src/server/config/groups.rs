@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Reader;
 use crate::coordinator::group::assignor::Assignor;
 use crate::coordinator::group::{GroupConfig, MigrationPolicy};
+use crate::metadata::group_config::{GroupConfigRange, GroupConfigRanges};
 use crate::protocol::compression::Codec;
 
 /// How groups are coordinated. Each field names Kafka's property.
@@ -14,6 +15,8 @@ use crate::protocol::compression::Codec;
 pub struct GroupsConfig {
     /// `group.*`, `offset.metadata.max.bytes`, `offsets.retention.*`.
     pub coordinator: GroupConfig,
+    /// `group.consumer.min.…` and `group.consumer.max.…`: what single groups may set.
+    pub group_configs: GroupConfigRanges,
     /// `group.coordinator.rebalance.protocols` names `consumer`: groups of the protocol of KIP-848 are served, where the cluster's
     /// `group.version` says so too.
     pub consumer_protocol: bool,
@@ -62,6 +65,10 @@ impl Reader {
         let replication_factor = self.int("offsets.topic.replication.factor");
         GroupsConfig {
             coordinator,
+            group_configs: GroupConfigRanges {
+                session_timeout: self.range_of("session.timeout.ms"),
+                heartbeat_interval: self.range_of("heartbeat.interval.ms"),
+            },
             consumer_protocol: protocols.iter().any(|protocol| protocol == "consumer"),
             offsets_topic: OffsetsTopicConfig {
                 partitions: self.int("offsets.topic.num.partitions"),
@@ -72,6 +79,11 @@ impl Reader {
             commit_timeout: self.span("offsets.commit.timeout.ms"),
             load_bytes: self.size("offsets.load.buffer.size"),
         }
+    }
+
+    fn range_of(&self, name: &str) -> GroupConfigRange {
+        let value = |which: &str| self.int(&format!("group.consumer.{which}{name}"));
+        GroupConfigRange { min: value("min."), max: value("max."), default: value("") }
     }
 
     fn coordinator(&self) -> GroupConfig {

@@ -18,6 +18,8 @@ pub fn validate(resource: &ConfigResource, name: &str, value: &str) -> Result<()
             check_policy(&resource.name, name, value)
         }
         ResourceType::Broker => validate_broker(name, value),
+        // The controller looks at all that a group has at once.
+        ResourceType::Group => Ok(()),
     }
 }
 
@@ -56,6 +58,7 @@ pub fn list_default(resource: &ConfigResource, name: &str) -> Option<String> {
             let key = topic_config(name).ok()?;
             (key.kind == ConfigType::List).then_some(key.default)
         }
+        ResourceType::Group => None,
         ResourceType::Broker => {
             let row = table::row(name)?;
             (row.kind == table::Kind::List).then_some(row.default.unwrap_or(""))

@@ -14,14 +14,18 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::config::GroupsConfig;
 use super::replica_manager::Applied;
 use crate::coordinator::group::request::{GroupFilter, ListedGroup, TopicInfo, TopicTable};
-use crate::coordinator::group::{OFFSETS_TOPIC, Reply, Request, partition_of};
-use crate::metadata::{MetadataImage, TopicImage};
+use crate::coordinator::group::{
+    GroupOverrides, OFFSETS_TOPIC, OverridesTable, Reply, Request, partition_of,
+};
+use crate::metadata::group_config::GroupConfigs;
+use crate::metadata::{MetadataImage, ResourceType, TopicImage};
 use crate::replica::driver::PartitionHandle;
 use crate::runtime::{Env, task, watch};
 use crate::types::{BrokerId, ErrorCode, LeaderEpoch, PartitionIndex, TopicIdPartition};
@@ -43,6 +47,7 @@ pub(super) struct GroupCoordinatorService {
     env: Env,
     config: GroupsConfig,
     topics: watch::Sender<Arc<TopicTable>>,
+    overrides: watch::Sender<Arc<OverridesTable>>,
     terms: Mutex<Terms>,
 }
 
@@ -67,8 +72,9 @@ struct Running {
 impl GroupCoordinatorService {
     /// With no partition led yet.
     pub(super) fn new(node: BrokerId, env: Env, config: GroupsConfig) -> Arc<Self> {
-        let topics = watch::Sender::new(Arc::default());
-        Arc::new(Self { node, env, config, topics, terms: Mutex::default() })
+        let (topics, overrides) =
+            (watch::Sender::new(Arc::default()), watch::Sender::new(Arc::default()));
+        Arc::new(Self { node, env, config, topics, overrides, terms: Mutex::default() })
     }
 
     /// Begins and ends terms as the metadata says. Runs until it is aborted, or nobody sends metadata any more.
@@ -77,8 +83,13 @@ impl GroupCoordinatorService {
         loop {
             let now = applied.borrow_and_update().clone();
             // Without the topic nobody coordinates, and nobody wants to know of topics.
-            if now.image.topic(OFFSETS_TOPIC).is_some() && !now.image.has_same_topics(&image) {
-                self.tell_topics(&now.image);
+            if now.image.topic(OFFSETS_TOPIC).is_some() {
+                if !now.image.has_same_configs(&image) {
+                    self.tell_overrides(&now.image);
+                }
+                if !now.image.has_same_topics(&image) {
+                    self.tell_topics(&now.image);
+                }
                 image = now.image.clone();
             }
             self.apply(&now);
@@ -103,6 +114,13 @@ impl GroupCoordinatorService {
         let table = topic_table(image);
         if **self.topics.borrow() != table {
             self.topics.send_replace(Arc::new(table));
+        }
+    }
+
+    fn tell_overrides(&self, image: &MetadataImage) {
+        let table = overrides_table(image);
+        if **self.overrides.borrow() != table {
+            self.overrides.send_replace(Arc::new(table));
         }
     }
 
@@ -152,6 +170,7 @@ impl GroupCoordinatorService {
             inbox: asked,
             topics: self.topics.subscribe(),
             readings: 0,
+            overrides: self.overrides.subscribe(),
         };
         task::spawn(term.run());
         Running { partition, leader_epoch, inbox }
@@ -243,6 +262,24 @@ impl Asking {
         }
         replies
     }
+}
+
+/// What single groups set, as coordinators see it.
+fn overrides_table(image: &MetadataImage) -> OverridesTable {
+    let groups =
+        image.all_configs().filter(|(resource, _)| resource.resource_type == ResourceType::Group);
+    let span = |millis: Option<i32>| {
+        millis.map(|millis| Duration::from_millis(u64::from(millis.unsigned_abs())))
+    };
+    let overrides = groups.map(|(resource, configs)| {
+        let configs = GroupConfigs::of(configs);
+        let overrides = GroupOverrides {
+            session_timeout: span(configs.session_timeout_ms),
+            heartbeat_interval: span(configs.heartbeat_interval_ms),
+        };
+        (resource.name.clone(), overrides)
+    });
+    overrides.collect()
 }
 
 /// The topics of the cluster, as coordinators see them.

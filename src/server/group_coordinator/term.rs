@@ -23,7 +23,7 @@ use super::Asked;
 use super::held::{Committed, Held, Released};
 use super::log::{Loaded, append, batch_of, load, pieces, until_committed};
 use crate::coordinator::group::request::TopicTable;
-use crate::coordinator::group::{GroupCoordinator, Outcome, Reply, Token};
+use crate::coordinator::group::{GroupCoordinator, Outcome, OverridesTable, Reply, Token};
 use crate::protocol::compression::Compression;
 use crate::protocol::coordinator_records::CoordinatorRecord;
 use crate::protocol::wire::EncodeError;
@@ -49,6 +49,7 @@ pub(super) struct Term {
     pub(super) topics: watch::Receiver<Arc<TopicTable>>,
     /// How often its log was read to the end.
     pub(super) readings: u64,
+    pub(super) overrides: watch::Receiver<Arc<OverridesTable>>,
 }
 
 /// Why serving ended.
@@ -139,6 +140,13 @@ impl Term {
                     let before = std::mem::replace(topics, self.topics.borrow_and_update().clone());
                     serving.on_topics(&before, topics);
                 }
+                changed = self.overrides.changed() => {
+                    if changed.is_err() {
+                        serving.resign();
+                        return Ended::Resigned;
+                    }
+                    serving.coordinator.on_overrides(self.overrides.borrow_and_update().clone());
+                }
                 asked = self.inbox.recv() => {
                     let Some(asked) = asked else {
                         serving.resign();
@@ -191,6 +199,7 @@ impl Serving {
         let Loaded { coordinator, end_offset, records: _ } = loaded;
         let rng = term.rng();
         let now = term.env.clock.now();
+        let coordinator = coordinator.with_overrides(term.overrides.borrow().clone());
         let (coordinator, outcome) = coordinator.finish(term.config.coordinator.clone(), rng, now);
         let mut serving = Self {
             env: term.env.clone(),

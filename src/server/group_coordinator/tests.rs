@@ -11,6 +11,8 @@ use crate::coordinator::group::request::{
     OffsetToCommit, Topic,
 };
 use crate::log::LogConfig;
+use crate::metadata::group_config::{GroupConfigRanges, HEARTBEAT_INTERVAL, SESSION_TIMEOUT};
+use crate::metadata::{ConfigResource, ImageLoader, Record, records};
 use crate::protocol::Records;
 use crate::protocol::compression::{Codec, Compression};
 use crate::protocol::record_batch::BatchBuilder;
@@ -156,11 +158,13 @@ impl Broker {
     fn begin_with(&self, compression: Codec) -> Running {
         let (inbox, asked) = mpsc::channel(16);
         let topics = watch::Sender::new(Arc::new(topics(&[("orders", 1)])));
+        let overrides = watch::Sender::new(Arc::default());
         let term = Term {
             env: self.env.clone(),
             config: GroupsConfig {
                 consumer_protocol: true,
                 coordinator: GroupConfig::default(),
+                group_configs: GroupConfigRanges::default(),
                 offsets_topic: OffsetsTopicConfig {
                     partitions: 1,
                     replication_factor: 1,
@@ -175,8 +179,10 @@ impl Broker {
             inbox: asked,
             topics: topics.subscribe(),
             readings: 0,
+            overrides: overrides.subscribe(),
         };
-        Running { inbox: Some(inbox), topics, task: Box::pin(term.run()), is_over: false }
+        let task = Box::pin(term.run());
+        Running { inbox: Some(inbox), topics, overrides, task, is_over: false }
     }
 
     fn pass(&self, span: Duration) {
@@ -191,6 +197,7 @@ impl Broker {
 struct Running {
     inbox: Option<mpsc::Sender<Asked>>,
     topics: watch::Sender<Arc<TopicTable>>,
+    overrides: watch::Sender<Arc<OverridesTable>>,
     task: Pin<Box<dyn Future<Output = ()> + Send>>,
     is_over: bool,
 }
@@ -411,6 +418,42 @@ fn a_consumer_group_follows_the_topics_and_is_read_back_by_the_next_term() {
     check_heard(&mut next.ask(consumer_heartbeat(HeartbeatEpoch::At(2))), 2, Some(&[1]));
     check_heard(&mut next.ask(consumer_heartbeat(HeartbeatEpoch::At(2))), 2, None);
     check_heard(&mut next.ask(consumer_heartbeat(HeartbeatEpoch::Leave)), -1, None);
+}
+
+#[test]
+fn what_a_group_sets_reaches_its_coordinator_while_it_serves() {
+    let mut broker = Broker::new("1");
+    broker.lead(&[1], &[1]);
+    let mut term = broker.begin();
+    let interval = |reply: &mut oneshot::Receiver<Reply>| match reply.try_recv() {
+        Ok(Reply::ConsumerGroupHeartbeat(Ok(answer))) => answer.interval,
+        other => panic!("{other:?}"),
+    };
+    let mut joined = term.ask(consumer_heartbeat(HeartbeatEpoch::Join));
+    assert_eq!(interval(&mut joined), Duration::from_secs(5));
+
+    // What a newer controller may know and this broker does not is left out.
+    let mut loader = ImageLoader::default();
+    let sets = [
+        ("g", HEARTBEAT_INTERVAL, "7000"),
+        ("g", "consumer.of.tomorrow", "1"),
+        ("h", SESSION_TIMEOUT, "50000"),
+    ];
+    for (offset, (group, name, value)) in (0..).zip(sets) {
+        let (name, value) = (name.to_owned(), Some(value.to_owned()));
+        let record =
+            Record::Config(records::Config { resource: ConfigResource::group(group), name, value });
+        loader.replay(Offset::new(offset), LeaderEpoch::new(0), &record).unwrap();
+    }
+    let table = overrides_table(loader.image());
+    let own = |group| table[group];
+    assert_eq!(table.len(), 2);
+    assert_eq!(own("h").session_timeout, Some(Duration::from_secs(50)));
+    assert_eq!(own("g").session_timeout, None);
+    term.overrides.send_replace(Arc::new(table));
+    let mut told = term.ask(consumer_heartbeat(HeartbeatEpoch::At(1)));
+    assert_eq!(interval(&mut told), Duration::from_secs(7));
+    term.end();
 }
 
 #[test]

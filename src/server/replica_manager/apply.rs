@@ -84,10 +84,14 @@ impl ReplicaManager {
 
     fn apply_configs(&self, delta: &MetadataDelta, applying: &Applying<'_>) {
         for resource in &delta.configs {
-            let all = resource.resource_type == ResourceType::Broker;
+            let concerns = |topic: &str| match resource.resource_type {
+                ResourceType::Broker => true,
+                ResourceType::Topic => *topic == *resource.name,
+                ResourceType::Group => false,
+            };
             for handle in applying.hosted.values() {
                 let topic = &handle.partition().topic;
-                if all || *topic == resource.name {
+                if concerns(topic) {
                     handle.set_log_config(self.log_config(applying.image, topic));
                 }
             }

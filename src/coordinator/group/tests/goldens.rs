@@ -11,6 +11,7 @@
 //! fetch GROUP [TOPIC/PARTITION…] [id=N] [as=ID] [epoch=N]  |  forget GROUP TOPIC/PARTITION…  |  topic-deleted TOPIC N
 //! list [states=S,…] [types=T,…]  |  describe GROUP  |  delete GROUP…
 //! topics [NAME=PARTITIONS…]   the topics of the cluster are these
+//! sets GROUP [session=MS] [interval=MS]    what the group sets from now on; an answer with another interval than the coordinator's says it
 //! beat NAME [reads=t+u] [fits=EXPRESSION] [has=t/0,t/1] [epoch=N|join|leave|away] [wants=ASSIGNOR] [instance=I] [rebalance=MS] [as=ID|none] [v=V]
 //! describe-consumers GROUP
 //! wait MS                     time passes
@@ -160,6 +161,7 @@ struct Story {
     shown_ids: BTreeMap<String, String>,
     groups: BTreeMap<GroupId, String>,
     topics: Arc<TopicTable>,
+    overrides: Arc<OverridesTable>,
     text: String,
 }
 
@@ -180,6 +182,7 @@ impl Story {
             shown_ids: BTreeMap::new(),
             groups: BTreeMap::new(),
             topics: Arc::default(),
+            overrides: Arc::default(),
             text: String::new(),
         }
     }
@@ -402,7 +405,11 @@ impl Story {
                     let shown = topics.map(|(id, of_it)| (*id, of_it.iter().copied()));
                     format!(" has {}", show_partitions(shown))
                 });
-                format!("epoch {}{}", answer.member_epoch, assignment.unwrap_or_default())
+                let own = Some(answer.interval)
+                    .filter(|one| *one != self.config.consumer_heartbeat_interval)
+                    .map(|one| format!(" every {one:?}"));
+                let own = own.unwrap_or_default();
+                format!("epoch {}{}{own}", answer.member_epoch, assignment.unwrap_or_default())
             }
             Reply::DescribeConsumerGroups(groups) => {
                 let each = groups.iter().map(|(id, group)| match group {
@@ -565,7 +572,7 @@ impl Story {
     }
 
     fn load(&mut self) {
-        let mut loading = LoadingCoordinator::new();
+        let mut loading = LoadingCoordinator::new().with_overrides(Arc::clone(&self.overrides));
         self.log.iter().for_each(|record| loading.replay(record));
         let rng = StdRng::seed_from_u64(8 + u64::try_from(self.log.len()).unwrap());
         let (coordinator, outcome) = loading.finish(self.config.clone(), rng, self.now);
@@ -829,6 +836,13 @@ impl Story {
                 });
                 self.topics = Arc::new(topics.collect());
                 self.coordinator.on_topics(Arc::clone(&self.topics));
+            }
+            "sets" => {
+                let span = |name| words.number(name).map(Duration::from_millis);
+                let (session_timeout, heartbeat_interval) = (span("session"), span("interval"));
+                let own = GroupOverrides { session_timeout, heartbeat_interval };
+                Arc::make_mut(&mut self.overrides).insert(words.plain[1].into(), own);
+                self.coordinator.on_overrides(Arc::clone(&self.overrides));
             }
             "beat" => self.beat(&words),
             "describe-consumers" => self.ask("-", Request::DescribeConsumerGroups(rest())),
