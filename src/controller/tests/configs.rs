@@ -255,5 +255,32 @@ fn configs_of_groups_are_looked_at_as_a_whole_and_need_no_group() {
         resources: vec![(group(), [(session.to_owned(), "60000".to_owned())].into())],
         validate_only: false,
     });
-    harness.expect(&expect![[r#""#]]);
+    harness.expect(&expect![[r#"
+        Group 'billing' consumer.session.timeout.ms Set("50000")
+        4 Config billing consumer.session.timeout.ms=Some("50000")
+        => ok
+        Group 'billing' consumer.session.timeout.ms Set("50000")
+        => ok
+        Group 'billing' consumer.session.timeout.ms Set("44999")
+        => INVALID_CONFIG: consumer.session.timeout.ms must be greater than or equal to group.consumer.min.session.timeout.ms
+        Group 'billing' consumer.heartbeat.interval.ms Set("15001")
+        => INVALID_CONFIG: consumer.heartbeat.interval.ms must be less than or equal to group.consumer.max.heartbeat.interval.ms
+        Group 'billing' session.timeout.ms Set("50000")
+        => INVALID_CONFIG: Unknown group config name: session.timeout.ms
+        Group 'billing' consumer.session.timeout.ms Append("1")
+        => INVALID_CONFIG: consumer.session.timeout.ms is not a list: nothing is added to it or taken from it
+        Group '' consumer.session.timeout.ms Set("50000")
+        => INVALID_REQUEST: Default group resources are not allowed.
+        Group 'billing' consumer.session.timeout.ms Delete
+        5 Config billing consumer.session.timeout.ms=None
+        => ok
+        Group 'billing' consumer.session.timeout.ms Delete
+        => ok
+        6 Config billing consumer.heartbeat.interval.ms=Some("6000")
+        => ok
+        => ok
+        7 Config billing consumer.heartbeat.interval.ms=None
+        8 Config billing consumer.session.timeout.ms=Some("60000")
+        => ok
+    "#]]);
 }

@@ -425,6 +425,7 @@ fn what_a_group_sets_reaches_its_coordinator_while_it_serves() {
     let mut broker = Broker::new("1");
     broker.lead(&[1], &[1]);
     let mut term = broker.begin();
+    term.poll();
     let interval = |reply: &mut oneshot::Receiver<Reply>| match reply.try_recv() {
         Ok(Reply::ConsumerGroupHeartbeat(Ok(answer))) => answer.interval,
         other => panic!("{other:?}"),
