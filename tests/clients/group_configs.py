@@ -67,10 +67,13 @@ class KafkaPython:
         return ConfigResource(ConfigResourceType.GROUP, group, values)
 
     def alter(self, group, values):
-        print(self.admin.alter_configs([self.resource(group, values)]))
+        """What became of it, in the client's words."""
+        return self.admin.alter_configs([self.resource(group, values)])["group"][group]
 
     def describe(self, group):
-        return self.admin.describe_configs([self.resource(group)])
+        """What the group sets, and not what it takes from the node."""
+        entries = self.admin.describe_configs([self.resource(group)])["group"][group]
+        return {name: (entry["value"], entry["config_source"]) for name, entry in entries.items()}
 
 
 def main():
@@ -84,8 +87,11 @@ def main():
         expect("set", confluent.alter("g", {SESSION: "20000", INTERVAL: "2000"}), None)
         expect("described", confluent.describe("g"), {SESSION: "20000", INTERVAL: "2000"})
         kafka = KafkaPython(cluster.bootstrap)
-        print(kafka.describe("g"))
-        print(kafka.alter("h", {SESSION: "30000"}))
+        of_group = "DYNAMIC_GROUP_CONFIG"
+        expect("described by kafka-python", kafka.describe("g"), {SESSION: ("20000", of_group), INTERVAL: ("2000", of_group)})
+        expect("set by kafka-python", kafka.alter("h", {SESSION: "30000"}), "OK")
+        expect("described by both", kafka.describe("h"), {SESSION: ("30000", of_group)})
+        expect("described by both", confluent.describe("h"), {SESSION: "30000", INTERVAL: OWN[INTERVAL]})
         for name, value in [(SESSION, "5999"), (INTERVAL, "15001"), ("session.timeout.ms", "9000"), (INTERVAL, "often")]:
             expect(f"{name}={value}", confluent.alter("g", {name: value}), "INVALID_CONFIG")
         expect("one removed", confluent.alter("g", {SESSION: None}), None)
