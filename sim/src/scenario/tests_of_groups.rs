@@ -269,7 +269,7 @@ fn a_reset_says_one_place_to_go_on() {
     refused(&group("to-datetime = \"7s\"\nto = \"latest\""), one);
     refused(&group("from-file = { orders-9 = 5 }"), "`orders` has 2, from 0");
     refused(&group("from-file = { parcels-0 = 5 }"), "the group `billing` does not read `parcels`");
-    refused(&group("from-file = { orders-0 = -1 }"), "`from-file`");
+    refused(&group("from-file = { orders-0 = -1 }"), "`orders-0`: expected a whole number");
 }
 
 #[test]
