@@ -138,12 +138,12 @@ impl Partition {
     /// There was no space: takes back what could not be written, so that the log is as before.
     ///
     /// Kinder than Kafka, which takes the directory offline: see `docs/decisions`.
-    pub(super) fn cut_back(&mut self, sync_dropped: bool, out: &mut Vec<Effect>) {
+    pub(super) fn cut_back(&mut self, now: Now, sync_dropped: bool, out: &mut Vec<Effect>) {
         crate::mark!("an append found no space and was cut back");
         self.generation += 1;
         if sync_dropped {
             self.syncing = None;
-            self.drop_syncing_checkpoint();
+            self.lose_sync();
         }
         let mut later = Vec::new();
         while let Some(batch) = self.assigned.pop_back() {
@@ -167,6 +167,7 @@ impl Partition {
         out.push(Effect::Cut { segment: active.base_offset, position: active.size, later });
         out.push(Effect::Observe(Observation::LogDirFull { index: self.config.log_dir }));
         self.fail_waiting(ErrorCode::KafkaStorageError, self.written, out);
+        self.maybe_sync(now, out);
     }
 
     /// What is known of epochs and of the leader's log reaches as far as this log does. The file may lack epochs: what could
@@ -179,7 +180,9 @@ impl Partition {
         }
     }
 
-    pub(super) fn drop_syncing_checkpoint(&mut self) {
+    /// A sync came to nothing, as the log was cut meanwhile: whoever asked for it waits for another one, of what is left.
+    fn lose_sync(&mut self) {
+        self.flush_wanted = true;
         if matches!(self.checkpoint, CheckpointState::Syncing(_)) {
             self.checkpoint = CheckpointState::Wanted;
         }
@@ -238,7 +241,7 @@ impl Partition {
         }
         if generation != self.generation {
             crate::mark!("a sync completes after its log was cut");
-            self.drop_syncing_checkpoint();
+            self.lose_sync();
             return self.maybe_sync(now, out);
         }
         assert!(end >= self.synced, "one sync at a time");

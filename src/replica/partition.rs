@@ -180,7 +180,7 @@ impl Partition {
                 self.on_written(now, end_offset, generation, out);
             }
             Event::WriteFailed { no_space: true, sync_dropped } => {
-                self.cut_back(sync_dropped, out);
+                self.cut_back(now, sync_dropped, out);
             }
             Event::WriteFailed { no_space: false, .. } | Event::SyncFailed => {
                 self.go_offline(out);

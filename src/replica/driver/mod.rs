@@ -347,7 +347,11 @@ impl PartitionHandle {
     pub async fn flush(self: &Arc<Self>) -> Result<(), StorageError> {
         let end_offset = self.lock().machine.log().log_end_offset();
         self.handle(Event::Flush);
-        let is_durable = |inner: &Inner| inner.machine.synced_end_offset() >= end_offset;
+        // What found no space, or was cut, is in the log no longer: nobody can wait for it.
+        let is_durable = |inner: &Inner| {
+            let end_offset = end_offset.min(inner.machine.log().log_end_offset());
+            inner.machine.synced_end_offset() >= end_offset
+        };
         self.until(|inner| is_durable(inner).then_some(())).await
     }
 

@@ -270,6 +270,22 @@ fn a_log_that_is_closed_on_a_full_disk_leaves_the_directory_online() {
     assert_eq!(broker.restart(Checkpoints::default()).contents(), contents);
 }
 
+/// Or a node that stops while its disk is full never ends (group-swarm, seed 467).
+#[test]
+fn a_flush_does_not_wait_for_what_found_no_space() {
+    let broker = start(&TestDisk::new(), &small(), MIB, Checkpoints::default());
+    broker.append(1, 500).unwrap();
+    let no_space = Faults { space_left: Some(0), writes_pend: true, ..Faults::default() };
+    broker.disk.set_faults(no_space);
+    let refused = broker.handle.append(&records(1, 500, 1), Acks::Leader);
+    let mut flush = Box::pin(broker.handle.flush());
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(flush.as_mut().poll(&mut cx).is_pending(), "the write is under way");
+    broker.dir.take_tasks().into_iter().for_each(run);
+    assert!(matches!(flush.as_mut().poll(&mut cx), Poll::Ready(Ok(()))));
+    drop(refused);
+}
+
 #[test]
 fn a_failed_sync_takes_the_directory_offline_for_good() {
     let each = config(&[("flush.messages", "1")]);

@@ -600,8 +600,13 @@ impl Ghost {
             Observation::IsrProposed { partition, leader_epoch, partition_epoch, isr } => {
                 let mut caught_up = self.caught_up(node, partition);
                 caught_up.retain(|broker, _| isr.contains(*broker));
-                self.partitions.entry(partition).or_default().proposal =
-                    Some(Proposal { leader_epoch, partition_epoch, caught_up });
+                let of = self.partitions.entry(partition).or_default();
+                // A leader that was replaced and does not know it is asked by nobody (group-swarm, seed 1916).
+                let is_outdated =
+                    of.proposal.as_ref().is_some_and(|known| known.leader_epoch > leader_epoch);
+                if !is_outdated {
+                    of.proposal = Some(Proposal { leader_epoch, partition_epoch, caught_up });
+                }
             }
             Observation::ProduceAppended { partition, leader_epoch, base_offset, .. } => {
                 self.rebase(occurrence, partition, leader_epoch, base_offset);
