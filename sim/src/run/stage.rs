@@ -305,6 +305,21 @@ impl Stage {
         self.shared.partitions_of(topic)
     }
 
+    /// Learns which partitions there are more than was known: who asked for them may have had no answer yet (group-swarm, seed 2139).
+    fn learn_growth(&self) {
+        for topic in self.plan.topics.keys() {
+            let known = self.partitions_of(topic);
+            let is_there = |index: &u32| {
+                let name = PartitionName { topic: topic.clone(), index: *index };
+                self.partition_id(&name).is_some_and(|id| self.ears.views().partition(id).is_some())
+            };
+            let more = (known..).take_while(is_there).count();
+            if more > 0 {
+                self.grow(topic, known + u32::try_from(more).expect("a topic has that many"));
+            }
+        }
+    }
+
     /// From now on a topic has so many partitions.
     pub(super) fn grow(&self, topic: &str, partitions: u32) {
         let mut grown = self.shared.grown.lock().expect("held for moments");
@@ -485,6 +500,7 @@ impl Stage {
         };
         self.close_clients(deadline, sends).await?;
         // Nobody sends any more: who reads comes to the end before it closes.
+        self.learn_growth();
         let stopped = self.drain(deadline).await;
         self.close_clients(deadline, |name| !sends(name)).await?;
         if self.members.len() > 1 {
