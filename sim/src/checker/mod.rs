@@ -336,6 +336,9 @@ impl Checkers {
 fn learn(ghost: &mut Ghost, disk: &NodeDisk<'_>) {
     let node = disk.node;
     let has_stopped = ghost.node(node).is_some_and(|state| !state.is_running && !state.has_rot);
+    if has_stopped {
+        ghost.learn_untold_metadata(node, &disk.metadata);
+    }
     for files in &disk.partitions {
         if has_stopped {
             ghost.learn_untold(node, files.partition, &files.segments);

@@ -133,6 +133,8 @@ pub struct Registration {
     pub is_fenced: bool,
     /// Whether it is leaving in good order.
     pub in_controlled_shutdown: bool,
+    /// Since when it may lead, where it may: a broker that is gone may yet be heard, and is given a session again.
+    pub unfenced_at: Option<SimTime>,
 }
 
 /// What the testbed knows of a topic from its own plan.
@@ -437,6 +439,11 @@ impl Ghost {
             self.written.entry((partition, batch.leader_epoch, batch.base_offset)).or_insert(batch);
         }
     }
+
+    /// The same of the metadata log (group-swarm, seed 2363).
+    pub(super) fn learn_untold_metadata(&mut self, node: NodeId, segments: &[SegmentFile]) {
+        self.quorum.learn_untold(node, segments);
+    }
 }
 
 // ── Events ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -690,10 +697,16 @@ impl Ghost {
                 let node = self.node_of(broker).and_then(|node| self.node(node));
                 let boot = node.and_then(|node| node.incarnations.get(&incarnation_id).copied());
                 let (at, boot) = (end_offset, boot.unwrap_or(0));
-                self.register(
-                    broker,
-                    Registration { broker_epoch, boot, at, is_fenced, in_controlled_shutdown },
-                );
+                let unfenced_at = (!is_fenced).then_some(occurrence.at);
+                let new = Registration {
+                    broker_epoch,
+                    boot,
+                    at,
+                    is_fenced,
+                    in_controlled_shutdown,
+                    unfenced_at,
+                };
+                self.register(broker, new);
             }
             Observation::RegistrationRemoved { broker } => {
                 self.registrations.remove(&broker);
@@ -727,8 +740,13 @@ impl Ghost {
     }
 
     /// Takes a registration in, unless a node that lags behind tells of it.
-    fn register(&mut self, broker: BrokerId, new: Registration) {
+    fn register(&mut self, broker: BrokerId, mut new: Registration) {
         let known = self.registrations.get(&broker).copied();
+        let was_unfenced = known.filter(|known| known.broker_epoch == new.broker_epoch);
+        if let (Some(since), Some(_)) = (was_unfenced.and_then(|k| k.unfenced_at), new.unfenced_at)
+        {
+            new.unfenced_at = Some(since);
+        }
         if known.is_some_and(|known| known.at >= new.at || known.broker_epoch > new.broker_epoch) {
             return;
         }

@@ -8,6 +8,7 @@ use ottla::types::{BrokerId, LeaderEpoch, Observation, Offset, QuorumRole};
 use super::committed::CommittedLog;
 use super::log::{GhostBatch, GhostLog, METADATA, appended, partition_of};
 use crate::checker::Occurrence;
+use crate::checker::disk_logs::SegmentFile;
 use crate::world::{NodeId, SimTime};
 
 /// Who led in an epoch.
@@ -103,6 +104,14 @@ impl GhostQuorum {
 
     pub(super) fn on_stopped(&mut self, node: NodeId) {
         self.nodes.entry(node).or_default().is_active = false;
+    }
+
+    /// Takes in whole batches that stand in a stopped node's files behind the end that it told of.
+    pub(super) fn learn_untold(&mut self, node: NodeId, segments: &[SegmentFile]) {
+        let Some(state) = self.nodes.get_mut(&node) else { return };
+        for batch in state.log.learn_untold(segments) {
+            self.written.entry((batch.leader_epoch, batch.base_offset)).or_insert(batch);
+        }
     }
 
     pub(super) fn on_wiped(&mut self, node: NodeId) {

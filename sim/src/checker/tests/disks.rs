@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use ottla::types::{BrokerId, QuorumRole};
 
 use super::*;
 use crate::checker::segment_reader::crc32c;
@@ -113,6 +114,54 @@ fn disks_in_order_fire_nothing() {
     );
     files.put("recovery-point-offset-checkpoint", "0\n1\nt 0 5\n");
     assert!(files.fired(&[Event::Started]).is_empty());
+}
+
+/// Group-swarm, seed 2363: a voter was killed between the write and its word, and led later.
+#[test]
+fn metadata_that_a_kill_left_untold_is_learnt_from_the_disk() {
+    let (told, untold) = (batch(0, 2, None), batch(2, 5, None));
+    let wrote = |base: i64, end: i64, batch: &[u8]| Observation::MetadataAppended {
+        epoch: LeaderEpoch::new(0),
+        base_offset: Offset::new(base),
+        end_offset: Offset::new(end),
+        crc: u32::from_be_bytes(batch[17..21].try_into().unwrap()),
+    };
+    let becomes_leader = |id: i32, epoch: i32| Observation::QuorumRoleChanged {
+        node: BrokerId::new(id),
+        epoch: LeaderEpoch::new(epoch),
+        role: QuorumRole::Leader,
+        leader: Some(BrokerId::new(id)),
+    };
+    let elected_with = |on_disk: &[u8]| {
+        let mut files = Files::default();
+        files.put("__cluster_metadata-0/00000000000000000000.log", on_disk.to_vec());
+        let mut checkers = Checkers::new();
+        let mut tell = |node: NodeId, event: Event| {
+            checkers.on_event(&Occurrence { at: SimTime(0), node, event });
+            if event == Event::Stopped(Stop::Kill) {
+                checkers.learn_places(&files, node);
+            }
+        };
+        let other = NodeId(NODE.0 + 1);
+        tell(NODE, Event::Started);
+        tell(NODE, Event::Observed(wrote(0, 2, &told)));
+        tell(NODE, Event::Stopped(Stop::Kill));
+        tell(other, Event::Started);
+        let committed = Observation::QuorumHighWatermark {
+            node: BrokerId::new(9),
+            epoch: LeaderEpoch::new(0),
+            high_watermark: Offset::new(5),
+        };
+        let all = [becomes_leader(9, 0), wrote(0, 2, &told), wrote(2, 5, &untold), committed];
+        all.into_iter().for_each(|observation| tell(other, Event::Observed(observation)));
+        let (broker, epoch) = (BrokerId::new(8), LeaderEpoch::new(1));
+        tell(NODE, Event::Started);
+        tell(NODE, Event::Observed(becomes_leader(8, 1)));
+        tell(NODE, Event::Observed(Observation::ControllerElected { broker, epoch }));
+        names(checkers.violations()).contains(&"Q16")
+    };
+    assert!(!elected_with(&[&told[..], &untold[..]].concat()));
+    assert!(elected_with(&told));
 }
 
 #[test]

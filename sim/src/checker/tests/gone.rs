@@ -34,6 +34,20 @@ fn p2_sees_a_broker_that_is_down_and_not_fenced() {
     run.stop(3, Stop::Shutdown).wait(4).change(version(1, 1, 0, &[1, 2]));
     run.registered(3, true).wait(20).barrier();
     assert_eq!(run.fired(), NONE);
+    // What it sent in time arrives when it is long gone (group-swarm, seed 2307).
+    let heard_late = |fenced_again: bool| {
+        let mut run = controlled();
+        run.stop(3, Stop::Shutdown).wait(4).change(version(1, 1, 0, &[1, 2])).registered(3, true);
+        run.wait(20).registered(3, false).wait(5).barrier();
+        assert_eq!(run.fired(), NONE);
+        if fenced_again {
+            run.registered(3, true);
+        }
+        run.wait(15).barrier();
+        run.fired()
+    };
+    assert_eq!(heard_late(true), NONE);
+    assert_eq!(heard_late(false), ["P2"]);
     // Who was cut off or stood still takes the sessions up anew.
     let mut run = controlled();
     run.stop(3, Stop::Shutdown).tell(1, Event::Paused).wait(20).barrier();
