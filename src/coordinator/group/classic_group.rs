@@ -13,8 +13,10 @@ use bytes::Bytes;
 
 use super::request::{GroupState, InstanceId, JoinGroup, Joined, JoinedMember, MemberId, Token};
 use crate::protocol::coordinator_records::group_metadata_value::MemberMetadata;
-use crate::protocol::coordinator_records::{GroupMetadataValue, subscribed_topics};
-use crate::types::{ErrorCode, GenerationId, Timestamp};
+use crate::protocol::coordinator_records::{
+    GroupMetadataValue, read_assignment, read_subscription, subscribed_topics,
+};
+use crate::types::{ErrorCode, GenerationId, PartitionIndex, Timestamp};
 
 /// What groups of Kafka's consumers are for (Kafka: `ConsumerProtocol.PROTOCOL_TYPE`).
 pub(super) const CONSUMER_PROTOCOL_TYPE: &str = "consumer";
@@ -469,6 +471,29 @@ impl ClassicGroup {
             topics.extend(subscribed_topics(&member.metadata(protocol))?);
         }
         Some(topics)
+    }
+
+    /// Whether somebody else waits for what `former`, a process that is gone, had when it joined: the generation gives it to nobody. With the
+    /// cooperative protocol that is so until its holder has given it up and joined again (KIP-429).
+    pub(super) fn lacks_what_had(&self, former: &Member) -> bool {
+        if !self.is_of_consumers() {
+            return false;
+        }
+        let said = read_subscription(&former.metadata(self.protocol.as_deref()));
+        let owned = said.map(|said| said.owned_partitions).unwrap_or_default();
+        let mut lacking: BTreeSet<(String, PartitionIndex)> = BTreeSet::new();
+        for of in owned {
+            lacking.extend(of.partitions.into_iter().map(|index| (of.topic.clone(), index)));
+        }
+        for member in self.members.values() {
+            let Ok(given) = read_assignment(&member.assignment) else { continue };
+            for of in given.assigned_partitions {
+                for index in of.partitions {
+                    lacking.remove(&(of.topic.clone(), index));
+                }
+            }
+        }
+        !lacking.is_empty()
     }
 
     /// What a member is told that is in this generation.

@@ -144,6 +144,9 @@ impl Turn<'_> {
     }
 
     /// A static member's next process takes its place (KIP-345). The former one is fenced.
+    ///
+    /// The generation stays where there is no need of another. (Kafka's also stays where the former process was to give something up for
+    /// another member and to join again then: nobody does, and nobody gets it.)
     fn replace_static_member(
         &mut self,
         old: &MemberId,
@@ -166,7 +169,8 @@ impl Turn<'_> {
         self.restart_session(new);
         match self.group.state {
             State::Stable
-                if self.group.protocol.as_ref() == Some(&self.group.select_protocol()) =>
+                if self.group.protocol.as_ref() == Some(&self.group.select_protocol())
+                    && !self.group.lacks_what_had(&former) =>
             {
                 self.keep_generation(new, leader, request.may_skip_assignment);
             }
