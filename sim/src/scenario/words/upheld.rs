@@ -162,7 +162,7 @@ const UPHELD: &[(&str, Places)] = &[
         "G2",
         &[
             ("src/client/consumer/assignors/mod.rs", "assign"),
-            ("src/client/consumer/membership/classic/join.rs", "look_at_topics"),
+            ("src/client/consumer/membership/classic/leader.rs", "look_at_topics"),
         ],
     ),
     (
