@@ -285,6 +285,12 @@ impl Oracle {
         self.lock().checkers.on_event(&Occurrence { at, node, event: Event::DiskFull(is_full) });
     }
 
+    /// Tells that from now on a node's writes, or syncs, fail when they come, or no longer.
+    pub fn armed(&self, at: SimTime, node: NodeId, of_syncs: bool, begin: bool) {
+        let event = Event::DiskErrors { of_syncs, begin };
+        self.lock().checkers.on_event(&Occurrence { at, node, event });
+    }
+
     /// What the online checks found, panics among it.
     #[must_use]
     pub fn violations(&self) -> Vec<Violation> {

@@ -8,7 +8,8 @@
 //! whose log may be the shorter one. Nor is E∖U: as long as min.insync.replicas others are in sync nobody who is fenced (by a cut, a
 //! pause) stays eligible, so that the members of U alone may come to be all of E before the controller hears how they stopped.
 //!
-//! Who is asked to stop while its disk is full may be unable to write that it stopped in good order: it counts as in U from then on.
+//! Who is asked to stop while its disk is full may be unable to write that it stopped in good order: it counts as in U from then on. So
+//! does who stops at its next write or sync, and as in D where that is a sync (swarm-disk, seed 8).
 
 use std::collections::BTreeSet;
 
@@ -111,6 +112,12 @@ fn tolerates(
     let stopping: BrokerSet = state.replicas.iter().filter(may_stop_dirty).collect();
     let mut dirty: BrokerSet = of.dirty.keys().copied().collect::<BrokerSet>().union(&stopping);
     let mut damaged: BTreeSet<BrokerId> = of.damaged().collect();
+    let flushes_each = ghost.facts(id.topic_id).flushes_each;
+    let is_armed = |member: &BrokerId| {
+        may_become(*member)
+            && node_of(*member).is_some_and(|node| node.is_running && node.armed_syncs > 0)
+    };
+    damaged.extend(state.replicas.iter().filter(is_armed).filter(|_| !flushes_each));
     match harm {
         Harm::None => return true,
         Harm::Dirty => dirty.insert(broker),

@@ -142,6 +142,13 @@ pub enum Event {
     DiskRotted,
     /// Whether nearly nothing fits on a node's disk from now on.
     DiskFull(bool),
+    /// From now on writes or syncs of a node fail, when they come; or no longer.
+    DiskErrors {
+        /// Whether it is syncs.
+        of_syncs: bool,
+        /// Whether they begin.
+        begin: bool,
+    },
     /// The world refused a write below the log directories for want of space.
     SpaceRefused,
     /// A node was asked to stop in good order.

@@ -55,6 +55,10 @@ pub struct GhostNode {
     pub is_stopping: bool,
     /// Whether nearly nothing fits on its disk.
     pub is_full: bool,
+    /// How many faults wait for its next write, and for its next sync.
+    pub armed_writes: u32,
+    /// See there.
+    pub armed_syncs: u32,
     /// Whether it was refused space since it was asked to stop: it may have been unable to say that it stopped in good order, and then
     /// it did not.
     pub lacked_space: bool,
@@ -90,10 +94,11 @@ impl GhostNode {
         !self.is_running && self.last_stop == Some(Stop::Shutdown) && self.failed_dirs.is_empty()
     }
 
-    /// Whether it is about to stop and may be unable to do so in good order.
+    /// Whether it is about to stop and may be unable to do so in good order, or stops at its next write or sync.
     #[must_use]
     pub fn may_stop_dirty(&self) -> bool {
-        self.is_running && self.is_stopping && (self.is_full || self.lacked_space)
+        let lacks_space = self.is_stopping && (self.is_full || self.lacked_space);
+        self.is_running && (lacks_space || self.armed_writes > 0 || self.armed_syncs > 0)
     }
 }
 
@@ -470,6 +475,11 @@ impl Ghost {
                 self.mark_dirty(node, Dirt::of_disk(false));
             }
             Event::DiskFull(is_full) => self.nodes.entry(node).or_default().is_full = is_full,
+            Event::DiskErrors { of_syncs, begin } => {
+                let state = self.nodes.entry(node).or_default();
+                let armed = if of_syncs { &mut state.armed_syncs } else { &mut state.armed_writes };
+                *armed = if begin { *armed + 1 } else { armed.saturating_sub(1) };
+            }
             Event::SpaceRefused => {
                 let state = self.nodes.entry(node).or_default();
                 state.lacked_space |= state.is_stopping;

@@ -138,6 +138,23 @@ fn who_stopped_in_good_order_has_nothing_to_lose() {
 
 /// Group-swarm, seed 1394: broker 1 was asked to stop, found no space to say so, and was struck when it came back; broker 2 had lost
 /// its bytes meanwhile, and led last.
+/// swarm-disk, seed 8: one broker's next sync was to fail when another lost its power.
+#[test]
+fn an_error_that_waits_for_the_next_write_counts_already() {
+    let may = |run: &Run, fault, id| may(run.checkers.ghost(), fault, NodeId(id));
+    let mut run = Run::settled();
+    run.change(version(1, 1, 0, &[1, 2])).takes_over(1, 0, 1, &[1, 2]);
+    assert!(may(&run, Fault::PowerLoss, 2) && may(&run, Fault::Kill, 2));
+    let mut errors = |of_syncs, begin| {
+        run.tell(1, Event::DiskErrors { of_syncs, begin });
+        (may(&run, Fault::PowerLoss, 2), may(&run, Fault::Kill, 2))
+    };
+    assert_eq!(errors(true, true), (false, false), "what it did not sync is gone then");
+    assert_eq!(errors(true, false), (true, true));
+    assert_eq!(errors(false, true), (false, true), "it loses no byte");
+    assert_eq!(errors(false, false), (true, true));
+}
+
 #[test]
 fn who_stops_on_a_full_disk_may_be_unable_to_say_so() {
     let shrunk = || {

@@ -275,6 +275,11 @@ fn s3_passes_over_what_a_cut_has_not_reached_yet() {
     assert!(fires(&stale(&[(0, 2), (2, 3)]), &[Event::Started, cut, next]));
     let stopped = Event::Stopped(Stop::Shutdown);
     assert!(fires(&stale(&[(0, 2)]), &[Event::Started, cut, stopped]));
+    // Nor has a recovery that cut it (swarm-terms, seed 6).
+    assert!(!fires(&stale(&[(0, 2)]), &[Event::Started, recovered(2)]));
+    assert!(fires(&stale(&[(0, 2)]), &[Event::Started, recovered(5)]), "that leads into nothing");
+    assert!(fires(&stale(&[(0, 2), (2, 3)]), &[Event::Started, recovered(2), next]));
+    assert!(fires(&stale(&[(0, 2)]), &[Event::Started, recovered(2), stopped]));
 }
 
 #[test]

@@ -270,9 +270,17 @@ impl Doing<'_> {
             .into_iter()
             .map(|node| (node, self.stage.world().machine(node).disk.fail(error.clone())))
             .collect();
+        let of_syncs = operation == DiskOperation::Sync;
+        let is_armed = of_syncs || operation == DiskOperation::Write;
+        for (node, _) in faults.iter().filter(|_| is_armed) {
+            self.stage.ears.oracle.armed(self.stage.world().now(), *node, of_syncs, true);
+        }
         Ok(Some(Box::new(move |stage| {
             for (node, fault) in faults {
                 stage.world().machine(node).disk.lift(fault);
+                if is_armed {
+                    stage.ears.oracle.armed(stage.world().now(), node, of_syncs, false);
+                }
             }
         })))
     }
