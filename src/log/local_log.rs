@@ -430,10 +430,12 @@ impl LocalLog {
         Some(base_offset)
     }
 
-    /// Takes back an append that could not be written. Appends are taken back in reverse order.
+    /// Takes back an append that could not be written; returns the segment that was begun for it, whose file goes. Appends are
+    /// taken back in reverse order.
     ///
-    /// A forced time index entry of a segment that was closed stays: it is true.
-    pub fn undo(&mut self, placement: &Placement) {
+    /// A forced time index entry of a segment that was closed stays: it is true. And so does a segment that was begun, empty,
+    /// where the log's start has moved up to it meanwhile: no other one is left.
+    pub fn undo(&mut self, placement: &Placement) -> Option<Offset> {
         let active = self.active_mut();
         assert_eq!(
             active.base_offset, placement.segment,
@@ -441,9 +443,8 @@ impl LocalLog {
         );
         self.log_end_offset = placement.previous_end;
         let end = placement.previous_end;
-        if placement.rolled {
-            self.segments.pop();
-            return;
+        if placement.rolled && self.segments.len() > 1 {
+            return self.segments.pop().map(|begun| begun.base_offset);
         }
         let active = self.active_mut();
         active.size = placement.position;
@@ -451,6 +452,7 @@ impl LocalLog {
         let index = active.index.as_mut().expect("the active segment has its indexes in memory");
         index.undo(end, placement.index_before);
         active.after_truncation();
+        None
     }
 
     /// Where to look for the batch that holds `offset`, or the next one behind it.

@@ -151,10 +151,7 @@ impl Partition {
                 Some((id, before)) => self.producers.restore(id, before, batch.base_offset),
                 None => self.producers.restore_end(batch.base_offset),
             }
-            self.log.undo(&batch.placement);
-            if batch.placement.rolled {
-                later.push(batch.placement.segment);
-            }
+            later.extend(self.log.undo(&batch.placement));
         }
         later.reverse();
         assert_eq!(self.log.log_end_offset(), self.written, "the log ends where it is written");

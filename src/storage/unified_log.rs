@@ -150,11 +150,10 @@ impl UnifiedLog {
         let (segment, position) = (placement.segment, placement.position);
         let written = self.write(segment, position, placement.rolled, slices).await;
         if let Err(error) = written {
-            self.log.undo(&placement);
+            let begun = self.log.undo(&placement);
             if error.is_no_space() {
-                let later: &[Offset] = if placement.rolled { &[segment] } else { &[] };
                 let active = self.log.active();
-                self.files.cut(active.base_offset, active.size, later).await?;
+                self.files.cut(active.base_offset, active.size, begun.as_slice()).await?;
             }
             return Err(error);
         }

@@ -567,7 +567,7 @@ impl PartitionHandle {
                 Effect::Roll { segment } => inner.queue.push(Work::Roll { segment }),
                 Effect::Cut { segment, position, later } => {
                     inner.tail.truncate(inner.machine.log().log_end_offset());
-                    inner.queue.push(Work::Cut { segment, position, later });
+                    inner.queue.push_front(Work::Cut { segment, position, later });
                 }
                 Effect::Sync { segments, end_offset, generation } => {
                     inner.queue.push(Work::Sync { segments, end_offset, generation });

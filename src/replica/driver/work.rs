@@ -89,6 +89,14 @@ impl WorkQueue {
         }
     }
 
+    /// What is done before all that waits: a cut, which may make the file of the only segment that is left once those that wait
+    /// to be removed are gone.
+    pub(super) fn push_front(&mut self, work: Work) {
+        if let Some(next) = self.first.replace(work) {
+            self.rest.push_front(next);
+        }
+    }
+
     /// The next work; writes that follow each other in a file become one.
     pub(super) fn pop(&mut self) -> Option<Work> {
         let mut work = self.take_first()?;
