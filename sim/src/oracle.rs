@@ -409,8 +409,7 @@ impl Disks for WorldDisks<'_> {
     }
 
     fn durable(&self, node: NodeId, path: &Path, from: usize) -> Option<Bytes> {
-        let disk = &self.world.machine(node).disk;
-        if disk.is_name_durable(path) { disk.durable_from(path, from).ok() } else { None }
+        self.world.machine(node).disk.durable_from(path, from).ok()
     }
 
     fn look(&self, node: NodeId, path: &Path) -> Option<Look> {

@@ -91,7 +91,7 @@ impl Views {
             Observation::RegistrationChanged { broker, is_fenced, .. } => {
                 self.node(who).brokers.insert(*broker, *is_fenced);
             }
-            Observation::RegistrationRemoved { broker } => {
+            Observation::RegistrationRemoved { broker, .. } => {
                 self.node(who).brokers.remove(broker);
             }
             Observation::MetadataApplied { end_offset, .. } => {

@@ -217,7 +217,9 @@ impl MetadataDelta {
             });
         }
         let removed = self.brokers_removed.iter();
-        out.extend(removed.map(|broker| Observation::RegistrationRemoved { broker: *broker }));
+        out.extend(
+            removed.map(|broker| Observation::RegistrationRemoved { end_offset, broker: *broker }),
+        );
         for delta in &self.partitions {
             let Some(now) = &delta.now else { continue };
             out.push(Observation::PartitionChanged {

@@ -374,7 +374,7 @@ fn observe_quorum(observation: Observation) {
         } => {
             debug!(target: "metadata", %broker, %broker_epoch, is_fenced, in_controlled_shutdown, "registration changed");
         }
-        O::RegistrationRemoved { broker } => {
+        O::RegistrationRemoved { broker, .. } => {
             debug!(target: "metadata", %broker, "registration removed")
         }
         O::QuorumRoleChanged { node, epoch, role, leader } => {

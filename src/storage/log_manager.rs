@@ -361,11 +361,14 @@ impl LogManager {
             disk.rename(&from, &to).await?;
             disk.sync_dir(dir.path()).await
         };
-        renamed.await.map_err(|error| {
+        if let Err(error) = renamed.await {
             let error = StorageError::io("set a stray log aside", &from, error);
             dir.fail(&error);
-            error
-        })
+            return Err(error);
+        }
+        let id = TopicIdPartition { topic_id, partition: partition.partition };
+        self.env.observe(Observation::LogDeleted { partition: id });
+        Ok(())
     }
 
     /// The directories that could be opened, in the order of `log.dirs`.

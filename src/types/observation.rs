@@ -126,7 +126,7 @@ pub enum Observation {
         bytes_scanned: u64,
         bytes_cut: u64,
     },
-    /// The log and its directory were removed.
+    /// The log and its directory were removed, or set aside: nobody claims it.
     LogDeleted { partition: TopicIdPartition },
     /// Bytes on disk do not carry the checksum they were written with.
     SegmentCorrupt { partition: TopicIdPartition, segment: Offset, position: u64 },
@@ -193,7 +193,7 @@ pub enum Observation {
         in_controlled_shutdown: bool,
     },
     /// A broker is registered no longer (UnregisterBroker). By every node, as above.
-    RegistrationRemoved { broker: BrokerId },
+    RegistrationRemoved { end_offset: Offset, broker: BrokerId },
     /// This replica leads in a new term, and from now on takes appends. By the partition's machine, once in each term it leads;
     /// `start_offset` is the log's end at that moment, written into the epoch cache before anything is served.
     BecameLeader {

@@ -342,6 +342,7 @@ impl Checkers {
 /// What the ghost learns from a disk: see [`Checkers::learn_places`].
 fn learn(ghost: &mut Ghost, disk: &NodeDisk<'_>) {
     let node = disk.node;
+    let has_rot = ghost.node(node).is_some_and(|state| state.has_rot);
     let has_stopped = ghost.node(node).is_some_and(|state| !state.is_running && !state.has_rot);
     if has_stopped {
         ghost.learn_untold_metadata(node, &disk.metadata);
@@ -349,6 +350,9 @@ fn learn(ghost: &mut Ghost, disk: &NodeDisk<'_>) {
     for files in &disk.partitions {
         if has_stopped {
             ghost.learn_untold(node, files.partition, &files.segments);
+        }
+        if has_rot {
+            ghost.learn_rot(node, files.partition, &files.segments);
         }
         let dir = disk.log_dirs.iter().position(|dir| files.directory.starts_with(dir));
         if let Some(dir) = dir.and_then(|dir| u32::try_from(dir).ok()) {

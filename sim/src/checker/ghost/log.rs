@@ -128,6 +128,8 @@ pub struct GhostLog {
     pub high_watermark: Option<Offset>,
     /// Below it everything was said to be durable.
     pub synced_end: Offset,
+    /// The first batch that does not stand in the files any more as it was written, when rot was last looked for.
+    pub rotten_from: Option<Offset>,
     /// Whether the node has opened it since it started.
     pub is_open: bool,
     /// Where the last recovery ended, until something was appended, cut or removed.
@@ -195,11 +197,13 @@ impl GhostLog {
                 self.recovered_end = Some(log_end_offset);
             }
             Observation::LogTruncated { from, to, .. } => {
-                self.cut_to(to);
+                // Emptied, to begin anew further up: what lies before is committed, and nothing is known of who wrote it
+                // (swarm-disk, seed 53).
+                let is_emptied = to > from;
+                self.cut_to(if is_emptied { Offset::ZERO } else { to });
                 self.is_being_cut = true;
                 self.end = to;
-                if to > from {
-                    // Emptied, to begin anew further up: what lies before is committed.
+                if is_emptied {
                     self.start = to;
                     self.high_watermark = Some(to);
                 }
@@ -242,6 +246,22 @@ impl GhostLog {
             learnt.push(batch);
         }
         learnt
+    }
+
+    /// Notes what does not stand in the files as it was written: they rotted. A cut reaches the files after it was told of, and an
+    /// append before.
+    pub(super) fn learn_rot(&mut self, segments: &[SegmentFile]) {
+        let in_files: BTreeMap<i64, &FileBatch> = segments
+            .iter()
+            .flat_map(|segment| &segment.content.batches)
+            .map(|batch| (batch.base_offset, batch))
+            .collect();
+        let is_intact = |own: &GhostBatch| {
+            let found = in_files.get(&own.base_offset.value()).filter(|batch| batch.crc_holds);
+            found.and_then(|found| untold(found)).is_some_and(|found| found.is_same(own))
+        };
+        let mut kept = self.batches.iter().filter(|batch| batch.end_offset > self.start);
+        self.rotten_from = kept.find(|batch| !is_intact(batch)).map(|rotten| rotten.base_offset);
     }
 
     /// The batch that begins at `base_offset`.
@@ -308,6 +328,7 @@ impl GhostLog {
         let before = self.batches.len();
         self.repeated.clear();
         self.batches.retain(|batch| batch.end_offset <= end);
+        self.rotten_from = self.rotten_from.filter(|rotten| *rotten < end);
         self.stamps.retain(|_, batch| batch.end_offset <= end);
         self.was_cut |= self.batches.len() < before;
     }

@@ -445,6 +445,18 @@ impl Ghost {
         }
     }
 
+    /// Notes what rotted of a node's log.
+    pub(super) fn learn_rot(
+        &mut self,
+        node: NodeId,
+        partition: TopicIdPartition,
+        segments: &[SegmentFile],
+    ) {
+        if let Some(log) = self.logs.get_mut(&(node, partition)) {
+            log.learn_rot(segments);
+        }
+    }
+
     /// The same of the metadata log (group-swarm, seed 2363).
     pub(super) fn learn_untold_metadata(&mut self, node: NodeId, segments: &[SegmentFile]) {
         self.quorum.learn_untold(node, segments);
@@ -718,8 +730,11 @@ impl Ghost {
                 };
                 self.register(broker, new);
             }
-            Observation::RegistrationRemoved { broker } => {
-                self.registrations.remove(&broker);
+            Observation::RegistrationRemoved { end_offset, broker } => {
+                // It may be registered anew by the time that a node which lags behind tells of it.
+                if self.registration(broker).is_some_and(|known| known.at < end_offset) {
+                    self.registrations.remove(&broker);
+                }
             }
             Observation::MetadataApplied { end_offset, .. } => teller.applied = Some(end_offset),
             Observation::MetadataSnapshotLoaded { .. } => {

@@ -21,9 +21,11 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
     if !before.elects_ineligible(&state) {
         return;
     }
-    // Who stopped dirty and registers again is struck from the eligible in the very change that elects another.
-    let is_none_eligible =
-        before.eligible().iter().all(|broker| ghost.is_registered_dirty(of, broker));
+    // Who stopped dirty and registers again is struck from the eligible in the very change that elects another; and so is who an
+    // administrator unregisters (swarm-terms, seeds 20, 135, 136).
+    let is_struck =
+        |broker| ghost.registration(broker).is_none() || ghost.is_registered_dirty(of, broker);
+    let is_none_eligible = before.eligible().iter().all(is_struck);
     let is_last_known = is_none_eligible && before.last_known_leader == state.leader;
     let is_allowed = is_last_known || ghost.facts(partition.topic_id).allows_unclean;
     let leader = state.leader.map_or(-1, |leader| leader.value());

@@ -1,4 +1,4 @@
-//! What lies on a disk: R3, S2 to S6, S9, T11.
+//! What lies on a disk: R3, R21, S2 to S6, S9, T11.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use bytes::{BufMut, Bytes, BytesMut};
 use ottla::types::{BrokerId, QuorumRole};
 
+use super::cluster::{NONE, Run, version};
 use super::*;
 use crate::checker::segment_reader::crc32c;
 use crate::checker::{Disks, Stop};
@@ -292,6 +293,18 @@ fn s4_sees_a_gap_between_segments_and_within_one() {
     assert_eq!(files.fired(&[Event::Started]), ["S4"]);
 }
 
+/// Swarm-disk, seeds 15, 60: a power loss had torn a closed segment, and the node had not come to this log yet.
+#[test]
+fn s4_leaves_a_hole_that_a_power_loss_made_to_recovery() {
+    let mut files = Files::with_partition();
+    files.put(LOG, segment(&[(0, 2)])).put("t-0/00000000000000000003.log", segment(&[(3, 4)]));
+    let lost = [Event::Started, recovered(4), Event::Stopped(Stop::PowerLoss), Event::Started];
+    assert!(files.fired(&lost).is_empty());
+    assert_eq!(files.fired(&[&lost[..], &[recovered(4)]].concat()), ["S4"], "it was kept");
+    let killed = [Event::Started, recovered(4), Event::Stopped(Stop::Kill), Event::Started];
+    assert_eq!(files.fired(&killed), ["S4"], "the page cache survived");
+}
+
 #[test]
 fn s5_sees_a_clean_marker_over_dirty_bytes_and_a_recovery_point_too_far() {
     let mut files = Files::with_partition();
@@ -322,6 +335,38 @@ fn s6_sees_a_torn_checkpoint() {
     let mut files = Files::with_partition();
     files.put("recovery-point-offset-checkpoint", "0\n2\nt 0 0\n");
     assert_eq!(files.fired(&[Event::Started]), ["S6"]);
+}
+
+/// Swarm-disk, seeds 17, 73: the epoch of a batch rotted, which no checksum covers.
+#[test]
+fn r21_lets_a_cut_take_what_rotted() {
+    let cut_with = |on_disk: Vec<u8>| {
+        let mut files = Files::with_partition();
+        files.put(LOG, on_disk);
+        let whole = batch(0, 2, None);
+        let crc = u32::from_be_bytes(whole[17..21].try_into().unwrap());
+        let copied = Observation::FollowerAppended {
+            partition: partition(),
+            current_leader_epoch: LeaderEpoch::new(0),
+            leader_epoch: LeaderEpoch::new(0),
+            base_offset: Offset::ZERO,
+            end_offset: Offset::new(2),
+            producer: None,
+            crc,
+        };
+        let mut run = Run::bare();
+        run.change(version(0, 1, 0, &[1, 2])).leads(1, 0, 0, &[1, 2]).follows(2, 1, 0);
+        run.tell(1, appended(0, 2, crc, None)).say(2, copied).fetch(1, 2, 0, 2);
+        run.watermark(1, 0, 0, 2, &[1, 2], &[1, 2]).tell(2, Event::DiskRotted);
+        run.checkers.learn_places(&files, NodeId(2));
+        run.truncate(2, 2, 0);
+        run.fired()
+    };
+    let whole = batch(0, 2, None);
+    let mut rotten = whole.clone();
+    rotten[15] ^= 2;
+    assert_eq!(cut_with(rotten), NONE);
+    assert_eq!(cut_with(whole), ["R21"]);
 }
 
 #[test]

@@ -186,6 +186,25 @@ fn r27_sees_an_election_of_one_who_was_not_eligible() {
         ["R27"],
         "the controller knew before it made the partition"
     );
+    // An administrator unregisters the eligible one, or did so long ago: a node that lags behind tells of it (swarm-terms, seed 20).
+    let unregistered = |is_registered_anew: bool| {
+        let mut left = nobody_left();
+        left.elr = &[2];
+        let mut run = Run::settled();
+        run.change(left);
+        let end_offset = Offset::new(i64::try_from(run.now().nanos()).unwrap());
+        if is_registered_anew {
+            run.registered(2, false);
+        }
+        run.say(
+            1,
+            Observation::RegistrationRemoved { end_offset, broker: ottla::types::BrokerId::new(2) },
+        );
+        run.change(reopened(1));
+        run.fired()
+    };
+    assert_eq!(unregistered(false), NONE);
+    assert_eq!(unregistered(true), ["R27"]);
     let mut run = Run::settled();
     let facts = TopicFacts { allows_unclean: true, ..TopicFacts::default() };
     run.checkers.describe_topic(partition().topic_id, facts);

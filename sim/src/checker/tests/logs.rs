@@ -153,6 +153,19 @@ fn t1_t14_and_t15_see_broken_sequences() {
     assert_eq!(fired(&[Event::Started, duplicate(0), other]), ["T15"]);
 }
 
+/// Swarm-disk, seed 53: it led later, and knew nothing of a producer that had written before.
+#[test]
+fn a_log_that_begins_anew_further_up_knows_no_producer() {
+    let restarted = Event::Observed(Observation::LogTruncated {
+        partition: partition(),
+        from: Offset::new(2),
+        to: Offset::new(7),
+    });
+    let first = appended(0, 2, 1, Some(stamp(0, 0)));
+    let next = appended(7, 8, 2, Some(stamp(0, 5)));
+    assert!(fired(&[Event::Started, first, restarted, next]).is_empty());
+}
+
 #[test]
 fn t2_sees_an_older_epoch() {
     assert!(

@@ -128,7 +128,11 @@ pub const EVENTS: &[EventWord] = &[
         Story::Each,
         "Opening a log cut bytes off its end that were no whole batch. Counts bytes.",
     ),
-    event("log.deleted", Story::Each, "A log and its directory were removed."),
+    event(
+        "log.deleted",
+        Story::Each,
+        "A log and its directory were removed, or set aside as a stray.",
+    ),
     event(
         "segment.corrupt",
         Story::Each,

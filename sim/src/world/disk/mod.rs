@@ -220,12 +220,13 @@ impl SimDisk {
         Ok(state.tree.file(inode)?.read(from as u64, usize::MAX).into())
     }
 
-    /// What the harshest power loss would leave of a file from byte `from` on, for an oracle.
+    /// What the harshest power loss would leave under a name from byte `from` on, for an oracle: of the file before, where another one
+    /// has taken its name and that is not durable (swarm-disk, seed 83).
     ///
-    /// Errors: as [`SimDisk::view`].
+    /// Errors: as [`SimDisk::view`]; `NotFound` where it would leave no such name.
     pub fn durable_from(&self, path: &Path, from: usize) -> io::Result<Bytes> {
         let mut state = self.lock();
-        let inode = state.tree.find(path)?;
+        let inode = state.tree.find_durable(path)?;
         Ok(state.tree.file(inode)?.durable(from as u64).into())
     }
 
@@ -235,14 +236,10 @@ impl SimDisk {
     pub fn look(&self, path: &Path) -> io::Result<Look> {
         let mut state = self.lock();
         let inode = state.tree.find(path)?;
+        let is_name_durable = state.tree.find_durable(path).is_ok_and(|durable| durable == inode);
         let (changed_from, durable_below) = state.tree.file(inode)?.look();
+        let durable_below = if is_name_durable { durable_below } else { 0 };
         Ok(Look { file: inode, changed_from, durable_below })
-    }
-
-    /// Whether the name of a file is durable, and those of the directories above it.
-    #[must_use]
-    pub fn is_name_durable(&self, path: &Path) -> bool {
-        self.lock().tree.is_durable(path)
     }
 
     pub(super) fn lose_power(&self, mode: PowerLossMode) -> PowerLoss {

@@ -99,17 +99,17 @@ impl Tree {
         Ok(inode)
     }
 
-    /// The directory that a path's last name stands in, and that name.
-    /// Whether a power loss that loses all it can leaves this path leading to the same file.
-    pub(super) fn is_durable(&self, path: &Path) -> bool {
-        let Ok(names) = names(path) else { return false };
-        let durable = names.into_iter().try_fold(ROOT, |inode, name| {
-            let dir = self.dir(inode).ok()?;
-            dir.durable.get(name).and_then(|(_, inode)| *inode)
-        });
-        durable.is_some() && durable == self.find(path).ok()
+    /// What a path leads to after a power loss that loses all it can: nothing, or what stood there before a rename that is not durable.
+    pub(super) fn find_durable(&self, path: &Path) -> io::Result<Inode> {
+        let mut inode = ROOT;
+        for name in names(path)? {
+            let (_, entry) = self.dir(inode)?.durable.get(name).ok_or_else(not_found)?;
+            inode = entry.ok_or_else(not_found)?;
+        }
+        Ok(inode)
     }
 
+    /// The directory that a path's last name stands in, and that name.
     fn place(&self, path: &Path) -> io::Result<Place> {
         let mut names = names(path)?;
         let Some(last) = names.pop() else {

@@ -24,6 +24,33 @@ async fn content_after(world: &Arc<World>, node: NodeId) -> Vec<u8> {
     file.read_at(0, 1 << 20).await.unwrap().to_vec()
 }
 
+/// Swarm-disk, seed 83.
+#[test]
+fn what_is_durable_under_a_name_is_the_file_before_until_a_rename_is_durable() {
+    world(0, |world| async move {
+        let a = world.add_node("a");
+        let disk = boot(&world, a).disk;
+        let before = file_of(&disk).await;
+        before.write_at(0, vec![vec![1; 10].into()]).await.unwrap();
+        sync(before.as_ref()).await.unwrap();
+        let temporary = Path::new("/data/0.log.tmp");
+        let next = disk.open(temporary, OpenMode::Create).await.unwrap();
+        next.write_at(0, vec![vec![2; 20].into()]).await.unwrap();
+        sync(next.as_ref()).await.unwrap();
+        disk.rename(temporary, Path::new(PATH)).await.unwrap();
+        let durable = || {
+            let disk = &world.machine(a).disk;
+            let look = disk.look(Path::new(PATH)).unwrap();
+            (disk.durable_from(Path::new(PATH), 0).unwrap().to_vec(), look.durable_below)
+        };
+        assert_eq!(durable(), (vec![1; 10], 0));
+        disk.sync_dir(Path::new("/data")).await.unwrap();
+        assert_eq!(durable(), (vec![2; 20], 20));
+        world.power_loss(a, PowerLossMode::LoseUnsynced);
+        assert_eq!(content_after(&world, a).await, vec![2; 20]);
+    });
+}
+
 #[test]
 fn every_power_loss_mode_does_what_it_says() {
     for (mode, name) in PowerLossMode::ALL {
