@@ -250,7 +250,8 @@ impl Oracle {
         self.notice();
     }
 
-    /// Learns what a node that has stopped has on its disk and did not live to tell: before it is started again.
+    /// Learns what a node that has stopped has on its disk and did not live to tell: before it is started again. And what rotted: before
+    /// the node has cut it off (swarm-disk, seed 73).
     pub fn learn(&self, world: &World, node: NodeId) {
         let mut guard = self.lock();
         let inner = &mut *guard;

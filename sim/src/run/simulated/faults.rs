@@ -314,6 +314,7 @@ impl Doing<'_> {
             self.stage.ears.oracle.rotted(world.now(), node);
             let rotten = world.machine(node).disk.rot(Path::new(path), 0..u64::MAX, bits);
             let rotten = rotten.map_err(|error| format!("{path}: {error}"))?;
+            self.stage.ears.oracle.learn(world, node);
             self.tell("fault.started", &format!("{path} at {rotten:?}"));
         }
         Ok(None)
