@@ -84,7 +84,7 @@ pub struct GhostGroup {
 pub struct Phase {
     /// Which.
     pub phase: GroupPhase,
-    /// Since when.
+    /// Since when; or since a static member went, for whose session it may have waited until then.
     pub since: SimTime,
     /// How long its members may let it wait.
     pub limit: Duration,
@@ -204,8 +204,11 @@ impl GhostGroup {
         has_members && self.reads.as_ref().is_none_or(|reads| reads.contains(&topic))
     }
 
-    fn gone(&mut self, member: ShortName, end: MemberEnd) {
+    fn gone(&mut self, at: SimTime, member: ShortName, end: MemberEnd) {
         let Some(known) = self.members.remove(&member) else { return };
+        if known.instance.is_some() {
+            self.phase = self.phase.map(|phase| Phase { since: at, ..phase });
+        }
         let given = self.given.remove(&member);
         self.replaced = (end == MemberEnd::Replaced).then_some((known, given));
     }
@@ -413,7 +416,7 @@ fn apply_to_group(group: &mut GhostGroup, at: SimTime, is_loading: bool, what: G
             let joined = is_loading.then_some(group.generation);
             group.came(member, instance, joined);
         }
-        G::MemberGone { member, end, .. } => group.gone(member, end),
+        G::MemberGone { member, end, .. } => group.gone(at, member, end),
         G::GenerationBegan { generation, assignor, .. } => {
             group.generation = generation;
             group.assignor = assignor;

@@ -2,7 +2,8 @@
 //! timeout of its members for either; the time in which the coordinator stood still aside. In the consumer protocol whoever does not
 //! give up what it is to, or is silent, is gone in its time, and with the next heartbeats of the others all have what they are to have.
 //!
-//! Groups with static members are not held to it: where none of them has joined, the coordinator waits for their sessions.
+//! Groups with static members are not held to it, until the last of those is gone: where none of them has joined, the coordinator waits
+//! for their sessions.
 
 use std::time::Duration;
 

@@ -99,6 +99,11 @@ impl Story {
         self.say(G::MemberCame { group: audit(), member: name(member), instance: None })
     }
 
+    fn came_static(&mut self, member: &str) -> &mut Self {
+        let (instance, member) = (Some(name(member)), name(member));
+        self.say(G::MemberCame { group: audit(), member, instance })
+    }
+
     fn gone(&mut self, member: &str, end: MemberEnd) -> &mut Self {
         self.say(G::MemberGone { group: audit(), member: name(member), end })
     }
@@ -531,6 +536,16 @@ fn g11_sees_a_rebalance_without_end() {
     story.came("a").phase(GroupPhase::PreparingRebalance, 0);
     story.run.tell(1, Event::Paused).wait(100).barrier();
     story.run.tell(1, Event::Resumed).wait(80).barrier();
+    story.fires(&NONE);
+    story.run.wait(2).barrier();
+    story.fires(&["G11"]);
+    // A static member's session ends long after all should have joined (group-swarm, seed 584).
+    let mut story = Story::begin();
+    story.came_static("a").phase(GroupPhase::PreparingRebalance, 0);
+    story.run.wait(100);
+    story.gone("a", MemberEnd::Silent).fires(&NONE);
+    story.came("b");
+    story.run.wait(80).barrier();
     story.fires(&NONE);
     story.run.wait(2).barrier();
     story.fires(&["G11"]);

@@ -540,6 +540,12 @@ pub fn apis() -> Vec<&'static str> {
         "LeaveGroup",
         "OffsetCommit",
         "OffsetFetch",
+        "OffsetDelete",
+        "DescribeGroups",
+        "ListGroups",
+        "DeleteGroups",
+        "ConsumerGroupHeartbeat",
+        "ConsumerGroupDescribe",
         "DeleteRecords",
     ]
 }
