@@ -64,6 +64,8 @@ pub(crate) fn event_of(
         // What only checks want to know.
         G::TargetBegan { .. }
         | G::PartitionTargeted { .. }
+        | G::TargetsSaid { .. }
+        | G::TargetsOf { .. }
         | G::EpochReached { .. }
         | G::PartitionHeld { .. }
         | G::GroupStands { .. }

@@ -353,6 +353,8 @@ impl LogObserver {
             | G::AssignmentTold { .. }
             | G::TargetBegan { .. }
             | G::PartitionTargeted { .. }
+            | G::TargetsSaid { .. }
+            | G::TargetsOf { .. }
             | G::EpochReached { .. }
             | G::PartitionHeld { .. }
             | G::EpochTold { .. }

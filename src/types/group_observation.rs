@@ -189,6 +189,10 @@ pub enum GroupObservation {
     TargetBegan { group: ShortName, member: ShortName },
     /// A partition that is part of it.
     PartitionTargeted { group: ShortName, member: ShortName, partition: TopicIdPartition },
+    /// With that all of the consumer group is given away. What its members read is said next, a topic each.
+    TargetsSaid { group: ShortName },
+    /// Some member of the consumer group reads this topic, which exists.
+    TargetsOf { group: ShortName, topic_id: TopicId },
     /// A member of a group of the consumer protocol came to this epoch, and has what is said next, a partition each, and nothing else.
     /// `None` before its first epoch, and for a static member that is away.
     EpochReached { group: ShortName, member: ShortName, epoch: Option<GenerationId> },
@@ -239,6 +243,8 @@ impl GroupObservation {
             | Self::ConsumerGone { .. }
             | Self::TargetBegan { .. }
             | Self::PartitionTargeted { .. }
+            | Self::TargetsSaid { .. }
+            | Self::TargetsOf { .. }
             | Self::EpochReached { .. }
             | Self::PartitionHeld { .. }
             | Self::GroupStands { .. }
@@ -287,6 +293,8 @@ impl GroupObservation {
             | Self::ConsumerGone { group, .. }
             | Self::TargetBegan { group, .. }
             | Self::PartitionTargeted { group, .. }
+            | Self::TargetsSaid { group }
+            | Self::TargetsOf { group, .. }
             | Self::EpochReached { group, .. }
             | Self::PartitionHeld { group, .. }
             | Self::GroupStands { group, .. }

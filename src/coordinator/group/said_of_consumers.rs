@@ -118,9 +118,9 @@ impl GroupCoordinator {
     /// What its members read: the coordinator has just said who is to have what.
     fn say_read(&self, id: &str, group: &ConsumerGroup, out: &mut Outcome) {
         let name = ShortName::of(id);
-        out.say(GroupObservation::SubscriptionsRead { group: name, is_known: true });
+        out.say(GroupObservation::TargetsSaid { group: name });
         for topic_id in topics_read(group, &self.topics) {
-            out.say(GroupObservation::Subscribed { group: name, topic_id });
+            out.say(GroupObservation::TargetsOf { group: name, topic_id });
         }
     }
 

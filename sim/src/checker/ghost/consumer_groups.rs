@@ -116,7 +116,6 @@ impl GhostConsumers {
                     known.has.insert(partition, Held { since, is_given_up });
                 });
             }
-            G::SubscriptionsRead { .. } => self.is_assigned_anew = true,
             G::GroupStands { phase, epoch, target_epoch, limit, .. } => {
                 let before = self.standing.filter(|known| {
                     (known.phase == ConsumerPhase::Stable) == (phase == ConsumerPhase::Stable)

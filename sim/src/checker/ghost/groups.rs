@@ -142,10 +142,13 @@ pub struct Told {
 impl GhostOffset {
     /// Whether an offset that is not above this one was taken, since a client was told of the last commit, from that commit's own member
     /// in the same generation. Its requests may overtake each other: it gave a connection up, whose bytes the coordinator still had.
+    /// In the consumer protocol in whatever epoch: one from before the last is taken too, where the member has had the partition since
+    /// (KIP-1251; G6 sees whether it has).
     #[must_use]
-    pub fn is_overtaken(&self, offset: Offset) -> bool {
-        let by = self.told.and_then(|told| told.by);
-        let mut since = self.accepted.iter().filter(|one| one.by.is_some() && one.by == by);
+    pub fn is_overtaken(&self, offset: Offset, is_consumer: bool) -> bool {
+        let Some(last) = self.told.and_then(|told| told.by) else { return false };
+        let is_own = |by: Writer| by == last || is_consumer && by.0 == last.0;
+        let mut since = self.accepted.iter().filter(|one| one.by.is_some_and(is_own));
         since.any(|one| one.offset.is_some_and(|at| at <= offset))
     }
 
@@ -351,6 +354,15 @@ impl GhostGroups {
                 group.is_consumer = true;
                 group.consumers.apply(at, is_loading, what);
             }
+            G::TargetsSaid { group } => {
+                let group = coordinator.groups.entry(group).or_default();
+                group.reads = Some(BTreeSet::new());
+                group.consumers.is_assigned_anew = true;
+            }
+            G::TargetsOf { group, topic_id } => {
+                let group = coordinator.groups.entry(group).or_default();
+                group.reads.get_or_insert_default().insert(topic_id);
+            }
         }
     }
 
@@ -428,7 +440,6 @@ fn apply_to_group(group: &mut GhostGroup, at: SimTime, is_loading: bool, what: G
         }
         G::SubscriptionsRead { is_known, .. } => {
             group.reads = is_known.then(BTreeSet::new);
-            group.consumers.apply(at, is_loading, what);
         }
         G::Subscribed { topic_id, .. } => {
             if let Some(reads) = &mut group.reads {

@@ -2,7 +2,8 @@
 //! by somebody who is no member, deleted or expired; a reader's position was out of the log's range; or a declared election lost records.
 //!
 //! The members of the testbed's groups never seek, and commit in order. A member's own requests may overtake each other within a
-//! generation, which nothing in Kafka's protocol forbids: what it was told is held instead, by the history.
+//! generation, and in the consumer protocol over epochs, which nothing in Kafka's protocol forbids: what it was told is held instead, by
+//! the history.
 
 use ottla::types::GroupObservation;
 
@@ -23,7 +24,8 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
     let is_reset = groups.reset_at(group, partition).is_some_and(|at| at >= before.at);
     let is_declared =
         is_cut_since(ghost, partition, before.at) || is_log_cut_since(&word, before.at);
-    if !is_reset && !is_declared && !known.is_overtaken(offset) {
+    let is_consumer = word.group(group).is_some_and(|known| known.is_consumer);
+    if !is_reset && !is_declared && !known.is_overtaken(offset, is_consumer) {
         let what = format!("{group} committed offset {}, and now {offset}", before.offset);
         let fact =
             format!("offset {} was told to be stored at {}", before.offset, ghost.clock(before.at));

@@ -42,6 +42,8 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
         | G::ConsumerGone { .. }
         | G::TargetBegan { .. }
         | G::PartitionTargeted { .. }
+        | G::TargetsSaid { .. }
+        | G::TargetsOf { .. }
         | G::EpochReached { .. }
         | G::PartitionHeld { .. }
         | G::GroupStands { .. }

@@ -82,8 +82,8 @@ impl Story {
 
     /// All read the topic, and it was just said who is to have what.
     fn assigned(&mut self) -> &mut Self {
-        self.say(G::SubscriptionsRead { group: audit(), is_known: true });
-        self.say(G::Subscribed { group: audit(), topic_id: orders(0).topic_id })
+        self.say(G::TargetsSaid { group: audit() });
+        self.say(G::TargetsOf { group: audit(), topic_id: orders(0).topic_id })
     }
 
     fn stands(&mut self, phase: ConsumerPhase, of: i32, target: i32) -> &mut Self {
@@ -93,13 +93,22 @@ impl Story {
     }
 
     fn commit(&mut self, committer: Committer, index: i32) -> &mut Self {
+        self.commit_at(committer, index, 5)
+    }
+
+    fn commit_at(&mut self, committer: Committer, index: i32, offset: i64) -> &mut Self {
         self.say(G::OffsetCommitted {
             group: audit(),
             protocol: GroupProtocol::Consumer,
             partition: orders(index),
-            offset: Offset::new(5),
+            offset: Offset::new(offset),
             committer,
         })
+    }
+
+    fn committed(&mut self, index: i32, offset: i64) -> &mut Self {
+        let offset = Offset::new(offset);
+        self.say(G::CommitTold { group: audit(), partition: orders(index), offset })
     }
 
     #[track_caller]
@@ -235,6 +244,19 @@ fn g6_sees_commits_of_those_who_may_not() {
     Story::stable().commit(committer("a", 1), 0).fires(&NONE);
     let nobody = Committer { member: None, instance: None, generation: None };
     Story::stable().commit(nobody, 0).fires(&["G6"]);
+}
+
+#[test]
+fn g7_lets_a_members_commits_overtake_each_other() {
+    // What `a` sent in epoch 1 comes late; it has had the partition since (group-swarm-consumer, seeds 77 and 291).
+    let mut story = Story::stable();
+    story.commit_at(committer("a", 2), 0, 9).committed(0, 9);
+    story.commit_at(committer("a", 1), 0, 4).committed(0, 4).fires(&NONE);
+    // Another's are not its own.
+    let mut story = Story::stable();
+    story.commit_at(committer("a", 1), 1, 9).committed(1, 9);
+    story.commit_at(committer("b", 2), 1, 4).committed(1, 4);
+    assert!(story.run.fired().contains(&"G7"));
 }
 
 #[test]

@@ -128,10 +128,13 @@ impl World {
     }
 
     /// Returns whether the log took the records.
-    fn append(&mut self, records: &[CoordinatorRecord]) -> bool {
+    fn append(&mut self, outcome: &Outcome) -> bool {
+        let records = &outcome.records;
         if !records.is_empty() && std::mem::take(&mut self.lose) {
-            let outcome = self.coordinator.on_append_failed(self.now, records);
-            assert_eq!(outcome, Outcome::default(), "nothing soft depends on the log");
+            let failed = self.coordinator.on_append_failed(self.now, records);
+            assert_eq!(failed, Outcome::default(), "nothing soft depends on the log");
+            let said = self.coordinator.said_without(outcome.said.clone(), records);
+            assert_eq!(said, [], "what is said of a consumer group is in the log");
             return false;
         }
         for record in records {
@@ -151,7 +154,7 @@ impl World {
         while let Some(at) = self.coordinator.deadline().filter(|at| *at <= end) {
             self.now.monotonic = at.max(self.now.monotonic);
             let outcome = self.coordinator.tick(self.now);
-            self.append(&outcome.records);
+            self.append(&outcome);
         }
         self.now.monotonic = end;
     }
@@ -199,7 +202,7 @@ impl World {
     ) -> Option<Result<HeartbeatAnswer, ErrorCode>> {
         let request = Request::ConsumerGroupHeartbeat(request);
         let mut outcome = self.coordinator.decide(self.now, Token(1), request);
-        let took = self.append(&outcome.records);
+        let took = self.append(&outcome);
         let (token, reply) = outcome.replies.pop().expect("a heartbeat is answered at once");
         assert_eq!((token, outcome.replies.len()), (Token(1), 0));
         let Reply::ConsumerGroupHeartbeat(result) = reply else { panic!("{reply:?}") };
