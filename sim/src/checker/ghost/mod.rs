@@ -731,10 +731,7 @@ impl Ghost {
                 self.register(broker, new);
             }
             Observation::RegistrationRemoved { end_offset, broker } => {
-                // It may be registered anew by the time that a node which lags behind tells of it.
-                if self.registration(broker).is_some_and(|known| known.at < end_offset) {
-                    self.registrations.remove(&broker);
-                }
+                self.unregister(broker, end_offset);
             }
             Observation::MetadataApplied { end_offset, .. } => teller.applied = Some(end_offset),
             Observation::MetadataSnapshotLoaded { .. } => {
@@ -761,6 +758,13 @@ impl Ghost {
                 let of = self.partitions.entry(partition).or_default();
                 of.dirty.insert(broker, how);
             }
+        }
+    }
+
+    /// A registration is gone. It may be there anew by the time that a node which lags behind tells of it.
+    fn unregister(&mut self, broker: BrokerId, end_offset: Offset) {
+        if self.registration(broker).is_some_and(|known| known.at < end_offset) {
+            self.registrations.remove(&broker);
         }
     }
 
