@@ -365,6 +365,12 @@ impl Recorder {
                     .count(end_offset.saturating_distance(*base_offset))
                     .offsets(*base_offset, *end_offset)
             }
+            Observation::ProduceOutOfOrder { partition, producer, last_sequence } => {
+                let last = last_sequence.map_or_else(|| "none".into(), |last| last.to_string());
+                let sequence = producer.base_sequence;
+                of("produce.out-of-order", partition)
+                    .note(format!("sequence {sequence} of producer {}, after {last}", producer.id))
+            }
             Observation::ProduceFailed { partition, error } => {
                 of("produce.failed", partition).error(*error)
             }

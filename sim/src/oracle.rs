@@ -152,6 +152,12 @@ impl Oracle {
         liveness::missing(self.lock().checkers.ghost(), now)
     }
 
+    /// Which groups have fewer members than clients of theirs run.
+    #[must_use]
+    pub fn outside(&self, running: &BTreeMap<Arc<str>, usize>) -> Vec<liveness::Missing> {
+        liveness::outside(self.lock().checkers.ghost(), running)
+    }
+
     /// Why the cluster has not converged, as far as its nodes tell.
     #[must_use]
     pub fn waiting(&self) -> Vec<String> {

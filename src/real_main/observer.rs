@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use ottla::runtime::{Observer, real_wall_clock};
 use ottla::types::{
-    CoordinatorTerm, GroupObservation, Observation, TopicId, TopicIdPartition, Uuid,
+    CoordinatorTerm, GroupObservation, Observation, Sequence, TopicId, TopicIdPartition, Uuid,
 };
 use tracing::{debug, error, info, trace, warn};
 
@@ -145,6 +145,7 @@ impl Observer for LogObserver {
             | O::ProduceAppended { .. }
             | O::ProduceAcked { .. }
             | O::ProduceDuplicate { .. }
+            | O::ProduceOutOfOrder { .. }
             | O::ProduceFailed { .. }
             | O::FetchServed { .. }
             | O::FetchFailed { .. }
@@ -180,6 +181,10 @@ impl LogObserver {
             }
             O::ProduceDuplicate { partition, base_offset, producer } => {
                 debug!(target: "produce", partition = self.name(partition), offset = %base_offset, producer_id = %producer.id, "batch repeated: answered with the first one's offset");
+            }
+            O::ProduceOutOfOrder { partition, producer, last_sequence } => {
+                let last_sequence = last_sequence.map(Sequence::value);
+                debug!(target: "produce", partition = self.name(partition), producer_id = %producer.id, sequence = %producer.base_sequence, last_sequence, "batch out of order")
             }
             O::ProduceFailed { partition, error } => {
                 debug!(target: "produce", partition = self.name(partition), %error, "batch refused")

@@ -10,7 +10,7 @@ use super::event::{Append, AppendAnswer, Effect, FollowerFetched};
 use super::isr::{FollowerProgress, InSyncReplicas};
 use super::partition::{Partition, State};
 use super::{FollowerFetch, LeaderState};
-use crate::log::{BatchMetadata, EpochEndOffset, ProducerVerdict, ValidatedBatch};
+use crate::log::{BatchMetadata, EpochEndOffset, ProducerRefusal, ProducerVerdict, ValidatedBatch};
 use crate::types::{
     Acks, BrokerEpoch, BrokerId, BrokerSet, ErrorCode, LeaderEpoch, Monotonic, Now, Observation,
     Offset,
@@ -162,7 +162,17 @@ impl Partition {
                 let answer = self.duplicate(first, &batch, epoch, out);
                 self.wait(waiter, acks, answer, out);
             }
-            Err(refusal) => refuse(self.id, waiter, refusal.error_code(), out),
+            Err(refusal) => {
+                if let ProducerRefusal::OutOfOrder { stamp: producer, last_sequence } = refusal {
+                    let partition = self.id;
+                    out.push(Effect::Observe(Observation::ProduceOutOfOrder {
+                        partition,
+                        producer,
+                        last_sequence,
+                    }));
+                }
+                refuse(self.id, waiter, refusal.error_code(), out);
+            }
         }
     }
 

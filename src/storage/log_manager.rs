@@ -312,22 +312,9 @@ impl LogManager {
         partition: &TopicPartition,
         topic_id: TopicId,
     ) -> Result<(), StorageError> {
-        dir.remove_log(partition);
-        dir.want_checkpoints();
-        let from = dir.path().join(log_dir_name(partition));
         let to = dir.path().join(deleted_dir_name(partition, topic_id));
+        self.rename_away("delete a log", dir, (partition, topic_id), &to).await?;
         let disk = self.env.disk.clone();
-        let renamed = async {
-            disk.rename(&from, &to).await?;
-            disk.sync_dir(dir.path()).await
-        };
-        if let Err(error) = renamed.await {
-            let error = StorageError::io("delete a log", &from, error);
-            dir.fail(&error);
-            return Err(error);
-        }
-        let id = TopicIdPartition { topic_id, partition: partition.partition };
-        self.env.observe(Observation::LogDeleted { partition: id });
         dir.submit(Box::pin(async move {
             match disk.remove_dir_all(&to).await {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -352,17 +339,28 @@ impl LogManager {
         partition: &TopicPartition,
         topic_id: TopicId,
     ) -> Result<(), StorageError> {
+        let to = dir.path().join(format!("{}.{topic_id}-stray", log_dir_name(partition)));
+        self.rename_away("set a stray log aside", dir, (partition, topic_id), &to).await
+    }
+
+    /// Gives a log's directory another name, durably: then the log is nobody's any more. Where that fails, so does the log directory.
+    async fn rename_away(
+        &self,
+        doing: &'static str,
+        dir: &Arc<LogDir>,
+        (partition, topic_id): (&TopicPartition, TopicId),
+        to: &Path,
+    ) -> Result<(), StorageError> {
         dir.remove_log(partition);
         dir.want_checkpoints();
         let from = dir.path().join(log_dir_name(partition));
-        let to = dir.path().join(format!("{}.{topic_id}-stray", log_dir_name(partition)));
         let disk = self.env.disk.as_ref();
         let renamed = async {
-            disk.rename(&from, &to).await?;
+            disk.rename(&from, to).await?;
             disk.sync_dir(dir.path()).await
         };
         if let Err(error) = renamed.await {
-            let error = StorageError::io("set a stray log aside", &from, error);
+            let error = StorageError::io(doing, &from, error);
             dir.fail(&error);
             return Err(error);
         }

@@ -74,6 +74,13 @@ pub enum Observation {
     },
     /// A batch repeats one of the producer's last five: answered with the first one's offset, not written.
     ProduceDuplicate { partition: TopicIdPartition, base_offset: Offset, producer: ProducerStamp },
+    /// A batch does not follow what is known of its producer: it is refused with OUT_OF_ORDER_SEQUENCE_NUMBER. `last_sequence` is that
+    /// of the producer's last record, where its epoch has any.
+    ProduceOutOfOrder {
+        partition: TopicIdPartition,
+        producer: ProducerStamp,
+        last_sequence: Option<Sequence>,
+    },
     /// A producer is told that its batch is stored.
     ProduceAcked {
         partition: TopicIdPartition,

@@ -2,6 +2,7 @@
 //! in the end is a violation.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ottla::types::{
@@ -12,7 +13,7 @@ use ottla::types::{
 use super::Ghost;
 use super::ghost::GhostPartition;
 use super::ghost::groups::{GhostCoordinator, GhostGroup};
-use crate::world::{NodeId, SimTime};
+use crate::world::SimTime;
 
 /// An ISR change is answered within this long (`request.timeout.ms` and one more attempt).
 const ISR_CHANGE_WITHIN: Duration = Duration::from_secs(45);
@@ -98,19 +99,36 @@ fn not_in_sync(ghost: &Ghost, id: TopicIdPartition, of: &GhostPartition) -> Opti
     })
 }
 
-/// Which groups have no coordinator, or one that has not brought them to rest.
-fn groups_unsettled(ghost: &Ghost) -> Vec<String> {
-    let mut newest: BTreeMap<PartitionIndex, (NodeId, LeaderEpoch)> = BTreeMap::new();
-    for (node, CoordinatorTerm { partition, leader_epoch }) in ghost.groups().coordinators.keys() {
-        let known = newest.entry(*partition).or_insert((*node, *leader_epoch));
-        if known.1 < *leader_epoch {
-            *known = (*node, *leader_epoch);
+/// Which groups have fewer members than clients of theirs run. Of a group that no coordinator has, nothing is known.
+#[must_use]
+pub fn outside(ghost: &Ghost, running: &BTreeMap<Arc<str>, usize>) -> Vec<Missing> {
+    let newest = newest_coordinators(ghost);
+    let short = running.iter().filter_map(|(group, run)| {
+        let id = ShortName::of(group);
+        let known = newest.iter().find_map(|coordinator| coordinator.groups.get(&id))?;
+        let members = known.members.len() + known.consumers.members.len();
+        let what = format!("{run} clients read in {group}, which has {members} members");
+        (members < *run).then_some(Missing { check: "L11", what })
+    });
+    short.collect()
+}
+
+/// The coordinators of the newest terms.
+fn newest_coordinators(ghost: &Ghost) -> Vec<&GhostCoordinator> {
+    let mut newest: BTreeMap<PartitionIndex, (LeaderEpoch, &GhostCoordinator)> = BTreeMap::new();
+    for ((_, term), coordinator) in &ghost.groups().coordinators {
+        let known = newest.entry(term.partition).or_insert((term.leader_epoch, coordinator));
+        if known.0 < term.leader_epoch {
+            *known = (term.leader_epoch, coordinator);
         }
     }
+    newest.into_values().map(|(_, coordinator)| coordinator).collect()
+}
+
+/// Which groups have no coordinator, or one that has not brought them to rest.
+fn groups_unsettled(ghost: &Ghost) -> Vec<String> {
     let mut out = Vec::new();
-    for (partition, (node, leader_epoch)) in newest {
-        let term = CoordinatorTerm { partition, leader_epoch };
-        let coordinator = &ghost.groups().coordinators[&(node, term)];
+    for coordinator in newest_coordinators(ghost) {
         for (group, known) in &coordinator.groups {
             out.extend(unsettled(*group, known, coordinator));
         }

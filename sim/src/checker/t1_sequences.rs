@@ -1,7 +1,8 @@
-//! T1, T14, T15: what the sequences of idempotent producers promise.
+//! T1, T14, T15, T16: what the sequences of idempotent producers promise.
 //!
 //! T1: in a partition's log the sequences of a producer epoch are contiguous modulo 2^31. T14: no sequence is appended twice.
-//! T15: a duplicate is answered with the offset of the first, which may still be on its way to the disk: then it must come to stand there.
+//! T15: a duplicate is answered with the offset of the first, which may still be on its way to the disk: then it must come to stand there. T16: one of
+//! the last five is answered so, not refused.
 
 use ottla::types::{Observation, Offset, ProducerStamp, TopicIdPartition};
 
@@ -42,6 +43,18 @@ pub(super) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
                     format!("the first stands at offset {first}")
                 });
                 out.push(violation("T15", ghost, occurrence, partition, what, fact));
+            }
+        }
+        Observation::ProduceOutOfOrder { partition, producer, last_sequence } => {
+            let Some(log) = ghost.log(occurrence.node, partition) else { return };
+            let Some(first) = log.find(producer) else { return };
+            if log.remembers(producer, last_sequence) {
+                let what = format!("{}, sent again, was refused", stamp_text(producer));
+                let fact = format!(
+                    "it stands at offset {}, among the last five of its producer",
+                    first.base_offset
+                );
+                out.push(violation("T16", ghost, occurrence, partition, what, fact));
             }
         }
         _ => {}

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::client::partition;
 use super::stage::{LOOK_EVERY, Stage};
 use crate::checker::arrivals::{Arrivals, Reader, Reads, Stopped};
+use crate::checker::liveness::Missing;
 use crate::event::Who;
 use crate::scenario::Plan;
 use crate::scenario::check::parse_assign;
@@ -16,6 +18,10 @@ use crate::world::SimTime;
 pub(super) const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// How many partitions it has where nobody says: Kafka's 50 are 150 replicas on three brokers, and most of them idle.
 const OFFSETS_PARTITIONS: u32 = 3;
+
+/// Within this long after everybody has read all there is, whoever reads in a group is a member: a session, an interval between polls, a
+/// rebalance.
+const GATHER_WITHIN: Duration = Duration::from_secs(60);
 
 /// A group's hash (Kafka: `GroupCoordinatorService.partitionFor`, `Utils.abs`; Java: `String.hashCode`).
 pub(super) fn hash_of(group: &str) -> u32 {
@@ -59,6 +65,31 @@ impl Stage {
             }
             self.world().sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// Waits until every group has as many members as clients of it run, and not for ever: which have not is returned.
+    pub(super) async fn gather(&self, deadline: SimTime) -> Vec<Missing> {
+        let deadline = deadline.min(self.world().now() + GATHER_WITHIN);
+        loop {
+            let missing = self.ears.oracle.outside(&self.running_members());
+            if missing.is_empty() || self.world().now() >= deadline {
+                return missing;
+            }
+            self.world().sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// How many clients run that read in each group.
+    fn running_members(&self) -> BTreeMap<Arc<str>, usize> {
+        let mut running = BTreeMap::new();
+        for (name, workload) in &self.plan.workloads {
+            let Some(group) = workload.group() else { continue };
+            let nodes =
+                self.clients_of(|of| of == name).into_iter().filter_map(|who| self.node(&who));
+            let count = nodes.filter(|node| self.cluster.is_running(*node)).count();
+            *running.entry(group.into()).or_default() += count;
+        }
+        running
     }
 
     /// Whether some client that reads as this one runs.

@@ -502,6 +502,7 @@ impl Stage {
         // Nobody sends any more: who reads comes to the end before it closes.
         self.learn_growth();
         let stopped = self.drain(deadline).await;
+        let outside = self.gather(deadline).await;
         self.close_clients(deadline, |name| !sends(name)).await?;
         if self.members.len() > 1 {
             self.become_whole(deadline).await?;
@@ -514,7 +515,9 @@ impl Stage {
                 self.read_so_far()
             ));
         }
-        Ok(self.look_at_history(|history| arrivals::missing(history, &stopped)))
+        let mut missing = self.look_at_history(|history| arrivals::missing(history, &stopped));
+        missing.extend(outside);
+        Ok(missing)
     }
 
     /// Asks clients of some workloads to close, and waits for them.

@@ -209,8 +209,8 @@ impl GhostGroup {
 
     fn gone(&mut self, at: SimTime, member: ShortName, end: MemberEnd) {
         let Some(known) = self.members.remove(&member) else { return };
-        if known.instance.is_some() {
-            self.phase = self.phase.map(|phase| Phase { since: at, ..phase });
+        if let (Some(_), Some(phase)) = (known.instance, &mut self.phase) {
+            phase.since = at;
         }
         let given = self.given.remove(&member);
         self.replaced = (end == MemberEnd::Replaced).then_some((known, given));

@@ -68,6 +68,9 @@ pub fn partition_of(observation: &Observation) -> Option<TopicIdPartition> {
     }
 }
 
+/// So many batches of a producer are known again when they come a second time.
+const BATCHES_REMEMBERED: usize = 5;
+
 /// A batch that a leader wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GhostBatch {
@@ -134,8 +137,13 @@ pub struct GhostLog {
     pub is_open: bool,
     /// Where the last recovery ended, until something was appended, cut or removed.
     pub recovered_end: Option<Offset>,
+    /// Where the log ended when it was last scanned, or was cut to since: its index files may have entries from there on that a log
+    /// before it left, until a checkpoint writes them anew.
+    pub scanned_end: Option<Offset>,
     /// Whether bytes that were not synced may be gone since it was last opened: by a power loss, or with a write or sync that failed.
     pub may_lack: bool,
+    /// From here on the node took the batches in one after the other: of what stands before, a snapshot knows each producer's last one.
+    pub window_from: Offset,
     /// Producers whose state was dropped as idle: anything is a first sequence again.
     pub expired: BTreeSet<ProducerId>,
     /// The entry of `log.dirs` in which it lies, once a disk was looked at.
@@ -185,7 +193,13 @@ impl GhostLog {
             Observation::LogFlushed { end_offset, .. } => {
                 self.synced_end = self.synced_end.max(end_offset);
             }
-            Observation::LogRecovered { log_start_offset, log_end_offset, .. } => {
+            Observation::LogRecovered {
+                log_start_offset, log_end_offset, bytes_scanned, ..
+            } => {
+                let is_as_it_was_left = bytes_scanned == 0
+                    && !self.is_being_cut
+                    && self.scanned_end != Some(log_end_offset);
+                self.scanned_end = (!is_as_it_was_left).then_some(log_end_offset);
                 self.cut_to(log_end_offset);
                 self.start = log_start_offset;
                 self.end = log_end_offset;
@@ -195,6 +209,7 @@ impl GhostLog {
                 self.is_being_cut = false;
                 self.may_lack = false;
                 self.recovered_end = Some(log_end_offset);
+                self.window_from = log_end_offset;
             }
             Observation::LogTruncated { from, to, .. } => {
                 // Emptied, to begin anew further up: what lies before is committed, and nothing is known of who wrote it
@@ -211,6 +226,8 @@ impl GhostLog {
                 self.high_watermark = self.high_watermark.map(|known| known.min(to));
                 self.synced_end = self.synced_end.min(to);
                 self.recovered_end = None;
+                self.scanned_end = self.scanned_end.map(|known| known.min(to));
+                self.window_from = to;
             }
             Observation::ProduceDuplicate { base_offset, producer, .. }
                 if base_offset >= self.end =>
@@ -351,6 +368,24 @@ impl GhostLog {
         let of_producer =
             |batch: &&GhostBatch| batch.producer.is_some_and(|stamp| stamp.id == producer);
         self.batches.iter().rev().find(of_producer)
+    }
+
+    /// Whether a batch is one of the last five of its producer's epoch, and the last of these ends with `last_sequence`. Five are
+    /// remembered (Kafka: `ProducerStateEntry.NUM_BATCHES_TO_RETAIN`).
+    #[must_use]
+    pub fn remembers(&self, stamp: ProducerStamp, last_sequence: Option<Sequence>) -> bool {
+        if self.expired.contains(&stamp.id) {
+            return false;
+        }
+        let taken_in = self.batches.iter().rev();
+        let taken_in = taken_in.take_while(|batch| batch.base_offset >= self.window_from);
+        let of_it = |batch: &&GhostBatch| batch.producer.is_some_and(|of| of.id == stamp.id);
+        let known: Vec<&GhostBatch> = taken_in.filter(of_it).take(BATCHES_REMEMBERED).collect();
+        let ends_so = |last: &&GhostBatch| {
+            last.producer.is_some_and(|of| of.epoch == stamp.epoch)
+                && last.next_sequence() == last_sequence.map(|last| last.plus(1))
+        };
+        known.first().is_some_and(ends_so) && known.iter().any(|of| of.producer == Some(stamp))
     }
 
     /// The batch that was sent again while it was on its way to a place in `from..to`.

@@ -53,6 +53,8 @@ pub struct Leading {
     pub only_acks_all: bool,
     /// When its watermark moved last.
     pub watermark_at: SimTime,
+    /// When what its watermark depends on changed last, followers left aside: its log, the ISR, how many must be in it.
+    pub changed_at: SimTime,
 }
 
 impl Leading {
@@ -176,6 +178,7 @@ impl GhostReplica {
                     unanswered: BTreeMap::new(),
                     only_acks_all: true,
                     watermark_at: at,
+                    changed_at: at,
                 })));
             }
             Observation::BecameFollower {
@@ -196,6 +199,18 @@ impl GhostReplica {
     }
 }
 
+/// Whether an observation changes what a watermark depends on, followers left aside.
+const fn matters_to_watermark(observation: &Observation) -> bool {
+    matches!(
+        observation,
+        Observation::IsrProposed { .. }
+            | Observation::IsrCommitted { .. }
+            | Observation::IsrRefused { .. }
+            | Observation::MinIsrChanged { .. }
+            | Observation::ProduceAppended { .. }
+    )
+}
+
 impl Leading {
     /// Nothing is asked for any more.
     fn decide(&mut self, at: SimTime) {
@@ -206,6 +221,9 @@ impl Leading {
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "as `partition_of`")]
     fn apply(&mut self, at: SimTime, observation: &Observation) {
+        if matters_to_watermark(observation) {
+            self.changed_at = at;
+        }
         match *observation {
             Observation::FollowerFetched { replica, broker_epoch, fetch_offset, .. } => {
                 let before = self.progress.get(&replica).and_then(|known| known.behind_since);

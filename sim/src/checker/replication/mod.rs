@@ -3,6 +3,7 @@
 mod l6_reassignment_whole;
 mod p1_answered;
 mod p2_nobody_gone;
+mod p3_watermark_alone;
 mod r10_maximal_isr;
 mod r11_watermark_over_maximal;
 mod r12_offsets_in_order;
@@ -62,6 +63,7 @@ pub(super) const EVENT_CHECKS: &[EventCheck] = &[
     r29_broker_epochs::at_event,
     l6_reassignment_whole::at_event,
     p2_nobody_gone::at_event,
+    p3_watermark_alone::at_event,
     s8_log_start::at_event,
 ];
 
@@ -75,6 +77,7 @@ pub(super) const CLUSTER_CHECKS: &[ClusterCheck] = &[
     r24_durability::at_barrier,
     p1_answered::at_barrier,
     p2_nobody_gone::at_barrier,
+    p3_watermark_alone::at_barrier,
 ];
 
 pub(super) const END_CHECKS: &[EndCheck] = &[r25_equal_at_the_end::at_end];

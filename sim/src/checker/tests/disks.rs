@@ -276,11 +276,39 @@ fn s3_passes_over_what_a_cut_has_not_reached_yet() {
     assert!(fires(&stale(&[(0, 2), (2, 3)]), &[Event::Started, cut, next]));
     let stopped = Event::Stopped(Stop::Shutdown);
     assert!(fires(&stale(&[(0, 2)]), &[Event::Started, cut, stopped]));
-    // Nor has a recovery that cut it (swarm-terms, seed 6).
-    assert!(!fires(&stale(&[(0, 2)]), &[Event::Started, recovered(2)]));
-    assert!(fires(&stale(&[(0, 2)]), &[Event::Started, recovered(5)]), "that leads into nothing");
-    assert!(fires(&stale(&[(0, 2), (2, 3)]), &[Event::Started, recovered(2), next]));
-    assert!(fires(&stale(&[(0, 2)]), &[Event::Started, recovered(2), stopped]));
+}
+
+/// Swarm-terms, seeds 6 and 61: the files of a segment that was scanned are written anew by the next checkpoint, and read by nobody.
+#[test]
+fn s3_passes_over_what_stood_behind_the_end_of_a_scan() {
+    let stale = |batches: &[(i64, i64)]| {
+        let mut files = Files::with_partition();
+        files.put(LOG, segment(batches));
+        let entry = [&5_000i64.to_be_bytes()[..], &4i32.to_be_bytes()[..]].concat();
+        files.put("t-0/00000000000000000000.timeindex", entry);
+        files
+    };
+    let fires = |files: &Files, events: &[Event]| files.fired(events).contains(&"S3");
+    let stopped = Event::Stopped(Stop::Shutdown);
+    let (second, third) = (appended(2, 4, 9, None), appended(4, 6, 9, None));
+    let grown = [Event::Started, scanned(2), second, third];
+    assert!(!fires(&stale(&[(0, 2)]), &[Event::Started, scanned(2)]));
+    assert!(!fires(&stale(&[(0, 2), (2, 4), (4, 6)]), &grown), "whatever was appended since");
+    // But below that end; where nothing was scanned; and once the node has stopped.
+    assert!(fires(&stale(&[(0, 5)]), &[Event::Started, scanned(5)]));
+    assert!(fires(&stale(&[(0, 2)]), &[Event::Started, recovered(2)]));
+    assert!(fires(&stale(&[(0, 2)]), &[Event::Started, scanned(2), stopped]));
+}
+
+/// A segment that was begun after the scan has no files of a log before it.
+#[test]
+fn s3_holds_what_was_begun_after_a_scan_to_its_word() {
+    let mut files = Files::with_partition();
+    files.put(LOG, segment(&[(0, 2)])).put("t-0/00000000000000000003.log", segment(&[(3, 6)]));
+    let entry = [&5_000i64.to_be_bytes()[..], &1i32.to_be_bytes()[..]].concat();
+    files.put("t-0/00000000000000000003.timeindex", entry);
+    let events = [Event::Started, scanned(2), appended(2, 3, 9, None), appended(3, 6, 9, None)];
+    assert!(files.fired(&events).contains(&"S3"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! What coordinators promise of consumer groups: G1, G2, G4 to G9, G11, G12, L9.
+//! What coordinators promise of consumer groups: G1, G2, G4 to G9, G11, G12, L9, L11.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ottla::protocol::compression::Compression;
@@ -15,7 +16,7 @@ use ottla::types::{
 use super::cluster::{NONE, Run, version};
 use super::disks::{Files, LOG};
 use super::*;
-use crate::checker::Stop;
+use crate::checker::{Stop, liveness};
 
 const REBALANCE: Duration = Duration::from_secs(60);
 const PHASES: [GroupPhase; 3] =
@@ -223,6 +224,24 @@ fn groups_in_order_fire_nothing() {
     story.run.barrier();
     story.fires(&NONE);
     assert!(!story.run.missing().contains(&"L9"));
+}
+
+#[test]
+fn l11_sees_who_reads_and_is_no_member() {
+    let outside = |story: &Story, run: usize| {
+        let running = BTreeMap::from([("audit".into(), run)]);
+        liveness::outside(story.run.checkers.ghost(), &running)
+    };
+    let mut story = Story::stable();
+    assert!(outside(&story, 2).is_empty());
+    let found = outside(&story, 3);
+    assert_eq!(found[0].what, "3 clients read in audit, which has 2 members");
+    story.gone("b", MemberEnd::Silent);
+    assert_eq!(outside(&story, 2)[0].check, "L11");
+    // The next coordinator knows those that its log has.
+    story.fail_over(2, None).came("a");
+    assert_eq!(outside(&story, 2).len(), 1);
+    assert!(outside(&story, 1).is_empty());
 }
 
 #[test]

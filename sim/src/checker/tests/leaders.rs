@@ -1,4 +1,4 @@
-//! What leaders promise of their logs: R1 to R9, R20, R21, R23, R24, R26, and P1.
+//! What leaders promise of their logs: R1 to R9, R20, R21, R23, R24, R26, P1 and P3.
 
 use super::cluster::{NONE, Run, version};
 use super::*;
@@ -222,4 +222,17 @@ fn p1_sees_a_producer_that_waits_for_what_has_happened() {
     assert_eq!(run.fired(), NONE, "the answer may be on its way");
     run.wait(2).barrier();
     assert_eq!(run.fired(), ["P1"]);
+}
+
+#[test]
+fn p3_sees_a_watermark_that_waits_for_nobody() {
+    let mut run = Run::settled();
+    run.append(1, 0, 2, 3).wait(2).barrier();
+    assert_eq!(run.fired(), NONE, "it waits for two followers");
+    run.change(version(1, 1, 0, &[1])).takes_over(1, 0, 1, &[1]).wait(2).barrier();
+    assert_eq!(run.fired(), NONE, "two are required");
+    run.say(1, Observation::MinIsrChanged { partition: partition(), min_isr: 1 }).barrier();
+    assert_eq!(run.fired(), NONE, "it may be on its way");
+    run.wait(2).barrier();
+    assert_eq!(run.fired(), ["P3"]);
 }

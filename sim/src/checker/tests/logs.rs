@@ -1,4 +1,4 @@
-//! One node's log: R3, R12, R15, S1, S2, S4, T1, T2, T14, T15.
+//! One node's log: R3, R12, R15, S1, S2, S4, T1, T2, T14, T15, T16.
 
 use ottla::types::{Observation, Offset};
 
@@ -151,6 +151,27 @@ fn t1_t14_and_t15_see_broken_sequences() {
     assert_eq!(fired(&[Event::Started, duplicate(1), first]), ["T15"]);
     let other = appended(0, 2, 1, Some(stamp(0, 7)));
     assert_eq!(fired(&[Event::Started, duplicate(0), other]), ["T15"]);
+}
+
+#[test]
+fn t16_sees_that_a_repeated_batch_is_not_known() {
+    let batch = |at: i64| appended(at, at + 1, 1, Some(stamp(0, i32::try_from(at).unwrap())));
+    let refused = |sequence, last: i32| {
+        Event::Observed(Observation::ProduceOutOfOrder {
+            partition: partition(),
+            producer: stamp(0, sequence),
+            last_sequence: Some(Sequence::ZERO.plus(last.unsigned_abs())),
+        })
+    };
+    let six: Vec<Event> = (0..6).map(batch).collect();
+    let then = |events: &[Event]| fired(&[&[Event::Started], &six[..], events].concat());
+    assert_eq!(then(&[refused(1, 5)]), ["T16"], "it is the fifth from the end");
+    assert!(then(&[refused(0, 5)]).is_empty(), "five are remembered");
+    assert!(then(&[refused(1, 7)]).is_empty(), "more are on their way to the disk");
+    assert!(then(&[refused(9, 5)]).is_empty(), "records are missing before it");
+    // A snapshot holds the last one of each.
+    let restarted = [Event::Stopped(Stop::Kill), Event::Started, scanned(6)];
+    assert!(then(&[&restarted[..], &[refused(1, 5)]].concat()).is_empty());
 }
 
 /// Swarm-disk, seed 53: it led later, and knew nothing of a producer that had written before.

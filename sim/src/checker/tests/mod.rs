@@ -54,12 +54,22 @@ fn flushed(end: i64) -> Event {
     })
 }
 
+/// The log was opened as a clean stop left it.
 fn recovered(end: i64) -> Event {
+    opened(end, 0)
+}
+
+/// The log was opened after a crash.
+fn scanned(end: i64) -> Event {
+    opened(end, 100)
+}
+
+fn opened(end: i64, bytes_scanned: u64) -> Event {
     Event::Observed(Observation::LogRecovered {
         partition: partition(),
         log_start_offset: Offset::ZERO,
         log_end_offset: Offset::new(end),
-        bytes_scanned: 0,
+        bytes_scanned,
         bytes_cut: 0,
     })
 }

@@ -105,6 +105,10 @@ pub const INVARIANTS: &[(&str, &str)] = &[
         "P2",
         "Nobody waits for who is gone: a broker that is down is fenced within its session timeout, and a follower that is silent is asked out of the ISR within replica.lag.time.max.ms.",
     ),
+    (
+        "P3",
+        "No high watermark waits for nobody: where the leader alone is in sync and that is enough, all of its log is below it.",
+    ),
     ("Q1", "No two nodes name different leaders of the metadata quorum in one epoch."),
     (
         "Q2",
@@ -204,6 +208,7 @@ pub const INVARIANTS: &[(&str, &str)] = &[
         "L10",
         "Whoever reads from the start comes to the end once everything is healed and nobody sends any more; so does every group whose members leave nothing out.",
     ),
+    ("L11", "Once everything is healed, whoever reads in a group is a member of it."),
     ("S1", "Recovery is idempotent, a crash in the middle of recovery included."),
     (
         "S2",
@@ -244,6 +249,10 @@ pub const INVARIANTS: &[(&str, &str)] = &[
     (
         "T15",
         "A duplicate is answered with the original offset or an error, never with another offset.",
+    ),
+    (
+        "T16",
+        "One of the last five batches of a producer, sent again, is known: it is not refused as out of order.",
     ),
     ("phantom", "Every value read was sent, to that partition."),
     (

@@ -118,6 +118,7 @@ const UPHELD: &[(&str, Places)] = &[
         &[(BROKERS, "check_registration"), ("src/metadata/image.rs", "replay_register_broker")],
     ),
     ("P1", &[(PRODUCE, "answer_reached"), (WATERMARK, "advance")]),
+    ("P3", &[(WATERMARK, "advance"), (ISR, "on_isr_known")]),
     ("Q1", &[(ELECTION, "count_votes"), (ELECTION, "learn")]),
     ("Q2", &[(ELECTION, "may_grant"), (ELECTION, "grant"), (ELECTION, "persist")]),
     ("Q3", &[(ELECTION, "persist"), (QUORUM_FILES, "perform")]),
@@ -215,6 +216,13 @@ const UPHELD: &[(&str, Places)] = &[
     ),
     ("L9", &[(TERM, "load"), (TURN, "complete_join"), (MEMBERSHIP, "on_session_timer")]),
     ("L10", &[(POLL, "take_records"), (POLL, "reset_or"), (MEMBERSHIP, "on_session_timer")]),
+    (
+        "L11",
+        &[
+            (MEMBERSHIP, "on_session_timer"),
+            ("src/client/consumer/membership/classic/heartbeat.rs", "on_heartbeat"),
+        ],
+    ),
     ("S1", &[(RECOVERY, "recover"), (RECOVERY, "cut")]),
     (
         "S2",
@@ -256,6 +264,7 @@ const UPHELD: &[(&str, Places)] = &[
     ),
     ("T14", &[(PRODUCERS, "duplicate_of"), (PRODUCERS, "on_batch"), (FOLLOWER, "append_fetched")]),
     ("T15", &[(PRODUCERS, "duplicate_of"), (LEADER, "duplicate")]),
+    ("T16", &[(PRODUCERS, "duplicate_of"), (PRODUCERS, "remember")]),
     ("duplicate", &[(PRODUCERS, "duplicate_of"), (SENDER, "drain")]),
     ("int-nonmonotonic-send", &[(SENDER, "drain"), (SENDER, "is_earlier_elsewhere")]),
     (

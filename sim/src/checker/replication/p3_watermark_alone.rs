@@ -1,0 +1,60 @@
+//! P3: no high watermark waits for nobody.
+
+use std::time::Duration;
+
+use ottla::types::{BrokerSet, ErrorCode, Observation, TopicIdPartition};
+
+use crate::checker::ghost::Leading;
+use crate::checker::{Event, Ghost, Occurrence, Violation};
+use crate::world::{NodeId, SimTime};
+
+/// For a write on its way.
+const SLACK: Duration = Duration::from_millis(500);
+
+/// A leader is alone in its ISR, that is enough, and nothing has changed for a while: all of its log is below its watermark.
+pub(crate) fn at_barrier(ghost: &Ghost, at: SimTime, out: &mut Vec<Violation>) {
+    for (node, partition, leading) in ghost.leaders() {
+        out.extend(waits_for_nobody(ghost, node, partition, leading, at));
+    }
+}
+
+/// Nobody looks for long: but where a producer is told that it waited in vain.
+pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
+    let Occurrence { at, node, event } = *occurrence;
+    if let Event::Observed(Observation::ProduceFailed { partition, error }) = event
+        && error == ErrorCode::RequestTimedOut
+        && let Some(leading) = ghost.leading(node, partition)
+    {
+        out.extend(waits_for_nobody(ghost, node, partition, leading, at));
+    }
+}
+
+fn waits_for_nobody(
+    ghost: &Ghost,
+    node: NodeId,
+    partition: TopicIdPartition,
+    leading: &Leading,
+    at: SimTime,
+) -> Option<Violation> {
+    let state =
+        ghost.node(node).filter(|state| !state.is_paused && state.failed_dirs.is_empty())?;
+    let own = ghost.broker_of(node)?;
+    let is_alone = leading.isr == BrokerSet::of(&[own]) && leading.pending.is_none();
+    let since = state.resumed_at.map_or(leading.changed_at, |at| at.max(leading.changed_at));
+    let log = ghost.log(node, partition)?;
+    let watermark = log.high_watermark?;
+    if !is_alone || leading.min_isr > 1 || at.since(since) < SLACK || watermark >= log.end {
+        return None;
+    }
+    Some(Violation {
+        check: "P3",
+        at,
+        node: Some(node),
+        partition: Some(ghost.name(partition)),
+        what: format!("the high watermark stays at {watermark}, the log ends at {}", log.end),
+        evidence: vec![format!(
+            "broker {own} alone is in sync, no more are asked for, and nothing has changed since {}",
+            ghost.clock(since)
+        )],
+    })
+}
