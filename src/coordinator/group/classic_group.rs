@@ -69,6 +69,8 @@ pub(super) struct Member {
     pub(super) syncing: Option<Token>,
     /// Whether it has yet to be told its id: nobody can expect heartbeats of it.
     pub(super) is_new: bool,
+    /// Whether it has not joined since the log was read, which has one way of assigning that it knows: that of the generation.
+    pub(super) is_of_log: bool,
 }
 
 impl Member {
@@ -85,6 +87,7 @@ impl Member {
             joining: Some(token),
             syncing: None,
             is_new: true,
+            is_of_log: false,
         }
     }
 
@@ -93,6 +96,7 @@ impl Member {
         self.protocols.clone_from(&request.protocols);
         self.session_timeout = request.session_timeout;
         self.rebalance_timeout = request.rebalance_timeout;
+        self.is_of_log = false;
         self.joining.replace(token)
     }
 
@@ -130,6 +134,7 @@ impl Member {
             joining: None,
             syncing: None,
             is_new: false,
+            is_of_log: true,
         }
     }
 
@@ -166,6 +171,8 @@ pub(super) struct ClassicGroup {
     pub(super) pending_sync: BTreeSet<MemberId>,
     /// Since when it is in its state, where that is known.
     pub(super) state_since: Option<Timestamp>,
+    /// Whether the members that the log has were called to join, to say what else they know.
+    has_asked: bool,
     /// The topics that its members read; `None` where that cannot be known.
     subscribed: Option<BTreeSet<String>>,
 }
@@ -183,6 +190,7 @@ impl ClassicGroup {
             pending_join: BTreeSet::new(),
             pending_sync: BTreeSet::new(),
             state_since: None,
+            has_asked: false,
             subscribed: None,
         }
     }
@@ -333,6 +341,20 @@ impl ClassicGroup {
         }
         self.protocol_type.as_deref() == Some(protocol_type)
             && protocols.iter().any(|(name, _)| self.all_know(name))
+    }
+
+    /// Whether members may know more than the log has of them: they have yet to be called to join, or to come.
+    pub(super) fn may_support(&self, protocol_type: &str, protocols: &[(Arc<str>, Bytes)]) -> bool {
+        let is_waiting = matches!(self.state, State::PreparingRebalance(_));
+        self.protocol_type.as_deref() == Some(protocol_type)
+            && !protocols.is_empty()
+            && (is_waiting || !self.has_asked)
+            && self.members.values().any(|member| member.is_of_log)
+    }
+
+    /// The members that the log has are called to join. Whether that is the first time.
+    pub(super) const fn asks(&mut self) -> bool {
+        !std::mem::replace(&mut self.has_asked, true)
     }
 
     fn all_know(&self, protocol: &str) -> bool {

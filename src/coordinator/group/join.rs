@@ -26,8 +26,7 @@ impl Turn<'_> {
             return self.turn_away(request, token);
         }
         if !self.group.supports(&request.protocol_type, &request.protocols) {
-            let error = ErrorCode::InconsistentGroupProtocol;
-            return self.refuse_join(token, error, request.member.clone());
+            return self.refuse_stranger(request, token);
         }
         match &request.member {
             None => self.join_as_new(request, token),
@@ -41,6 +40,21 @@ impl Turn<'_> {
             }
             Some(member) => self.rejoin(member, request, token),
         }
+    }
+
+    /// The members know no way of assigning that this one knows. Of those that only the log tells of, one way is known, that of their
+    /// generation: they are called to join first, and this one asks again. (Kafka refuses it for good, until they join for another
+    /// reason.)
+    fn refuse_stranger(&mut self, request: &JoinGroup, token: Token) {
+        let error = if self.group.may_support(&request.protocol_type, &request.protocols) {
+            if self.group.asks() && !matches!(self.group.state, State::PreparingRebalance(_)) {
+                self.prepare_rebalance();
+            }
+            ErrorCode::CoordinatorLoadInProgress
+        } else {
+            ErrorCode::InconsistentGroupProtocol
+        };
+        self.refuse_join(token, error, request.member.clone());
     }
 
     /// Whether the group may have this member too (`group.max.size`).

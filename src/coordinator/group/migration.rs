@@ -342,5 +342,6 @@ fn classic_member(metadata: &ConsumerGroupMemberMetadataValue) -> Member {
         joining: None,
         syncing: None,
         is_new: false,
+        is_of_log: false,
     }
 }

@@ -11,7 +11,8 @@ use crate::world::{NodeId, SimTime};
 /// For a write on its way.
 const SLACK: Duration = Duration::from_millis(500);
 
-/// A leader is alone in its ISR, that is enough, and nothing has changed for a while: all of its log is below its watermark.
+/// A leader is alone in its ISR, that is enough, nobody is about to join it, and nothing has changed for a while: all of its log is below
+/// its watermark. Who asked within `replica.lag.time.max.ms` may be waited for (Kafka: `Partition.maybeIncrementLeaderHW`).
 pub(crate) fn at_barrier(ghost: &Ghost, at: SimTime, out: &mut Vec<Violation>) {
     for (node, partition, leading) in ghost.leaders() {
         out.extend(waits_for_nobody(ghost, node, partition, leading, at));
@@ -40,10 +41,17 @@ fn waits_for_nobody(
         ghost.node(node).filter(|state| !state.is_paused && state.failed_dirs.is_empty())?;
     let own = ghost.broker_of(node)?;
     let is_alone = leading.isr == BrokerSet::of(&[own]) && leading.pending.is_none();
+    let may_join = ghost.cluster()?.lag_time_max + SLACK;
+    let is_courted = leading.progress.values().any(|known| at.since(known.at) < may_join);
     let since = state.resumed_at.map_or(leading.changed_at, |at| at.max(leading.changed_at));
     let log = ghost.log(node, partition)?;
     let watermark = log.high_watermark?;
-    if !is_alone || leading.min_isr > 1 || at.since(since) < SLACK || watermark >= log.end {
+    if !is_alone
+        || is_courted
+        || leading.min_isr > 1
+        || at.since(since) < SLACK
+        || watermark >= log.end
+    {
         return None;
     }
     Some(Violation {

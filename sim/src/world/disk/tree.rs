@@ -28,6 +28,8 @@ pub(super) struct Tree {
     /// Changes that are not durable, oldest first.
     pending: Vec<Change>,
     next_change: u64,
+    /// How often something may have become unreachable since that was looked at.
+    forgettable: usize,
 }
 
 #[derive(Debug)]
@@ -61,7 +63,7 @@ fn not_found() -> io::Error {
 impl Tree {
     pub(super) fn new() -> Self {
         let nodes = BTreeMap::from([(ROOT, Node::Dir(Dir::default()))]);
-        Self { nodes, next_inode: ROOT + 1, pending: Vec::new(), next_change: 0 }
+        Self { nodes, next_inode: ROOT + 1, pending: Vec::new(), next_change: 0, forgettable: 0 }
     }
 
     /// A tree without files, whose inodes were never used in this one.
@@ -283,7 +285,7 @@ impl Tree {
             return Ok(());
         }
         done.into_iter().for_each(|change| self.make_durable(change));
-        self.forget_unreachable();
+        self.may_forget();
         Ok(())
     }
 
@@ -315,7 +317,7 @@ impl Tree {
         if let Some(Node::File { handles, names, .. }) = self.nodes.get_mut(&inode) {
             *handles = handles.saturating_sub(1);
             if *handles == 0 && *names == 0 {
-                self.forget_unreachable();
+                self.may_forget();
             }
         }
     }
@@ -357,7 +359,8 @@ impl Tree {
     }
 
     /// Every file, with or without a name.
-    pub(super) fn all_files(&self) -> Vec<Inode> {
+    pub(super) fn all_files(&mut self) -> Vec<Inode> {
+        self.forget_unreachable();
         let files = self.nodes.iter().filter(|(_, node)| matches!(node, Node::File { .. }));
         files.map(|(inode, _)| *inode).collect()
     }
@@ -410,8 +413,25 @@ impl Tree {
         }
     }
 
-    /// Drops what no name, no possible name and no handle leads to.
+    /// Something may be unreachable now. To look takes as long as there are nodes: it waits until that many may be.
+    fn may_forget(&mut self) {
+        self.forgettable += 1;
+        if self.forgettable > self.nodes.len() / 4 {
+            self.forget_unreachable();
+        }
+    }
+
+    /// Drops what no name, no possible name and no handle leads to, and what says that a name is durably gone where no change before
+    /// that can become durable any more.
     fn forget_unreachable(&mut self) {
+        self.forgettable = 0;
+        let oldest = self.pending.first().map(|change| change.number);
+        for node in self.nodes.values_mut() {
+            if let Node::Dir(dir) = node {
+                let counts = |number: u64| oldest.is_some_and(|oldest| oldest < number);
+                dir.durable.retain(|_, (number, inode)| inode.is_some() || counts(*number));
+            }
+        }
         let mut reached = BTreeSet::new();
         let targets = self.pending.iter().flat_map(|change| &change.names);
         let mut open: Vec<Inode> =
@@ -509,6 +529,7 @@ mod tests {
         tree.remove_file(Path::new("/logs/a")).unwrap();
         sync(&mut tree, "/logs");
         tree.remove_file(Path::new("/logs/b")).unwrap();
+        tree.forget_unreachable();
         assert_eq!(tree.nodes.len(), 3, "root, logs, and b, which may come back");
         assert_eq!(left(tree, PowerLossMode::LoseUnsynced, 1), ["/logs/b"]);
     }
