@@ -163,16 +163,20 @@ impl Partition {
                 self.wait(waiter, acks, answer, out);
             }
             Err(refusal) => {
-                if let ProducerRefusal::OutOfOrder { stamp: producer, last_sequence } = refusal {
-                    let partition = self.id;
-                    out.push(Effect::Observe(Observation::ProduceOutOfOrder {
-                        partition,
-                        producer,
-                        last_sequence,
-                    }));
-                }
+                self.say_out_of_order(refusal, out);
                 refuse(self.id, waiter, refusal.error_code(), out);
             }
+        }
+    }
+
+    fn say_out_of_order(&self, refusal: ProducerRefusal, out: &mut Vec<Effect>) {
+        if let ProducerRefusal::OutOfOrder { stamp: producer, last_sequence } = refusal {
+            let partition = self.id;
+            out.push(Effect::Observe(Observation::ProduceOutOfOrder {
+                partition,
+                producer,
+                last_sequence,
+            }));
         }
     }
 

@@ -59,7 +59,7 @@ enum Command {
     Replay(ReplayArgs),
     /// Finds the smallest scenario that fails for the same reason, and writes it as TOML
     Shrink(shrink::ShrinkArgs),
-    /// Rewrites reports/ from the first four seeds of each scenario
+    /// Rewrites reports/ from the first two seeds of each scenario
     Report(ReportArgs),
     /// Measures how much simulated time a second of CPU buys
     Bench(BenchArgs),

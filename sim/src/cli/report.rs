@@ -1,4 +1,4 @@
-//! `cargo sim report`: the pages of `reports/`, from the first four seeds of each scenario.
+//! `cargo sim report`: the pages of `reports/`, from the first two seeds of each scenario.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::scenario::Scenario;
 use crate::verdict::{VariantRun, Verdict};
 
 /// So many seeds show what a scenario is about; `cargo sim run` looks at more of them.
-const SEEDS: usize = 4;
+const SEEDS: usize = 2;
 /// Pages that other commands write.
 const OTHERS: &[&str] = &["mutants.md"];
 
@@ -33,6 +33,14 @@ pub(super) fn report(args: &ReportArgs) -> Result<u8, Stop> {
             .map_err(|error| Stop::bad_input(format!("{}: {error}", old.display())))?;
     }
     print(&format!("{} pages in {}\n", pages.len(), args.dir.display()));
+    for run in runs.iter().flatten().filter(|run| run.verdict() != Verdict::Passed) {
+        let variant = run.variant.as_ref().map_or_else(String::new, |name| format!(" [{name}]"));
+        print(&format!(
+            "{}: {}{variant}: `cargo sim run` tells more\n",
+            run.verdict().name(),
+            run.scenario
+        ));
+    }
     let verdict = runs.iter().flatten().map(VariantRun::verdict).max();
     Ok(verdict.unwrap_or(Verdict::Inconclusive).exit_code())
 }

@@ -129,7 +129,7 @@ fn without(plan: &Plan) -> String {
 #[must_use]
 pub fn index(scenarios: &[Vec<VariantRun>]) -> String {
     let mut out = String::from(
-        "# Reports\n\nWhat the scenarios show under their first four seeds. Written by `cargo sim report`; `cargo sim report --check` fails where it is stale.\n\n| scenario | claim | verdict |\n|---|---|---|\n",
+        "# Reports\n\nWhat the scenarios show under their first two seeds. Written by `cargo sim report`; `cargo sim report --check` fails where it is stale.\n\n| scenario | claim | verdict |\n|---|---|---|\n",
     );
     for runs in scenarios {
         let Some(first) = runs.first() else { continue };
