@@ -150,6 +150,9 @@ pub struct GhostLog {
     pub dir: Option<u32>,
     /// Whether it was cut and nothing was appended since: its index files may not be cut yet.
     pub is_being_cut: bool,
+    /// Where the log could be cut before it was emptied, to begin anew further up: until it is opened anew a power loss may bring that
+    /// back.
+    former_boundaries: BTreeSet<Offset>,
     /// Whether batches were lost or cut that the producer's state may still know or not know.
     pub was_cut: bool,
     /// Batches on their way to the disk that were sent again meanwhile: where each is to stand.
@@ -210,11 +213,16 @@ impl GhostLog {
                 self.may_lack = false;
                 self.recovered_end = Some(log_end_offset);
                 self.window_from = log_end_offset;
+                self.former_boundaries.clear();
             }
             Observation::LogTruncated { from, to, .. } => {
                 // Emptied, to begin anew further up: what lies before is committed, and nothing is known of who wrote it
                 // (swarm-disk, seed 53).
                 let is_emptied = to > from;
+                if is_emptied {
+                    let ends = self.batches.iter().map(|batch| batch.end_offset);
+                    self.former_boundaries.extend(ends.chain([self.start, self.end]));
+                }
                 self.cut_to(if is_emptied { Offset::ZERO } else { to });
                 self.is_being_cut = true;
                 self.end = to;
@@ -400,10 +408,11 @@ impl GhostLog {
         self.stamps.get(&stamp)
     }
 
-    /// Whether a batch ends or begins at `offset`, or the log does.
+    /// Whether a batch ends or begins at `offset`, or the log does; or did before it was emptied.
     #[must_use]
     pub fn is_boundary(&self, offset: Offset) -> bool {
         offset == self.start
+            || self.former_boundaries.contains(&offset)
             || offset == self.end
             || self
                 .batches

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ottla::types::{BrokerSet, ErrorCode, Observation, TopicIdPartition};
+use ottla::types::{BrokerSet, Observation, TopicIdPartition};
 
 use crate::checker::ghost::Leading;
 use crate::checker::{Event, Ghost, Occurrence, Violation};
@@ -19,13 +19,18 @@ pub(crate) fn at_barrier(ghost: &Ghost, at: SimTime, out: &mut Vec<Violation>) {
     }
 }
 
-/// Nobody looks for long: but where a producer is told that it waited in vain.
+/// So it is where somebody waits for it: a producer that is told that it waited in vain, or sends again, or a reader.
+#[expect(clippy::wildcard_enum_match_arm, reason = "only these observations tell of who waits")]
 pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Violation>) {
-    let Occurrence { at, node, event } = *occurrence;
-    if let Event::Observed(Observation::ProduceFailed { partition, error }) = event
-        && error == ErrorCode::RequestTimedOut
-        && let Some(leading) = ghost.leading(node, partition)
-    {
+    let Occurrence { at, node, event: Event::Observed(observation) } = *occurrence else { return };
+    let partition = match observation {
+        Observation::ProduceFailed { partition, .. }
+        | Observation::ProduceDuplicate { partition, .. }
+        | Observation::FetchServed { partition, .. }
+        | Observation::EndTold { partition, .. } => partition,
+        _ => return,
+    };
+    if let Some(leading) = ghost.leading(node, partition) {
         out.extend(waits_for_nobody(ghost, node, partition, leading, at));
     }
 }

@@ -235,4 +235,12 @@ fn p3_sees_a_watermark_that_waits_for_nobody() {
     assert_eq!(run.fired(), NONE, "it may be on its way");
     run.wait(2).barrier();
     assert_eq!(run.fired(), ["P3"]);
+    let end_offset = Offset::new(2);
+    let asked = Observation::EndTold {
+        partition: partition(),
+        leader_epoch: LeaderEpoch::new(0),
+        end_offset,
+    };
+    run.say(1, asked);
+    assert_eq!(run.fired(), ["P3", "P3"], "somebody asks");
 }

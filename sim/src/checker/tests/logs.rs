@@ -126,6 +126,23 @@ fn s2_sees_lost_bytes_and_a_cut_batch() {
     assert!(fired(&after(Stop::Kill, 6)).is_empty());
 }
 
+/// Swarm-disk, seed 52, with another bug planted: the power was lost while a follower was to begin anew where its leader's log begins.
+#[test]
+fn s2_lets_a_power_loss_bring_back_what_was_emptied() {
+    let emptied = Event::Observed(Observation::LogTruncated {
+        partition: partition(),
+        from: Offset::new(3),
+        to: Offset::new(9),
+    });
+    let start = [Event::Started, appended(0, 3, 1, None), emptied];
+    let after =
+        |stop, end| [&start[..], &[Event::Stopped(stop), Event::Started, scanned(end)]].concat();
+    assert!(fired(&after(Stop::PowerLoss, 3)).is_empty());
+    assert!(fired(&after(Stop::PowerLoss, 9)).is_empty());
+    assert_eq!(fired(&after(Stop::PowerLoss, 2)), ["S2"], "no batch ended there");
+    assert_eq!(fired(&after(Stop::Kill, 3)), ["S2"], "the page cache survives a kill");
+}
+
 #[test]
 fn s4_sees_an_offset_given_twice_and_a_gap() {
     assert_eq!(fired(&[Event::Started, appended(0, 2, 1, None), appended(1, 3, 2, None)]), ["S4"]);

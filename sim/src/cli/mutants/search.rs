@@ -54,7 +54,7 @@ enum Step {
     Storm(u64),
     /// The scenario that aims at it.
     Aimed,
-    /// All others.
+    /// All others, for what no storm has found yet.
     Scenarios,
 }
 
@@ -96,6 +96,7 @@ impl Searcher {
             }
             Step::Aimed | Step::Scenarios => {
                 bug.result.scenarios.found.is_some()
+                    || step == Step::Scenarios && bug.result.storm.found.is_some()
                     || self
                         .places_of(bug, step)
                         .all(|place| green(&bug.result.scenarios, place) >= self.scenario_seeds)
@@ -214,6 +215,7 @@ fn state(result: &MutantResult) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mutants::result::Red;
 
     fn searcher(storm_seeds: u64) -> Searcher {
         let place = |path: &str| Place { path: path.into(), variant: None };
@@ -261,5 +263,16 @@ mod tests {
         bug.result.scenarios.note_green("a", None, 10);
         bug.result.storm.note_green("storm", None, 20);
         assert!(searcher.is_done(&bug));
+    }
+
+    #[test]
+    fn what_a_storm_has_found_is_searched_with_the_scenario_that_aims_at_it_only() {
+        let mut bug = Bug::clean(&BTreeSet::from(["storm".to_owned()]), MutantResult::default());
+        bug.aimed = Some("b".into());
+        let red = Red { check: "R1".into(), what: String::new() };
+        let (scenario, variant) = ("storm".to_owned(), None);
+        bug.result.storm.found = Some(Found { scenario, variant, seed: 1, red });
+        assert!(searcher(20).is_step_done(&bug, Step::Scenarios));
+        assert!(!searcher(20).is_step_done(&bug, Step::Aimed));
     }
 }
