@@ -536,6 +536,15 @@ fn late_sees_who_waits_while_nothing_is_broken() {
     );
     let soon_over = [(SimTime(0), SimTime(3 * second))];
     assert!(fired_with(&given(5 * second, 9 * second), &[], &soon_over).is_empty());
+    // A queue that moves, and one that stands (swarm, seed 35).
+    let queued = |before: u64| {
+        let mut history = given(5 * second, 5 * second + 1);
+        history.sent[2].sent_at = SimTime(second - 1);
+        history.sent[2].done_at = Some(SimTime(before));
+        fired_with(&history, &[], &calm)
+    };
+    assert!(queued(3 * second + 5).is_empty());
+    assert_eq!(queued(2 * second), ["late"]);
 }
 
 #[test]

@@ -267,7 +267,7 @@ pub const INVARIANTS: &[(&str, &str)] = &[
     ),
     (
         "late",
-        "While nothing is broken every record is answered, and given to whoever reads its partition, within three seconds.",
+        "While nothing is broken every record is answered, and given to whoever reads its partition, within three seconds; or stands in a queue of its sender that moves.",
     ),
     ("int-poll-skip", "No poll skips a record of a partition that is known to exist."),
     ("int-nonmonotonic-poll", "No poll gives records of a partition out of order or twice."),
