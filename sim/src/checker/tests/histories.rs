@@ -538,7 +538,7 @@ fn late_sees_who_waits_while_nothing_is_broken() {
     assert!(fired_with(&given(5 * second, 9 * second), &[], &soon_over).is_empty());
     // A queue that moves, and one that stands (swarm, seed 35).
     let queued = |before: u64| {
-        let mut history = given(5 * second, 5 * second + 1);
+        let mut history = given(5 * second, 3 * second);
         history.sent[2].sent_at = SimTime(second - 1);
         history.sent[2].done_at = Some(SimTime(before));
         fired_with(&history, &[], &calm)

@@ -1,8 +1,10 @@
 //! What leaders promise of their logs: R1 to R9, R20, R21, R23, R24, R26, P1 and P3.
 
+use std::time::Duration;
+
 use super::cluster::{NONE, Run, version};
 use super::*;
-use crate::checker::Stop;
+use crate::checker::{ClusterFacts, Stop};
 
 #[test]
 fn r1_sees_two_leaders_of_a_term_and_one_that_nobody_elected() {
@@ -227,13 +229,18 @@ fn p1_sees_a_producer_that_waits_for_what_has_happened() {
 #[test]
 fn p3_sees_a_watermark_that_waits_for_nobody() {
     let mut run = Run::settled();
+    run.checkers.describe_cluster(ClusterFacts {
+        session_timeout: Duration::from_secs(60),
+        lag_time_max: Duration::from_secs(3),
+        heartbeat_delay_max: Duration::ZERO,
+    });
     run.append(1, 0, 2, 3).wait(2).barrier();
     assert_eq!(run.fired(), NONE, "it waits for two followers");
     run.change(version(1, 1, 0, &[1])).takes_over(1, 0, 1, &[1]).wait(2).barrier();
     assert_eq!(run.fired(), NONE, "two are required");
     run.say(1, Observation::MinIsrChanged { partition: partition(), min_isr: 1 }).barrier();
     assert_eq!(run.fired(), NONE, "it may be on its way");
-    run.wait(2).barrier();
+    run.wait(1).barrier();
     assert_eq!(run.fired(), ["P3"]);
     let end_offset = Offset::new(2);
     let asked = Observation::EndTold {
@@ -242,5 +249,7 @@ fn p3_sees_a_watermark_that_waits_for_nobody() {
         end_offset,
     };
     run.say(1, asked);
-    assert_eq!(run.fired(), ["P3", "P3"], "somebody asks");
+    assert_eq!(run.checkers.counts()["P3"], 2, "somebody asks");
+    run.fetch(1, 2, 0, 2).barrier();
+    assert_eq!(run.checkers.counts()["P3"], 2, "a follower may be about to join");
 }
