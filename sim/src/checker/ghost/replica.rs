@@ -106,6 +106,7 @@ pub fn partition_of(observation: &Observation) -> Option<TopicIdPartition> {
         | Observation::ProduceAppended { partition, .. }
         | Observation::ProduceAcked { partition, .. }
         | Observation::ProduceFailed { partition, .. }
+        | Observation::LogFlushed { partition, .. }
         | Observation::HighWatermarkAdvanced { partition, .. } => Some(partition),
         _ => None,
     }
@@ -208,6 +209,7 @@ const fn matters_to_watermark(observation: &Observation) -> bool {
             | Observation::IsrRefused { .. }
             | Observation::MinIsrChanged { .. }
             | Observation::ProduceAppended { .. }
+            | Observation::LogFlushed { .. }
     )
 }
 

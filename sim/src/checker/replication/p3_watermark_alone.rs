@@ -12,7 +12,7 @@ use crate::world::{NodeId, SimTime};
 const SLACK: Duration = Duration::from_millis(500);
 
 /// A leader is alone in its ISR, that is enough, nobody is about to join it, and nothing has changed for a while: all of its log is below
-/// its watermark. Who asked within `replica.lag.time.max.ms` may be waited for (Kafka: `Partition.maybeIncrementLeaderHW`).
+/// its watermark (with `flush.messages=1` all that is durable). Who asked within `replica.lag.time.max.ms` may be waited for (Kafka: `Partition.maybeIncrementLeaderHW`).
 pub(crate) fn at_barrier(ghost: &Ghost, at: SimTime, out: &mut Vec<Violation>) {
     for (node, partition, leading) in ghost.leaders() {
         out.extend(waits_for_nobody(ghost, node, partition, leading, at));
@@ -51,11 +51,8 @@ fn waits_for_nobody(
     let since = state.resumed_at.map_or(leading.changed_at, |at| at.max(leading.changed_at));
     let log = ghost.log(node, partition)?;
     let watermark = log.high_watermark?;
-    if !is_alone
-        || is_courted
-        || leading.min_isr > 1
-        || at.since(since) < SLACK
-        || watermark >= log.end
+    let end = if ghost.facts(partition.topic_id).flushes_each { log.synced_end } else { log.end };
+    if !is_alone || is_courted || leading.min_isr > 1 || at.since(since) < SLACK || watermark >= end
     {
         return None;
     }
@@ -64,7 +61,9 @@ fn waits_for_nobody(
         at,
         node: Some(node),
         partition: Some(ghost.name(partition)),
-        what: format!("the high watermark stays at {watermark}, the log ends at {}", log.end),
+        what: format!(
+            "the high watermark stays at {watermark}, and nobody is waited for below {end}"
+        ),
         evidence: vec![format!(
             "broker {own} alone is in sync, no more are asked for, and nothing has changed since {}",
             ghost.clock(since)
