@@ -46,8 +46,10 @@ fn waits_for_nobody(
         ghost.node(node).filter(|state| !state.is_paused && state.failed_dirs.is_empty())?;
     let own = ghost.broker_of(node)?;
     let is_alone = leading.isr == BrokerSet::of(&[own]) && leading.pending.is_none();
-    let may_join = ghost.cluster()?.lag_time_max + SLACK;
-    let is_courted = leading.progress.values().any(|known| at.since(known.at) < may_join);
+    // A leader looks again each half `replica.lag.time.max.ms`.
+    let may_join = ghost.cluster()?.lag_time_max * 3 / 2 + SLACK;
+    let heard_at = leading.progress.values().map(|known| known.at).max();
+    let is_courted = at.since(heard_at.unwrap_or(leading.since).max(leading.since)) < may_join;
     let since = state.resumed_at.map_or(leading.changed_at, |at| at.max(leading.changed_at));
     let log = ghost.log(node, partition)?;
     let watermark = log.high_watermark?;

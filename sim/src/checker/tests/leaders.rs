@@ -231,7 +231,7 @@ fn p3_sees_a_watermark_that_waits_for_nobody() {
     let mut run = Run::settled();
     run.checkers.describe_cluster(ClusterFacts {
         session_timeout: Duration::from_secs(60),
-        lag_time_max: Duration::from_secs(3),
+        lag_time_max: Duration::from_secs(2),
         heartbeat_delay_max: Duration::ZERO,
     });
     run.append(1, 0, 2, 3).wait(2).barrier();
