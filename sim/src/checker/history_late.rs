@@ -97,8 +97,8 @@ impl<'a> Queues<'a> {
         };
         let (from, to) = (sent.sent_at + WITHIN / 2, sent.sent_at + WITHIN);
         let first = queue.partition_point(|(done_at, _)| *done_at < from);
-        let late = queue[first..].iter().take_while(|(done_at, _)| *done_at <= to);
-        late.into_iter().any(|(_, sent_at)| *sent_at < sent.sent_at)
+        let mut late = queue[first..].iter().take_while(|(done_at, _)| *done_at <= to);
+        late.any(|(_, sent_at)| *sent_at < sent.sent_at)
     }
 }
 

@@ -84,28 +84,29 @@ impl Stage {
         let mut running = BTreeMap::new();
         for (name, workload) in &self.plan.workloads {
             let Some(group) = workload.group() else { continue };
-            let nodes =
-                self.clients_of(|of| of == name).into_iter().filter_map(|who| self.node(&who));
-            let count = nodes.filter(|node| self.cluster.is_running(*node)).count();
-            *running.entry(group.into()).or_default() += count;
+            *running.entry(group.into()).or_default() += self.running_of(|of| of == name).len();
         }
         running
+    }
+
+    /// The clients of some workloads that run.
+    fn running_of(&self, is_asked: impl Fn(&str) -> bool) -> Vec<Who> {
+        let runs = |who: &Who| self.node(who).is_some_and(|node| self.cluster.is_running(node));
+        self.clients_of(is_asked).into_iter().filter(runs).collect()
     }
 
     /// Whether some client that reads as this one runs.
     fn is_read_by(&self, reader: &Reader) -> bool {
         let group_of =
             |workload: &str| self.plan.workloads.get(workload).and_then(WorkloadPlan::group);
-        let clients = self.clients_of(|workload| match reader {
+        let running = self.running_of(|workload| match reader {
             Reader::Client(name) => name.rsplit_once('/').is_some_and(|(of, _)| of == workload),
             Reader::Group(group) => group_of(workload) == Some(group),
         });
-        let is_it = |who: &&Who| match reader {
+        running.iter().any(|who| match reader {
             Reader::Client(name) => who.to_string() == **name,
             Reader::Group(_) => true,
-        };
-        let mut nodes = clients.iter().filter(is_it).filter_map(|who| self.node(who));
-        nodes.any(|node| self.cluster.is_running(node))
+        })
     }
 }
 

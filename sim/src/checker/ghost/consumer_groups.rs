@@ -52,6 +52,30 @@ pub struct GhostConsumer {
     had: BTreeMap<TopicIdPartition, Held>,
 }
 
+/// A group, as a coordinator read it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadedConsumers {
+    /// Its epoch.
+    pub epoch: GenerationId,
+    /// The epoch of which it is said who is to have what.
+    pub target_epoch: GenerationId,
+    /// The members.
+    pub members: BTreeMap<ShortName, LoadedConsumer>,
+}
+
+/// A member, as a coordinator read it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadedConsumer {
+    /// Its name where it is a static one.
+    pub instance: Option<ShortName>,
+    /// The epoch to which it has come; `None` before the first, and for a static member that is away.
+    pub epoch: Option<GenerationId>,
+    /// What it is to have.
+    pub target: BTreeSet<TopicIdPartition>,
+    /// What it has.
+    pub has: BTreeMap<TopicIdPartition, Held>,
+}
+
 /// A partition that a member has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
@@ -62,6 +86,23 @@ pub struct Held {
 }
 
 impl GhostConsumers {
+    /// What a coordinator that says this has just read.
+    #[must_use]
+    pub fn as_read(&self) -> LoadedConsumers {
+        let epoch = |of: fn(&Standing) -> GenerationId| self.standing.as_ref().map(of);
+        let member = |known: &GhostConsumer| LoadedConsumer {
+            instance: known.instance,
+            epoch: known.epoch,
+            target: known.target.clone(),
+            has: known.has.clone(),
+        };
+        LoadedConsumers {
+            epoch: epoch(|standing| standing.epoch).unwrap_or_default(),
+            target_epoch: epoch(|standing| standing.target_epoch).unwrap_or_default(),
+            members: self.members.iter().map(|(name, known)| (*name, member(known))).collect(),
+        }
+    }
+
     /// Who has a partition, beside `member`.
     #[must_use]
     pub fn other_owner(&self, member: ShortName, partition: TopicIdPartition) -> Option<ShortName> {

@@ -11,7 +11,7 @@ use ottla::types::{
     TopicIdPartition,
 };
 
-use super::consumer_groups::GhostConsumers;
+use super::consumer_groups::{GhostConsumers, LoadedConsumers};
 use crate::world::{NodeId, SimTime};
 
 /// Of what was accepted and not told, this many are kept.
@@ -44,12 +44,23 @@ pub struct GhostGroups {
 pub struct GhostCoordinator {
     /// The partition that it leads, and up to where it read it; `None` while it reads.
     pub loaded: Option<(TopicIdPartition, Offset)>,
-    /// The groups of the classic protocol that it read, and their generations.
-    pub loaded_groups: BTreeMap<ShortName, GenerationId>,
+    /// The groups of the classic protocol that it read.
+    pub loaded_groups: BTreeMap<ShortName, LoadedGroup>,
+    /// The groups of the consumer protocol that it read.
+    pub loaded_consumers: BTreeMap<ShortName, LoadedConsumers>,
     /// The offsets that it read.
     pub loaded_offsets: BTreeMap<GroupOffset, Offset>,
     /// The groups, as it goes on.
     pub groups: BTreeMap<ShortName, GhostGroup>,
+}
+
+/// A group of the classic protocol, as a coordinator read it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadedGroup {
+    /// Its generation.
+    pub generation: GenerationId,
+    /// Its members, and the hash of what each was given.
+    pub members: BTreeMap<ShortName, u32>,
 }
 
 /// A group, as its coordinator has it.
@@ -240,6 +251,22 @@ impl GhostGroup {
     }
 }
 
+impl GhostCoordinator {
+    /// It has read its log: from now on what it has is more than that.
+    fn keep_what_was_read(&mut self) {
+        for (name, group) in &self.groups {
+            if let Some(read) = self.loaded_groups.get_mut(name) {
+                let given = |member: &ShortName| group.given.get(member).copied();
+                let members = group.members.keys().map(|name| (*name, given(name).unwrap_or(0)));
+                read.members = members.collect();
+            }
+            if let Some(read) = self.loaded_consumers.get_mut(name) {
+                *read = group.consumers.as_read();
+            }
+        }
+    }
+}
+
 impl GhostGroups {
     /// A group as the coordinator of a term has it.
     #[must_use]
@@ -308,12 +335,16 @@ impl GhostGroups {
         match what {
             G::Loaded { partition, end_offset } => {
                 coordinator.loaded = Some((partition, end_offset));
+                coordinator.keep_what_was_read();
                 self.logs.insert(partition);
             }
             G::GroupLoaded { group, protocol, generation, .. } => {
                 let is_consumer = protocol == GroupProtocol::Consumer;
-                if !is_consumer {
-                    coordinator.loaded_groups.insert(group, generation);
+                if is_consumer {
+                    coordinator.loaded_consumers.entry(group).or_default();
+                } else {
+                    let read = LoadedGroup { generation, ..LoadedGroup::default() };
+                    coordinator.loaded_groups.insert(group, read);
                 }
                 let group = coordinator.groups.entry(group).or_default();
                 group.generation = generation;

@@ -199,10 +199,10 @@ impl GhostLog {
             Observation::LogRecovered {
                 log_start_offset, log_end_offset, bytes_scanned, ..
             } => {
-                let is_as_it_was_left = bytes_scanned == 0
-                    && !self.is_being_cut
-                    && self.scanned_end != Some(log_end_offset);
-                self.scanned_end = (!is_as_it_was_left).then_some(log_end_offset);
+                let may_differ = bytes_scanned > 0
+                    || self.is_being_cut
+                    || self.scanned_end == Some(log_end_offset);
+                self.scanned_end = may_differ.then_some(log_end_offset);
                 self.cut_to(log_end_offset);
                 self.start = log_start_offset;
                 self.end = log_end_offset;

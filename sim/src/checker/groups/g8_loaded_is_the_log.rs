@@ -1,16 +1,18 @@
 //! G8: what a coordinator begins with is what its log adds up to, no more and no less; and until it has read the log it answers nobody.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Display};
 
 use ottla::types::{
     CoordinatorTerm, GenerationId, GroupObservation, Offset, PartitionIndex, ShortName, TopicId,
     TopicIdPartition, Uuid,
 };
 
-use super::offsets_log::{Fold, OffsetKey, OffsetValue, Unreadable};
+use super::offsets_log::{ClassicFold, Fold, OffsetKey, OffsetValue, Unreadable};
 use super::{GhostCoordinator, Word};
 use crate::checker::disk_logs::{NodeDisk, PartitionFiles};
-use crate::checker::ghost::groups::GroupOffset;
+use crate::checker::ghost::consumer_groups::{Held, LoadedConsumer, LoadedConsumers};
+use crate::checker::ghost::groups::{GroupOffset, LoadedGroup};
 use crate::checker::{Ghost, Occurrence, Violation, told};
 use crate::world::SimTime;
 
@@ -122,35 +124,127 @@ fn fold_below(
 
 /// The first thing that the coordinator and the log say differently. Of topics that nobody knows any more nothing is told.
 fn difference(ghost: &Ghost, known: &GhostCoordinator, fold: &Fold) -> Option<String> {
-    let groups: BTreeMap<ShortName, GenerationId> = fold
-        .groups
-        .iter()
-        .filter_map(|(group, number)| {
-            Some((ShortName::of(group), GenerationId::from_wire(*number)?))
-        })
-        .collect();
-    let names: BTreeSet<&ShortName> = groups.keys().chain(known.loaded_groups.keys()).collect();
-    for name in names {
-        let (loaded, meant) = (known.loaded_groups.get(name), groups.get(name));
-        if loaded != meant {
-            let (loaded, meant) = (told(loaded, "none"), told(meant, "none"));
-            return Some(format!("{name}: generation {loaded} was loaded, the log says {meant}"));
-        }
-    }
+    let groups: BTreeMap<ShortName, LoadedGroup> =
+        fold.groups.iter().map(|(group, fold)| (ShortName::of(group), classic_of(fold))).collect();
+    let consumers: BTreeMap<ShortName, LoadedConsumers> =
+        fold.consumers.iter().map(|(group, fold)| (ShortName::of(group), fold.sum())).collect();
     let offsets: BTreeMap<GroupOffset, Offset> =
         fold.offsets.iter().filter_map(|entry| offset_of(ghost, entry)).collect();
-    let all: BTreeSet<&GroupOffset> = offsets.keys().chain(known.loaded_offsets.keys()).collect();
-    for of in all {
-        let (loaded, meant) = (known.loaded_offsets.get(of), offsets.get(of));
-        if loaded != meant {
-            let (group, partition) = (of.0, ghost.name(of.1));
-            let (loaded, meant) = (told(loaded, "none"), told(meant, "none"));
-            return Some(format!(
-                "{group}, {partition}: offset {loaded} was loaded, the log says {meant}"
-            ));
-        }
-    }
-    None
+    let classic = || each(&known.loaded_groups, &groups, classic_differs);
+    let consumer = || {
+        each(&known.loaded_consumers, &consumers, |group, loaded, meant| {
+            consumers_differ(ghost, group, loaded, meant)
+        })
+    };
+    let offset = || {
+        each(&known.loaded_offsets, &offsets, |of, loaded, meant| {
+            differs(format_args!("{}, {}: offset", of.0, ghost.name(of.1)), loaded, meant)
+        })
+    };
+    classic().or_else(consumer).or_else(offset)
+}
+
+/// Looks at each key that either has, until something is found.
+fn each<K: Ord, T>(
+    loaded: &BTreeMap<K, T>,
+    meant: &BTreeMap<K, T>,
+    differ: impl Fn(&K, Option<&T>, Option<&T>) -> Option<String>,
+) -> Option<String> {
+    let keys: BTreeSet<&K> = loaded.keys().chain(meant.keys()).collect();
+    keys.into_iter().find_map(|key| differ(key, loaded.get(key), meant.get(key)))
+}
+
+fn differs<T: PartialEq + Display>(
+    what: impl Display,
+    loaded: Option<T>,
+    meant: Option<T>,
+) -> Option<String> {
+    (loaded != meant).then(|| {
+        let (loaded, meant) = (told(loaded, "none"), told(meant, "none"));
+        format!("{what} {loaded} was loaded, the log says {meant}")
+    })
+}
+
+fn classic_differs(
+    group: &ShortName,
+    loaded: Option<&LoadedGroup>,
+    meant: Option<&LoadedGroup>,
+) -> Option<String> {
+    let generation = |group: Option<&LoadedGroup>| group.map(|group| group.generation);
+    let members = || {
+        each(&loaded?.members, &meant?.members, |member, loaded, meant| {
+            let what = format_args!("{group}, member {member}: an assignment with the hash");
+            differs(what, loaded, meant)
+        })
+    };
+    differs(format_args!("{group}: generation"), generation(loaded), generation(meant))
+        .or_else(members)
+}
+
+fn consumers_differ(
+    ghost: &Ghost,
+    group: &ShortName,
+    loaded: Option<&LoadedConsumers>,
+    meant: Option<&LoadedConsumers>,
+) -> Option<String> {
+    let epoch = |of: Option<&LoadedConsumers>| Some(of?.epoch);
+    let target_epoch = |of: Option<&LoadedConsumers>| Some(of?.target_epoch);
+    let members = || {
+        each(&loaded?.members, &meant?.members, |member, loaded, meant| {
+            member_differs(ghost, format_args!("{group}, member {member}"), loaded, meant)
+        })
+    };
+    differs(format_args!("{group}: epoch"), epoch(loaded), epoch(meant))
+        .or_else(|| {
+            let what = format_args!("{group}: target of the epoch");
+            differs(what, target_epoch(loaded), target_epoch(meant))
+        })
+        .or_else(members)
+}
+
+fn member_differs(
+    ghost: &Ghost,
+    member: fmt::Arguments<'_>,
+    loaded: Option<&LoadedConsumer>,
+    meant: Option<&LoadedConsumer>,
+) -> Option<String> {
+    let (Some(loaded), Some(meant)) = (loaded, meant) else {
+        let is_there = |one: Option<&LoadedConsumer>| one.map(|_| "a member");
+        return differs(format_args!("{member}:"), is_there(loaded), is_there(meant));
+    };
+    let target = || {
+        let partition = *loaded.target.symmetric_difference(&meant.target).next()?;
+        let of = |one: &LoadedConsumer| one.target.contains(&partition).then_some("to have it");
+        let what = format_args!("{member}, {}:", ghost.name(partition));
+        differs(what, of(loaded), of(meant))
+    };
+    let has = || {
+        each(&loaded.has, &meant.has, |partition, loaded, meant| {
+            let what = format_args!("{member} has {}:", ghost.name(*partition));
+            differs(what, loaded.map(held), meant.map(held))
+        })
+    };
+    differs(format_args!("{member}: instance"), loaded.instance, meant.instance)
+        .or_else(|| differs(format_args!("{member}: epoch"), loaded.epoch, meant.epoch))
+        .or_else(target)
+        .or_else(has)
+}
+
+fn held(held: &Held) -> String {
+    let since = told(held.since, "an unknown one");
+    let end = if held.is_given_up { ", to be given up" } else { "" };
+    format!("since epoch {since}{end}")
+}
+
+fn classic_of(fold: &ClassicFold) -> LoadedGroup {
+    let members = fold.members.iter().map(|(id, given)| (ShortName::of(id), fnv_1a(given)));
+    let generation = GenerationId::from_wire(fold.generation).unwrap_or_default();
+    LoadedGroup { generation, members: members.collect() }
+}
+
+/// What members were given is told by this hash of it (Fowler, Noll, Vo).
+fn fnv_1a(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 fn offset_of(

@@ -1,5 +1,6 @@
 //! G: what holds of consumer groups, as their coordinators tell of them.
 
+mod consumers_log;
 mod g11_rebalance_ends;
 mod g12_commit_is_read_back;
 mod g1_one_owner;

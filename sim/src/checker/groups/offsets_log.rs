@@ -1,10 +1,12 @@
 //! The oracle's own reader of `__consumer_offsets`: written from the format alone, it shares nothing with the product but the bytes.
 //!
-//! What a log of records adds up to: the offsets and the groups of the classic protocol. Compressed batches are not read.
+//! What a log of records adds up to: the offsets, and the groups of both protocols. Compressed batches are not read.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+
+use super::consumers_log::ConsumersFold;
 
 /// Bytes of a batch in front of its records.
 const HEADER: usize = 61;
@@ -19,8 +21,19 @@ pub(super) type OffsetValue = (i64, Option<[u8; 16]>);
 pub(super) struct Fold {
     /// Offsets.
     pub(super) offsets: BTreeMap<OffsetKey, OffsetValue>,
-    /// Generations of groups.
-    pub(super) groups: BTreeMap<String, i32>,
+    /// Groups of the classic protocol.
+    pub(super) groups: BTreeMap<String, ClassicFold>,
+    /// Groups of the consumer protocol.
+    pub(super) consumers: BTreeMap<String, ConsumersFold>,
+}
+
+/// A group of the classic protocol, as of its last generation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ClassicFold {
+    /// The generation.
+    pub(super) generation: i32,
+    /// The members, and what each was given.
+    pub(super) members: BTreeMap<String, Vec<u8>>,
 }
 
 /// What cannot be read; says what.
@@ -54,7 +67,8 @@ impl Fold {
 
     fn add_record(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Unreadable> {
         let mut key = Input(key);
-        match key.i16()? {
+        let kind = key.i16()?;
+        match kind {
             0 | 1 => {
                 let of = (key.string()?, key.string()?, key.i32()?);
                 match value {
@@ -65,11 +79,19 @@ impl Fold {
             2 => {
                 let group = key.string()?;
                 match value {
-                    Some(value) => _ = self.groups.insert(group, generation(value)?),
+                    Some(value) => _ = self.groups.insert(group, classic_group(value)?),
                     None => _ = self.groups.remove(&group),
                 }
             }
-            // Groups of the consumer protocol.
+            kind if ConsumersFold::is_of_one(kind) => {
+                let group = key.string()?;
+                let known = self.consumers.entry(group.clone()).or_default();
+                known.add(kind, &mut key, value)?;
+                if *known == ConsumersFold::default() {
+                    self.consumers.remove(&group);
+                }
+            }
+            // Share groups and streams groups: nobody here has any.
             _ => {}
         }
         Ok(())
@@ -90,55 +112,112 @@ fn offset_value(value: &[u8]) -> Result<OffsetValue, Unreadable> {
     value.take(length.saturating_sub(1))?;
     value.take(8)?;
     let mut id = None;
-    for _ in 0..value.unsigned()? {
-        let tag = value.unsigned()?;
-        let length = value.unsigned()?;
-        let mut field = Input(value.take(length)?);
+    value.tagged(|tag, mut field| {
         if tag == 0 {
             id = Some(field.array()?).filter(|id| *id != [0; 16]);
         }
-    }
+        Ok(())
+    })?;
     Ok((offset, id))
 }
 
-fn generation(value: &[u8]) -> Result<i32, Unreadable> {
+fn classic_group(value: &[u8]) -> Result<ClassicFold, Unreadable> {
     let mut value = Input(value);
-    if value.i16()? > 3 {
+    let version = value.i16()?;
+    if version > 3 {
         return Err(Unreadable("a version that nobody writes"));
     }
     value.string()?;
-    value.i32()
+    let generation = value.i32()?;
+    // The assignor, the leader, and the time of the last step.
+    value.nullable_string()?;
+    value.nullable_string()?;
+    value.take(if version >= 2 { 8 } else { 0 })?;
+    let mut members = BTreeMap::new();
+    for _ in 0..value.length()? {
+        let member = value.string()?;
+        if version >= 3 {
+            value.nullable_string()?;
+        }
+        // Its client and host; how long a generation and a session last; what it reads.
+        value.string()?;
+        value.string()?;
+        value.take(if version >= 1 { 8 } else { 4 })?;
+        let subscription = value.length()?;
+        value.take(subscription)?;
+        let given = value.length()?;
+        members.insert(member, value.take(given)?.to_vec());
+    }
+    Ok(ClassicFold { generation, members })
 }
 
-struct Input<'a>(&'a [u8]);
+/// Bytes that are read from the front.
+pub(super) struct Input<'a>(pub(super) &'a [u8]);
 
 impl<'a> Input<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], Unreadable> {
+    pub(super) fn take(&mut self, length: usize) -> Result<&'a [u8], Unreadable> {
         let (head, rest) =
             self.0.split_at_checked(length).ok_or(Unreadable("a record that is cut off"))?;
         self.0 = rest;
         Ok(head)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Unreadable> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Unreadable> {
         let mut out = [0; N];
         out.copy_from_slice(self.take(N)?);
         Ok(out)
     }
 
-    fn i16(&mut self) -> Result<i16, Unreadable> {
+    pub(super) fn i16(&mut self) -> Result<i16, Unreadable> {
         Ok(i16::from_be_bytes(self.array()?))
     }
 
-    fn i32(&mut self) -> Result<i32, Unreadable> {
+    pub(super) fn i32(&mut self) -> Result<i32, Unreadable> {
         Ok(i32::from_be_bytes(self.array()?))
     }
 
     /// A text with its length in two bytes.
-    fn string(&mut self) -> Result<String, Unreadable> {
-        let length = usize::try_from(self.i16()?).map_err(|_| Unreadable("a name that is none"))?;
+    pub(super) fn string(&mut self) -> Result<String, Unreadable> {
+        self.nullable_string()?.ok_or(Unreadable("a name that is none"))
+    }
+
+    fn nullable_string(&mut self) -> Result<Option<String>, Unreadable> {
+        let length = usize::try_from(self.i16()?).ok();
+        length.map(|length| self.text(length)).transpose()
+    }
+
+    /// A text that may be missing, in the compact form: a varint that is one more than its length.
+    pub(super) fn compact_nullable_string(&mut self) -> Result<Option<String>, Unreadable> {
+        let length = self.unsigned()?.checked_sub(1);
+        length.map(|length| self.text(length)).transpose()
+    }
+
+    fn text(&mut self, length: usize) -> Result<String, Unreadable> {
         let text = std::str::from_utf8(self.take(length)?);
         text.map(str::to_owned).map_err(|_| Unreadable("a name that is no text"))
+    }
+
+    /// How many bytes or parts follow, in four bytes.
+    fn length(&mut self) -> Result<usize, Unreadable> {
+        usize::try_from(self.i32()?).map_err(|_| Unreadable("a list that is missing"))
+    }
+
+    /// How many there are, in the compact form; none where the list is missing.
+    pub(super) fn compact_count(&mut self) -> Result<usize, Unreadable> {
+        Ok(self.unsigned()?.saturating_sub(1))
+    }
+
+    /// The tagged fields behind the others.
+    pub(super) fn tagged(
+        &mut self,
+        mut each: impl FnMut(usize, Input<'a>) -> Result<(), Unreadable>,
+    ) -> Result<(), Unreadable> {
+        for _ in 0..self.unsigned()? {
+            let tag = self.unsigned()?;
+            let length = self.unsigned()?;
+            each(tag, Input(self.take(length)?))?;
+        }
+        Ok(())
     }
 
     /// Seven bits a byte, the lowest first.

@@ -48,8 +48,9 @@ fn waits_for_nobody(
     let is_alone = leading.isr == BrokerSet::of(&[own]) && leading.pending.is_none();
     // A leader looks again each half `replica.lag.time.max.ms`.
     let may_join = ghost.cluster()?.lag_time_max * 3 / 2 + SLACK;
-    let heard_at = leading.progress.values().map(|known| known.at).max();
-    let is_courted = at.since(heard_at.unwrap_or(leading.since).max(leading.since)) < may_join;
+    let heard_at =
+        leading.progress.values().map(|known| known.at).fold(leading.since, SimTime::max);
+    let is_courted = at.since(heard_at) < may_join;
     let since = state.resumed_at.map_or(leading.changed_at, |at| at.max(leading.changed_at));
     let log = ghost.log(node, partition)?;
     let watermark = log.high_watermark?;

@@ -1,4 +1,4 @@
-//! What coordinators promise of groups of the consumer protocol: G1 to G6, G11, L9.
+//! What coordinators promise of groups of the consumer protocol: G1 to G8, G11, L9.
 
 use std::time::Duration;
 

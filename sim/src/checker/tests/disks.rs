@@ -255,49 +255,46 @@ fn s3_sees_an_index_entry_that_names_no_batch() {
     assert_eq!(files.fired(&[Event::Started]), ["S3"]);
 }
 
+/// A log with these batches, and an entry of its time index that names the batch which ends with offset 4.
+fn stale(batches: &[(i64, i64)]) -> Files {
+    let mut files = Files::with_partition();
+    files.put(LOG, segment(batches));
+    let entry = [&5_000i64.to_be_bytes()[..], &4i32.to_be_bytes()[..]].concat();
+    files.put("t-0/00000000000000000000.timeindex", entry);
+    files
+}
+
+fn s3_fires(files: &Files, events: &[Event]) -> bool {
+    files.fired(events).contains(&"S3")
+}
+
 #[test]
 fn s3_passes_over_what_a_cut_has_not_reached_yet() {
-    let stale = |batches: &[(i64, i64)]| {
-        let mut files = Files::with_partition();
-        files.put(LOG, segment(batches));
-        let entry = [&5_000i64.to_be_bytes()[..], &4i32.to_be_bytes()[..]].concat();
-        files.put("t-0/00000000000000000000.timeindex", entry);
-        files
-    };
     let cut = Event::Observed(Observation::LogTruncated {
         partition: partition(),
         from: Offset::new(5),
         to: Offset::new(2),
     });
-    let fires = |files: &Files, events: &[Event]| files.fired(events).contains(&"S3");
-    assert!(!fires(&stale(&[(0, 2)]), &[Event::Started, cut]));
+    assert!(!s3_fires(&stale(&[(0, 2)]), &[Event::Started, cut]));
     // Once something stands behind the cut nobody may be led by what stood there before; nor after a clean stop.
     let next = appended(2, 3, 9, None);
-    assert!(fires(&stale(&[(0, 2), (2, 3)]), &[Event::Started, cut, next]));
+    assert!(s3_fires(&stale(&[(0, 2), (2, 3)]), &[Event::Started, cut, next]));
     let stopped = Event::Stopped(Stop::Shutdown);
-    assert!(fires(&stale(&[(0, 2)]), &[Event::Started, cut, stopped]));
+    assert!(s3_fires(&stale(&[(0, 2)]), &[Event::Started, cut, stopped]));
 }
 
 /// Swarm-terms, seeds 6 and 61: the files of a segment that was scanned are written anew by the next checkpoint, and read by nobody.
 #[test]
 fn s3_passes_over_what_stood_behind_the_end_of_a_scan() {
-    let stale = |batches: &[(i64, i64)]| {
-        let mut files = Files::with_partition();
-        files.put(LOG, segment(batches));
-        let entry = [&5_000i64.to_be_bytes()[..], &4i32.to_be_bytes()[..]].concat();
-        files.put("t-0/00000000000000000000.timeindex", entry);
-        files
-    };
-    let fires = |files: &Files, events: &[Event]| files.fired(events).contains(&"S3");
     let stopped = Event::Stopped(Stop::Shutdown);
     let (second, third) = (appended(2, 4, 9, None), appended(4, 6, 9, None));
     let grown = [Event::Started, scanned(2), second, third];
-    assert!(!fires(&stale(&[(0, 2)]), &[Event::Started, scanned(2)]));
-    assert!(!fires(&stale(&[(0, 2), (2, 4), (4, 6)]), &grown), "whatever was appended since");
+    assert!(!s3_fires(&stale(&[(0, 2)]), &[Event::Started, scanned(2)]));
+    assert!(!s3_fires(&stale(&[(0, 2), (2, 4), (4, 6)]), &grown), "whatever was appended since");
     // But below that end; where nothing was scanned; and once the node has stopped.
-    assert!(fires(&stale(&[(0, 5)]), &[Event::Started, scanned(5)]));
-    assert!(fires(&stale(&[(0, 2)]), &[Event::Started, recovered(2)]));
-    assert!(fires(&stale(&[(0, 2)]), &[Event::Started, scanned(2), stopped]));
+    assert!(s3_fires(&stale(&[(0, 5)]), &[Event::Started, scanned(5)]));
+    assert!(s3_fires(&stale(&[(0, 2)]), &[Event::Started, recovered(2)]));
+    assert!(s3_fires(&stale(&[(0, 2)]), &[Event::Started, scanned(2), stopped]));
 }
 
 /// A segment that was begun after the scan has no files of a log before it.

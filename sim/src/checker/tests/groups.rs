@@ -3,18 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ottla::protocol::compression::Compression;
-use ottla::protocol::coordinator_records::{
-    CoordinatorRecord, GroupMetadataKey, GroupMetadataValue, OffsetCommitKey, OffsetCommitValue,
-};
-use ottla::protocol::record_batch::BatchBuilder;
 use ottla::types::{
-    BrokerId, Committer, CoordinatorTerm, ErrorCode, GenerationId, GroupObservation as G,
-    GroupPhase, GroupProtocol, MemberEnd, OffsetEnd, PartitionEpoch, ShortName, Timestamp, TopicId,
+    Committer, CoordinatorTerm, ErrorCode, GenerationId, GroupObservation as G, GroupPhase,
+    GroupProtocol, MemberEnd, OffsetEnd, ShortName, TopicId,
 };
 
 use super::cluster::{NONE, Run, version};
-use super::disks::{Files, LOG};
 use super::*;
 use crate::checker::{Stop, liveness};
 
@@ -42,7 +36,7 @@ pub(super) fn orders(index: i32) -> TopicIdPartition {
     }
 }
 
-fn coordinator(epoch: i32) -> CoordinatorTerm {
+pub(super) fn coordinator(epoch: i32) -> CoordinatorTerm {
     CoordinatorTerm { partition: partition().partition, leader_epoch: LeaderEpoch::new(epoch) }
 }
 
@@ -454,70 +448,6 @@ fn g8_sees_a_coordinator_that_answers_before_it_has_read() {
     assert!(story.run.fired().contains(&"G8"));
     let mut story = Story::begin();
     story.fetched(None).fires(&NONE);
-}
-
-/// The log of a coordinator: an offset of `audit`, and its group in generation 3.
-fn log_of_audit() -> Vec<u8> {
-    let key = |offset: i64, topic_id| {
-        let key = OffsetCommitKey {
-            group: "audit".to_owned(),
-            topic: "orders".to_owned(),
-            partition: PartitionIndex::new(0),
-        };
-        let value = OffsetCommitValue {
-            offset: Some(Offset::new(offset)),
-            leader_epoch: None,
-            metadata: "by hand".to_owned(),
-            commit_timestamp: Timestamp::from_millis(7),
-            expire_timestamp: None,
-            topic_id,
-        };
-        CoordinatorRecord::OffsetCommit(key, Some(value))
-    };
-    let group = GroupMetadataKey { group: "audit".to_owned() };
-    let value = GroupMetadataValue { generation: 3, ..GroupMetadataValue::default() };
-    let mut builder = BatchBuilder::new(Compression::NONE);
-    for record in [
-        key(4, orders(0).topic_id),
-        CoordinatorRecord::GroupMetadata(group, Some(value)),
-        key(6, orders(0).topic_id),
-    ] {
-        let (key, value) = (record.key_bytes().unwrap(), record.value_bytes().unwrap());
-        builder.append(Timestamp::from_millis(7), Some(&key), value.as_deref(), &[]);
-    }
-    builder.build().to_vec()
-}
-
-#[test]
-fn g8_sees_a_coordinator_that_began_with_something_else_than_its_log() {
-    let loaded = |end: i64, of: i32, offset: Option<i64>| {
-        let (group, protocol) = (audit(), GroupProtocol::Classic);
-        let mut said =
-            vec![G::GroupLoaded { group, protocol, generation: generation(of), members: 0 }];
-        let offset = offset.map(Offset::new);
-        said.extend(offset.map(|offset| G::OffsetLoaded { group, partition: orders(0), offset }));
-        said.push(G::Loaded { partition: partition(), end_offset: Offset::new(end) });
-        let leads = Observation::BecameLeader {
-            partition: partition(),
-            leader_epoch: LeaderEpoch::new(0),
-            partition_epoch: PartitionEpoch::new(0),
-            start_offset: Offset::new(end),
-            isr: [BrokerId::new(1)].into_iter().collect(),
-            min_isr: 1,
-        };
-        let said = said.into_iter().map(|what| Observation::Group { term: coordinator(0), what });
-        let all = std::iter::once(leads).chain(said).map(Event::Observed);
-        let events: Vec<Event> = std::iter::once(Event::Started).chain(all).collect();
-        let mut files = Files::with_partition();
-        files.put(LOG, log_of_audit());
-        files.fired(&events)
-    };
-    assert_eq!(loaded(3, 3, Some(6)), NONE);
-    assert_eq!(loaded(3, 3, Some(4)), ["G8"]);
-    assert_eq!(loaded(3, 3, None), ["G8"]);
-    assert_eq!(loaded(3, 2, Some(6)), ["G8"]);
-    // The files do not reach so far yet: nothing can be said.
-    assert_eq!(loaded(4, 2, None), NONE);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod groups;
 mod histories;
 mod in_sync;
 mod leaders;
+mod loaded_groups;
 mod logs;
 mod quorum;
 

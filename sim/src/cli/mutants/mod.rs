@@ -62,6 +62,8 @@ pub(super) fn mutants(args: &MutantsArgs) -> Result<u8, Stop> {
         scenario_seeds: args.scenario_seeds,
         jobs,
     };
+    // Of the tree that is woven, whatever becomes of this one by then.
+    let commit = keep::commit();
     let mut clean = Bug::clean(&storms, load(CLEAN, ""));
     let mut known: BTreeMap<String, MutantResult> = BTreeMap::new();
     for (index, round) in corpus.rounds.iter().enumerate() {
@@ -101,7 +103,7 @@ pub(super) fn mutants(args: &MutantsArgs) -> Result<u8, Stop> {
         scenario_seeds: args.scenario_seeds,
         scenarios: searcher.places.len(),
         command: &command,
-        commit: &keep::commit(),
+        commit: &commit,
     };
     let page = table.page();
     if args.only.is_empty() {
