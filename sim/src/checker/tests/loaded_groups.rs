@@ -268,8 +268,9 @@ fn g8_sees_a_group_of_which_only_an_expression_is_left() {
     let gone = CoordinatorRecord::ConsumerGroupRegularExpression(key, None);
     let (group, protocol) = (audit(), GroupProtocol::Consumer);
     let said = [G::GroupLoaded { group, protocol, generation: generation(0), members: 0 }];
-    assert_eq!(fired(&[there.clone()], &said, 1), NONE);
-    assert_eq!(fired(&[there.clone()], &[], 1), ["G8"]);
-    assert_eq!(fired(&[there.clone(), gone.clone()], &[], 2), NONE);
-    assert_eq!(fired(&[there, gone], &said, 2), ["G8"]);
+    let (only, both) = ([there.clone()], [there, gone]);
+    assert_eq!(fired(&only, &said, 1), NONE);
+    assert_eq!(fired(&only, &[], 1), ["G8"]);
+    assert_eq!(fired(&both, &[], 2), NONE);
+    assert_eq!(fired(&both, &said, 2), ["G8"]);
 }
