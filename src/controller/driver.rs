@@ -8,189 +8,37 @@
 //! runs, requests gather; the next sync serves them all. Images are published only as far as they are committed.
 
 mod ask;
+mod committed;
+mod options;
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::runtime::watch;
-use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{ApiError, Controller, ControllerConfig, Outcome, Reply, Request, bootstrap_records};
-use crate::metadata::{
-    ImageLoader, InvalidRecord, MetadataDelta, MetadataImage, Record, RecordError,
-};
+use super::{ApiError, Controller, Outcome, Reply, Request, bootstrap_records};
+use crate::metadata::{ImageLoader, MetadataDelta, MetadataImage, Record};
 use crate::protocol::compression::Compression;
-use crate::protocol::record_batch::{BatchBuilder, RawBatch};
-use crate::raft::driver::{
-    AppendError, METADATA_PARTITION_DIR, Notice, RaftError, RaftNode, RaftOptions, write_snapshot,
-};
+use crate::protocol::record_batch::BatchBuilder;
+use crate::raft::RecordBatch;
+use crate::raft::driver::{AppendError, Notice, RaftNode};
 pub use crate::raft::{QuorumLeader, QuorumRequest, QuorumResponse};
-use crate::raft::{
-    RaftConfig, RecordBatch, Snapshot, SnapshotError, SnapshotId, Voter, VoterSet, decode_snapshot,
-    encode_snapshot,
-};
-use crate::rpc::Endpoint;
 use crate::runtime::clock::{Timer, wait_until};
-use crate::runtime::{Disk, Env, read_file, replace_file, task};
+use crate::runtime::{Env, read_file, task, watch};
 use crate::storage::StorageError;
-use crate::types::{
-    BrokerId, ErrorCode, LeaderEpoch, Monotonic, Observation, Offset, Timestamp, Uuid,
-};
+use crate::types::{ErrorCode, Monotonic, Observation, Offset};
+
+use options::{BOOTSTRAP_CHECKPOINT, decode_bootstrap, raft_options};
+pub use options::{ControllerError, ControllerOptions, QuorumOptions, format_metadata};
 
 /// Requests that may wait; a further one waits to be let in.
 const MAILBOX_SIZE: usize = 256;
 /// Requests that share one sync, so that the first of them is not kept waiting by a crowd.
 const REQUESTS_PER_SYNC_MAX: usize = 256;
-/// How much of the log is read at once at the start, in bytes.
-const REPLAY_BYTES: usize = 8 << 20;
-/// The most that a compressed batch of a foreign log may grow to, in bytes.
-const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
 /// How long to wait before trying again what a full disk refused.
 const RETRY_BACKOFF: Duration = Duration::from_secs(1);
-/// The records of a new cluster, in the log directory of the metadata log (Kafka: `BootstrapDirectory`).
-const BOOTSTRAP_CHECKPOINT: &str = "bootstrap.checkpoint";
-
-/// This node's place in the quorum.
-#[derive(Clone, Debug)]
-pub struct QuorumOptions {
-    /// Whether this node votes, and may become the active controller. Otherwise it only follows.
-    pub is_voter: bool,
-    /// Who votes, and where each of them listens for the others (`controller.quorum.voters`).
-    pub voters: Vec<(BrokerId, Endpoint)>,
-    /// How long a voter waits for an election to end before it begins the next; each draws between this and the double
-    /// (`controller.quorum.election.timeout.ms`).
-    pub election_timeout: Duration,
-    /// The longest pause after an election without winner (`controller.quorum.election.backoff.max.ms`).
-    pub election_backoff_max: Duration,
-    /// How long a follower goes without an answer before it asks for an election
-    /// (`controller.quorum.fetch.timeout.ms`). After 1.5 times this a leader that nobody follows steps down.
-    pub fetch_timeout: Duration,
-    /// How long an answer may take (`controller.quorum.request.timeout.ms`).
-    pub request_timeout: Duration,
-    /// The pause before asking a node again that did not answer (`controller.quorum.retry.backoff.ms`).
-    pub retry_backoff: Duration,
-}
-
-impl QuorumOptions {
-    /// These voters, with Kafka's defaults for all times.
-    #[must_use]
-    pub fn new(is_voter: bool, voters: Vec<(BrokerId, Endpoint)>) -> Self {
-        Self {
-            is_voter,
-            voters,
-            election_timeout: Duration::from_millis(1_000),
-            election_backoff_max: Duration::from_millis(1_000),
-            fetch_timeout: Duration::from_millis(2_000),
-            request_timeout: Duration::from_millis(2_000),
-            retry_backoff: Duration::from_millis(20),
-        }
-    }
-
-    /// A quorum of this node alone: it is asked by nobody, so where it listens does not matter.
-    #[must_use]
-    pub fn alone(node: BrokerId) -> Self {
-        Self::new(true, vec![(node, Endpoint { host: String::new(), port: 0 })])
-    }
-}
-
-/// What to run.
-#[derive(Clone, Debug)]
-pub struct ControllerOptions {
-    /// What the ledger is told.
-    pub config: ControllerConfig,
-    /// The log directory that holds the metadata log (`metadata.log.dir`).
-    pub metadata_log_dir: PathBuf,
-    /// The id of that directory.
-    pub directory_id: Uuid,
-    /// `metadata.log.segment.bytes`.
-    pub segment_bytes: u64,
-    /// A snapshot is written after this many bytes of records (`metadata.log.max.record.bytes.between.snapshots`).
-    pub bytes_between_snapshots: u64,
-    /// This node's place in the quorum.
-    pub quorum: QuorumOptions,
-}
-
-/// Why a controller did not start, or had to stop. Ends the node with exit code 1.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum ControllerError {
-    /// The quorum's files or their disk.
-    #[error("{0}")]
-    Raft(#[from] RaftError),
-    /// A record that cannot be read.
-    #[error("metadata log, offset {offset}: {error}")]
-    Record {
-        /// Where it stands, or where the snapshot that holds it ends.
-        offset: Offset,
-        /// What is wrong.
-        error: RecordError,
-    },
-    /// A record that does not fit what is before it.
-    #[error("metadata log, offset {offset}: {error}")]
-    Invalid {
-        /// Where it stands, or where the snapshot that holds it ends.
-        offset: Offset,
-        /// What is wrong.
-        error: InvalidRecord,
-    },
-    /// A batch whose records cannot be taken apart.
-    #[error("metadata log, offset {offset}: {why}")]
-    Batch {
-        /// Where it begins.
-        offset: Offset,
-        /// In words.
-        why: String,
-    },
-    /// The file `bootstrap.checkpoint` is damaged.
-    #[error("{}: {error}", path.display())]
-    Bootstrap {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        error: SnapshotError,
-    },
-}
-
-impl From<StorageError> for ControllerError {
-    fn from(error: StorageError) -> Self {
-        Self::Raft(error.into())
-    }
-}
-
-/// Writes what a new cluster begins with into the formatted directory `metadata_log_dir`: `bootstrap.checkpoint` with the levels
-/// of features, and the quorum's first snapshot, where it names the only `voter`. A quorum of several is named by the
-/// configuration (`controller.quorum.voters`), and has no such snapshot.
-///
-/// # Errors
-/// The disk fails.
-pub async fn format_metadata(
-    disk: &dyn Disk,
-    metadata_log_dir: &Path,
-    voter: Option<Voter>,
-    records: &[Record],
-    now: Timestamp,
-) -> Result<(), ControllerError> {
-    let encode = |record: &Record| record.to_bytes().expect("names of features are short");
-    let epoch = LeaderEpoch::new(0);
-    let snapshot = Snapshot { timestamp: now, records: records.iter().map(encode).collect() };
-    let path = metadata_log_dir.join(BOOTSTRAP_CHECKPOINT);
-    let written = replace_file(disk, &path, encode_snapshot(&snapshot, epoch, None)).await;
-    written.map_err(|error| StorageError::io("write the bootstrap records", &path, error))?;
-
-    let Some(voter) = voter else { return Ok(()) };
-    let dir = metadata_log_dir.join(METADATA_PARTITION_DIR);
-    let made = disk.create_dir_all(&dir).await;
-    made.map_err(|error| StorageError::io("make a directory", &dir, error))?;
-    let synced = disk.sync_dir(metadata_log_dir).await;
-    synced.map_err(|error| StorageError::io("sync a directory", metadata_log_dir, error))?;
-    let snapshot = Snapshot { timestamp: now, records: Vec::new() };
-    let bytes = encode_snapshot(&snapshot, epoch, Some(&[voter]));
-    let id = SnapshotId { end_offset: Offset::ZERO, epoch };
-    Ok(write_snapshot(disk, &dir, id, bytes).await?)
-}
 
 enum Message {
     Ask { request: Request, reply: oneshot::Sender<Result<Reply, ApiError>> },
@@ -380,23 +228,6 @@ impl Driver {
 
     fn is_alone(&self) -> bool {
         self.options.quorum.is_voter && self.options.quorum.voters.len() == 1
-    }
-
-    /// The committed image becomes what the latest snapshot says, where that is more.
-    async fn load_snapshot(&mut self) -> Result<(), ControllerError> {
-        let Some((id, snapshot)) = self.raft.load_snapshot().await? else { return Ok(()) };
-        if id.end_offset < self.committed.image().end_offset {
-            return Ok(());
-        }
-        assert!(self.active.is_none(), "an active controller has everything already");
-        self.committed = read_snapshot(id, snapshot)?;
-        self.bytes_since_snapshot = 0;
-        let (end_offset, epoch) = (id.end_offset, id.epoch);
-        if end_offset > Offset::ZERO {
-            let digest = self.committed.image().digest();
-            self.env.observe(Observation::MetadataSnapshotLoaded { end_offset, epoch, digest });
-        }
-        Ok(())
     }
 
     async fn run(mut self, mut inbox: Inbox) -> Result<(), ControllerError> {
@@ -646,31 +477,6 @@ impl Driver {
         }
     }
 
-    /// Reads what was committed since into the image. The active controller has it in memory.
-    async fn catch_up(&mut self) -> Result<(), ControllerError> {
-        if self.active.is_some() {
-            return Ok(());
-        }
-        let end = self.raft.high_watermark().unwrap_or_default();
-        if self.committed.image().end_offset < self.raft.log_start_offset() {
-            self.load_snapshot().await?;
-        }
-        let mut next = self.committed.image().end_offset;
-        while next < end {
-            let batches = self.raft.read(next, end, REPLAY_BYTES).await?;
-            if batches.is_empty() {
-                let why = format!("the log ends before {end}");
-                return Err(ControllerError::Batch { offset: next, why });
-            }
-            for batch in &batches {
-                replay_batch(&mut self.committed, batch)?;
-                self.bytes_since_snapshot += batch.bytes.len() as u64;
-                next = batch.header.end_offset();
-            }
-        }
-        Ok(())
-    }
-
     /// Moves what is committed by now from the parked decisions into the image; returns the replies that may leave.
     fn release(&mut self) -> Vec<(oneshot::Sender<Result<Reply, ApiError>>, Reply)> {
         let mut replies = Vec::new();
@@ -698,82 +504,10 @@ impl Driver {
         replies
     }
 
-    /// Tells everybody on this node what is committed.
-    fn publish(&mut self) {
-        let image = self.committed.image();
-        let before = self.images.borrow().clone();
-        // A cluster that has not begun yet is nothing to tell of.
-        let has_begun = !image.features().is_empty();
-        let may = self.has_published || (has_begun && self.raft.is_caught_up());
-        if !may || (image.end_offset, image.epoch) == (before.end_offset, before.epoch) {
-            return;
-        }
-        self.has_published = true;
-        let image = Arc::new(image.clone());
-        let (end_offset, epoch) = (image.end_offset, image.epoch);
-        let mut observations = Vec::new();
-        MetadataDelta::between(&before, &image).applied_observations(end_offset, &mut observations);
-        observations.push(Observation::MetadataApplied { end_offset, epoch });
-        self.images.send_replace(image);
-        for observation in observations {
-            self.env.observe(observation);
-        }
-    }
-
-    async fn snapshot_if_due(&mut self) -> Result<(), ControllerError> {
-        let due = self.bytes_since_snapshot >= self.options.bytes_between_snapshots;
-        // In the middle of a transaction there is no image to write.
-        if !due || self.committed.is_in_transaction() {
-            return Ok(());
-        }
-        let image = self.committed.image();
-        let id = SnapshotId { end_offset: image.end_offset, epoch: image.epoch };
-        let encode = |record: &Record| record.to_bytes().expect("it was read from the log");
-        let records = image.to_records().iter().map(encode).collect();
-        let timestamp = self.env.clock.now().wall;
-        let (end_offset, epoch, digest) = (id.end_offset, id.epoch, image.digest());
-        match self.raft.save_snapshot(id, &Snapshot { timestamp, records }).await {
-            Ok(()) => {
-                self.bytes_since_snapshot = 0;
-                let saved = Observation::MetadataSnapshotSaved { end_offset, epoch, digest };
-                self.env.observe(saved);
-            }
-            // The log holds everything; the next commit tries again.
-            Err(RaftError::Storage(error)) if error.is_no_space() => {}
-            Err(error) => return Err(error.into()),
-        }
-        Ok(())
-    }
-
     async fn end(mut self) -> Result<(), ControllerError> {
         self.settle().await?;
         self.deactivate();
         Ok(self.raft.close().await?)
-    }
-}
-
-fn raft_options(options: &ControllerOptions) -> RaftOptions {
-    let QuorumOptions { is_voter, voters, .. } = &options.quorum;
-    let (node, directory_id) = (options.config.node, options.directory_id);
-    // The directories of the others are not known: a configuration does not name them.
-    let known = if voters.len() == 1 && *is_voter { directory_id } else { Uuid::ZERO };
-    let voter_set = VoterSet::new(voters.iter().map(|(id, _)| Voter::new(*id, known)));
-    RaftOptions {
-        config: RaftConfig {
-            node,
-            directory_id,
-            cluster_id: options.config.cluster_id.clone(),
-            is_voter: *is_voter,
-            voters: voter_set,
-            election_timeout: options.quorum.election_timeout,
-            election_backoff_max: options.quorum.election_backoff_max,
-            fetch_timeout: options.quorum.fetch_timeout,
-            retry_backoff: options.quorum.retry_backoff,
-        },
-        endpoints: voters.clone(),
-        request_timeout: options.quorum.request_timeout,
-        dir: options.metadata_log_dir.join(METADATA_PARTITION_DIR),
-        segment_bytes: options.segment_bytes,
     }
 }
 
@@ -783,59 +517,6 @@ enum Refused {
     Answer(ApiError),
     /// The controller cannot go on.
     Failed(ControllerError),
-}
-
-fn decode_bootstrap(path: &Path, bytes: &Bytes) -> Result<Vec<Record>, ControllerError> {
-    let snapshot = decode_snapshot(bytes)
-        .map_err(|error| ControllerError::Bootstrap { path: path.to_owned(), error })?;
-    let decode = |value: Bytes| {
-        let offset = Offset::ZERO;
-        Record::from_bytes(value).map_err(|error| ControllerError::Record { offset, error })
-    };
-    snapshot.records.into_iter().map(decode).collect()
-}
-
-/// What a snapshot says.
-fn read_snapshot(id: SnapshotId, snapshot: Snapshot) -> Result<ImageLoader, ControllerError> {
-    let mut loader = ImageLoader::default();
-    let offset = id.end_offset;
-    for value in snapshot.records {
-        let record = Record::from_bytes(value);
-        let record = record.map_err(|error| ControllerError::Record { offset, error })?;
-        // The records of a snapshot have no offsets: together they stand for all below its end.
-        loader
-            .replay(Offset::ZERO, id.epoch, &record)
-            .map_err(|error| ControllerError::Invalid { offset, error })?;
-    }
-    loader.advance(id.end_offset, id.epoch);
-    Ok(loader)
-}
-
-fn replay_batch(loader: &mut ImageLoader, batch: &RawBatch) -> Result<(), ControllerError> {
-    let offset = batch.header.base_offset;
-    let epoch = batch.header.leader_epoch.unwrap_or_default();
-    if !batch.header.is_control() {
-        let broken = |why: String| ControllerError::Batch { offset, why };
-        let records = batch.records(DECOMPRESSED_BYTES_MAX);
-        for record in records.map_err(|error| broken(error.to_string()))? {
-            let record = record.map_err(|error| broken(error.to_string()))?;
-            replay(loader, epoch, record.offset, record.value.unwrap_or_default())?;
-        }
-    }
-    loader.advance(batch.header.end_offset(), epoch);
-    Ok(())
-}
-
-fn replay(
-    loader: &mut ImageLoader,
-    epoch: LeaderEpoch,
-    offset: Offset,
-    value: Bytes,
-) -> Result<(), ControllerError> {
-    let record = Record::from_bytes(value);
-    let record = record.map_err(|error| ControllerError::Record { offset, error })?;
-    let replayed = loader.replay(offset, epoch, &record);
-    replayed.map_err(|error| ControllerError::Invalid { offset, error })
 }
 
 #[cfg(test)]

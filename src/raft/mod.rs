@@ -35,6 +35,7 @@ mod quorum_state;
 mod snapshot;
 mod snapshot_fetch;
 mod voter_set;
+mod votes;
 
 use std::collections::BTreeSet;
 
@@ -52,11 +53,11 @@ pub use voter_set::{Voter, VoterSet};
 
 use crate::protocol::messages::{FetchResponse, FetchSnapshotResponse};
 use crate::types::{BrokerId, LeaderEpoch, Monotonic, Now, Observation, Offset, QuorumRole};
-use election::Election;
 use follower::Follower;
 use leader::Leader;
 use log_view::LogView;
 use peers::Peers;
+use votes::Election;
 
 /// Whom to answer: the driver's number for a request. Rises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,8 +1,10 @@
 //! The driver over a disk in memory: what is committed survives, replies wait for it, and a failing disk ends it.
 
 use std::future::Future;
+use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::controller::ControllerConfig;
 use crate::controller::request::{
     BrokerHeartbeatRequest, CreateTopicsRequest, RegisterBrokerRequest, TopicSelector,
 };
@@ -10,8 +12,11 @@ use crate::controller::request::{NewTopic, NewTopicPlacement};
 use crate::metadata::group_config::GroupConfigRanges;
 use crate::metadata::records::{Endpoint, FeatureRange};
 use crate::metadata::{FEATURES, METADATA_VERSION};
+use crate::raft::driver::METADATA_PARTITION_DIR;
+use crate::raft::{SnapshotId, Voter};
+use crate::runtime::Disk;
 use crate::storage::test_disk::{Faults, TestDisk, TestWorld, run, test_env};
-use crate::types::{BrokerEpoch, BrokerId};
+use crate::types::{BrokerEpoch, BrokerId, LeaderEpoch, Timestamp, Uuid};
 
 const LOG_DIR: &str = "/data";
 const DIRECTORY: Uuid = Uuid::from_bytes([0xd1; 16]);

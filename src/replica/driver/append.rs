@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::PartitionHandle;
+use super::{PartitionHandle, Slot};
 use crate::log::validator::{RecordError, Rejection, ValidationRules, validate_produced};
 use crate::protocol::Records;
 use crate::replica::{Append, AppendAnswer, Event, WaiterId};
@@ -122,6 +122,36 @@ impl PartitionHandle {
         match self.take_result(waiter) {
             Some(result) => Appending::ready(result.map_err(AppendError::from)),
             None => Appending(State::Waiting { handle: self.clone(), waiter }),
+        }
+    }
+    fn take_result(&self, waiter: WaiterId) -> Option<Result<AppendAnswer, ErrorCode>> {
+        let mut inner = self.lock();
+        match inner.results.get(&waiter) {
+            Some(Slot::Done(result)) => {
+                let result = *result;
+                inner.results.remove(&waiter);
+                Some(result)
+            }
+            Some(Slot::Waiting(_)) | None => None,
+        }
+    }
+
+    fn poll_result(
+        &self,
+        waiter: WaiterId,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<AppendAnswer, ErrorCode>> {
+        if let Some(result) = self.take_result(waiter) {
+            return Poll::Ready(result);
+        }
+        let mut inner = self.lock();
+        match inner.results.get_mut(&waiter) {
+            Some(Slot::Waiting(waker)) => {
+                *waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            Some(Slot::Done(result)) => Poll::Ready(*result),
+            None => unreachable!("a result is taken once"),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A leader and a follower, each with a disk of its own: copied, cut, killed in the middle of a cut.
 
+use std::task::Context;
+
 use super::*;
 use crate::replica::{
     FetchState, FollowerAppend, FollowerFetch, FollowerState, IsrCommitted, TruncateTo,

@@ -1,6 +1,7 @@
 //! The handle over a disk in memory: appended, read, killed, filled, broken.
 
 use std::path::PathBuf;
+use std::task::Context;
 
 use super::*;
 use crate::protocol::Records;
@@ -8,7 +9,7 @@ use crate::protocol::compression::Compression;
 use crate::protocol::record_batch::{BatchBuilder, RawBatch, RawBatches};
 use crate::storage::test_disk::{Faults, TestDisk, TestWorld, run, test_env};
 use crate::storage::{OpenOptions, open_log};
-use crate::types::{Acks, Observation, PartitionIndex, Timestamp, Uuid};
+use crate::types::{Acks, Now, Observation, PartitionIndex, Timestamp, Uuid};
 
 const MIB: usize = 1 << 20;
 
