@@ -28,8 +28,10 @@ const FETCHED: &str = "src/client/consumer/completed_fetch.rs";
 const QUORUM_LEADER: &str = "src/raft/leader.rs";
 const QUORUM_FOLLOWER: &str = "src/raft/follower.rs";
 const ELECTION: &str = "src/raft/election.rs";
+const VOTES: &str = "src/raft/votes.rs";
 const QUORUM_FILES: &str = "src/raft/driver/mod.rs";
 const CONTROLLER: &str = "src/controller/driver.rs";
+const COMMITTED: &str = "src/controller/driver/committed.rs";
 const TURN: &str = "src/coordinator/group/turn.rs";
 const MEMBERSHIP: &str = "src/coordinator/group/membership.rs";
 const OFFSETS: &str = "src/coordinator/group/offsets.rs";
@@ -119,8 +121,8 @@ const UPHELD: &[(&str, Places)] = &[
     ),
     ("P1", &[(PRODUCE, "answer_reached"), (WATERMARK, "advance")]),
     ("P3", &[(WATERMARK, "advance"), (ISR, "on_isr_known")]),
-    ("Q1", &[(ELECTION, "count_votes"), (ELECTION, "learn")]),
-    ("Q2", &[(ELECTION, "may_grant"), (ELECTION, "grant"), (ELECTION, "persist")]),
+    ("Q1", &[(VOTES, "count_votes"), (ELECTION, "learn")]),
+    ("Q2", &[(VOTES, "may_grant"), (VOTES, "grant"), (ELECTION, "persist")]),
     ("Q3", &[(ELECTION, "persist"), (QUORUM_FILES, "perform")]),
     ("Q4", &[(QUORUM_LEADER, "committed_end"), (QUORUM_FOLLOWER, "follow_high_watermark")]),
     (
@@ -134,23 +136,23 @@ const UPHELD: &[(&str, Places)] = &[
     (
         "Q6",
         &[
-            (ELECTION, "may_grant"),
+            (VOTES, "may_grant"),
             (QUORUM_FOLLOWER, "on_diverging"),
             (QUORUM_LEADER, "committed_end"),
         ],
     ),
-    ("Q7", &[(QUORUM_FOLLOWER, "on_diverging"), (ELECTION, "may_grant")]),
+    ("Q7", &[(QUORUM_FOLLOWER, "on_diverging"), (VOTES, "may_grant")]),
     (
         "Q8",
         &[(QUORUM_LEADER, "committed_end"), (CONTROLLER, "settle"), (QUORUM_LEADER, "on_fetch")],
     ),
-    ("Q9", &[(CONTROLLER, "activate"), (CONTROLLER, "load_snapshot")]),
-    ("Q10", &[(QUORUM_FILES, "trim"), (CONTROLLER, "snapshot_if_due")]),
+    ("Q9", &[(CONTROLLER, "activate"), (COMMITTED, "load_snapshot")]),
+    ("Q10", &[(QUORUM_FILES, "trim"), (COMMITTED, "snapshot_if_due")]),
     ("Q11", &[(ELECTION, "on_start")]),
     ("Q12", &[(QUORUM_LEADER, "has_lost_quorum"), (ELECTION, "expire")]),
     ("Q14", &[("src/metadata/image_writer.rs", "to_records"), ("src/metadata/image.rs", "replay")]),
-    ("Q15", &[(CONTROLLER, "publish"), (CONTROLLER, "catch_up")]),
-    ("Q16", &[(ELECTION, "may_grant"), (CONTROLLER, "activate")]),
+    ("Q15", &[(COMMITTED, "publish"), (COMMITTED, "catch_up")]),
+    ("Q16", &[(VOTES, "may_grant"), (CONTROLLER, "activate")]),
     ("Q17", &[(ELECTION, "become_leader"), (ELECTION, "on_start")]),
     (
         "G1",
@@ -254,7 +256,7 @@ const UPHELD: &[(&str, Places)] = &[
         ],
     ),
     ("S6", &[("src/storage/checkpoint.rs", "replace"), (FILES, "save_checkpoint")]),
-    ("S9", &[("src/replica/driver/mod.rs", "sync_failed"), ("src/storage/log_dir.rs", "fail")]),
+    ("S9", &[("src/replica/driver/perform.rs", "sync_failed"), ("src/storage/log_dir.rs", "fail")]),
     ("S10", &[("src/storage/reader.rs", "check"), (FETCHED, "open_next_batch")]),
     ("T1", &[(PRODUCERS, "check_sequence"), (SENDER, "drain"), (RECOVERY, "newest_producers")]),
     ("T2", &[(PRODUCERS, "check")]),
