@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display};
 
 use ottla::types::{
-    CoordinatorTerm, GenerationId, GroupObservation, Offset, PartitionIndex, ShortName, TopicId,
+    CoordinatorTerm, GroupObservation, Offset, PartitionIndex, ShortName, TopicId,
     TopicIdPartition, Uuid,
 };
 
-use super::offsets_log::{ClassicFold, Fold, OffsetKey, OffsetValue, Unreadable};
+use super::offsets_log::{Fold, OffsetKey, OffsetValue, Unreadable};
 use super::{GhostCoordinator, Word};
 use crate::checker::disk_logs::{NodeDisk, PartitionFiles};
 use crate::checker::ghost::consumer_groups::{Held, LoadedConsumer, LoadedConsumers};
@@ -112,9 +112,8 @@ fn fold_below(
         let bytes = disk.cached(&segment.path).ok_or(Unreadable("a file that is gone"))?;
         for batch in &below {
             if !batch.is_control {
-                let bytes =
-                    bytes.get(batch.position..batch.end()).ok_or(Unreadable("a cut file"))?;
-                fold.add(&bytes::Bytes::copy_from_slice(bytes))?;
+                let bytes = bytes.get(batch.position..batch.end());
+                fold.add(bytes.ok_or(Unreadable("a cut file"))?)?;
             }
         }
         reached = last.end_offset;
@@ -124,13 +123,11 @@ fn fold_below(
 
 /// The first thing that the coordinator and the log say differently. Of topics that nobody knows any more nothing is told.
 fn difference(ghost: &Ghost, known: &GhostCoordinator, fold: &Fold) -> Option<String> {
-    let groups: BTreeMap<ShortName, LoadedGroup> =
-        fold.groups.iter().map(|(group, fold)| (ShortName::of(group), classic_of(fold))).collect();
     let consumers: BTreeMap<ShortName, LoadedConsumers> =
         fold.consumers.iter().map(|(group, fold)| (ShortName::of(group), fold.sum())).collect();
     let offsets: BTreeMap<GroupOffset, Offset> =
         fold.offsets.iter().filter_map(|entry| offset_of(ghost, entry)).collect();
-    let classic = || each(&known.loaded_groups, &groups, classic_differs);
+    let classic = || each(&known.loaded_groups, &fold.groups, classic_differs);
     let consumer = || {
         each(&known.loaded_consumers, &consumers, |group, loaded, meant| {
             consumers_differ(ghost, group, loaded, meant)
@@ -234,17 +231,6 @@ fn held(held: &Held) -> String {
     let since = told(held.since, "an unknown one");
     let end = if held.is_given_up { ", to be given up" } else { "" };
     format!("since epoch {since}{end}")
-}
-
-fn classic_of(fold: &ClassicFold) -> LoadedGroup {
-    let members = fold.members.iter().map(|(id, given)| (ShortName::of(id), fnv_1a(given)));
-    let generation = GenerationId::from_wire(fold.generation).unwrap_or_default();
-    LoadedGroup { generation, members: members.collect() }
-}
-
-/// What members were given is told by this hash of it (Fowler, Noll, Vo).
-fn fnv_1a(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 fn offset_of(

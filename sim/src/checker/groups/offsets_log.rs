@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
+use ottla::types::{GenerationId, ShortName};
 
 use super::consumers_log::ConsumersFold;
+use crate::checker::ghost::groups::LoadedGroup;
 
 /// Bytes of a batch in front of its records.
 const HEADER: usize = 61;
@@ -21,19 +22,10 @@ pub(super) type OffsetValue = (i64, Option<[u8; 16]>);
 pub(super) struct Fold {
     /// Offsets.
     pub(super) offsets: BTreeMap<OffsetKey, OffsetValue>,
-    /// Groups of the classic protocol.
-    pub(super) groups: BTreeMap<String, ClassicFold>,
+    /// Groups of the classic protocol, as of their last generation.
+    pub(super) groups: BTreeMap<ShortName, LoadedGroup>,
     /// Groups of the consumer protocol.
     pub(super) consumers: BTreeMap<String, ConsumersFold>,
-}
-
-/// A group of the classic protocol, as of its last generation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct ClassicFold {
-    /// The generation.
-    pub(super) generation: i32,
-    /// The members, and what each was given.
-    pub(super) members: BTreeMap<String, Vec<u8>>,
 }
 
 /// What cannot be read; says what.
@@ -44,7 +36,7 @@ impl Fold {
     /// Adds a batch, as it lies in the file.
     ///
     /// Errors: it is compressed, or is not one.
-    pub(super) fn add(&mut self, batch: &Bytes) -> Result<(), Unreadable> {
+    pub(super) fn add(&mut self, batch: &[u8]) -> Result<(), Unreadable> {
         let header = batch.get(..HEADER).ok_or(Unreadable("a batch without a header"))?;
         let attributes = i16::from_be_bytes([header[21], header[22]]);
         if attributes & 7 != 0 {
@@ -77,7 +69,7 @@ impl Fold {
                 }
             }
             2 => {
-                let group = key.string()?;
+                let group = ShortName::of(&key.string()?);
                 match value {
                     Some(value) => _ = self.groups.insert(group, classic_group(value)?),
                     None => _ = self.groups.remove(&group),
@@ -121,21 +113,21 @@ fn offset_value(value: &[u8]) -> Result<OffsetValue, Unreadable> {
     Ok((offset, id))
 }
 
-fn classic_group(value: &[u8]) -> Result<ClassicFold, Unreadable> {
+fn classic_group(value: &[u8]) -> Result<LoadedGroup, Unreadable> {
     let mut value = Input(value);
     let version = value.i16()?;
     if version > 3 {
         return Err(Unreadable("a version that nobody writes"));
     }
     value.string()?;
-    let generation = value.i32()?;
+    let generation = GenerationId::from_wire(value.i32()?).unwrap_or_default();
     // The assignor, the leader, and the time of the last step.
     value.nullable_string()?;
     value.nullable_string()?;
     value.take(if version >= 2 { 8 } else { 0 })?;
     let mut members = BTreeMap::new();
     for _ in 0..value.length()? {
-        let member = value.string()?;
+        let member = ShortName::of(&value.string()?);
         if version >= 3 {
             value.nullable_string()?;
         }
@@ -146,9 +138,14 @@ fn classic_group(value: &[u8]) -> Result<ClassicFold, Unreadable> {
         let subscription = value.length()?;
         value.take(subscription)?;
         let given = value.length()?;
-        members.insert(member, value.take(given)?.to_vec());
+        members.insert(member, fnv_1a(value.take(given)?));
     }
-    Ok(ClassicFold { generation, members })
+    Ok(LoadedGroup { generation, members })
+}
+
+/// What members were given is told by this hash of it (Fowler, Noll, Vo).
+fn fnv_1a(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 /// Bytes that are read from the front.

@@ -20,26 +20,10 @@ use crate::client::consumer::offsets::{OffsetAndMetadata, Offsets};
 use crate::coordinator::group::request as ledger;
 use crate::coordinator::group::{GroupConfig, GroupCoordinator, LoadingCoordinator, Outcome};
 use crate::protocol::coordinator_records::CoordinatorRecord;
-use crate::protocol::messages::consumer_group_heartbeat_response as heartbeat_response;
-use crate::protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
-use crate::protocol::messages::join_group_response::JoinGroupResponseMember;
-use crate::protocol::messages::offset_commit_response::{
-    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
-};
-use crate::protocol::messages::offset_fetch_response::{
-    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
-    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
-};
-use crate::protocol::messages::{
-    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, DescribeGroupsResponse,
-    FindCoordinatorResponse, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse,
-    LeaveGroupResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest,
-    OffsetFetchResponse, SyncGroupRequest, SyncGroupResponse,
-};
+use crate::protocol::messages::FindCoordinatorResponse;
 use crate::rpc::network_client::RpcError;
 use crate::types::{
-    BrokerId, ErrorCode, GenerationId, GroupProtocol, Monotonic, Now, Offset, PartitionIndex,
-    Timestamp, TopicId, TopicPartition, Uuid,
+    BrokerId, ErrorCode, GroupProtocol, Monotonic, Now, Offset, Timestamp, TopicId, TopicPartition,
 };
 
 const CLIENTS: usize = 3;

@@ -1,6 +1,26 @@
 //! Between the wire and the ledger: what members ask is asked of a coordinator without a network.
 
-use super::*;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Answer, Question, ledger};
+use crate::protocol::messages::consumer_group_heartbeat_response as heartbeat_response;
+use crate::protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
+use crate::protocol::messages::join_group_response::JoinGroupResponseMember;
+use crate::protocol::messages::offset_commit_response::{
+    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
+use crate::protocol::messages::offset_fetch_response::{
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+};
+use crate::protocol::messages::{
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, DescribeGroupsResponse,
+    HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupResponse,
+    OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
+    SyncGroupRequest, SyncGroupResponse,
+};
+use crate::types::{ErrorCode, GenerationId, PartitionIndex, TopicId, Uuid};
 
 fn text(value: &str) -> Option<Arc<str>> {
     Some(value).filter(|text| !text.is_empty()).map(Arc::from)
