@@ -29,7 +29,8 @@ pub struct GhostGroups {
     pub logs: BTreeSet<TopicIdPartition>,
     /// What was committed, whoever took it.
     pub offsets: BTreeMap<GroupOffset, GhostOffset>,
-    /// The newest generation of each group that a member was told to have an assignment in: it is in the log for good.
+    /// The newest generation of each group that a member was told to have an assignment in, and in which term: it is in the log for good.
+    /// Zero where the group was forgotten after that.
     pub durable: BTreeMap<ShortName, (LeaderEpoch, GenerationId)>,
     /// When each partition was heard of first.
     pub partitions: BTreeMap<TopicId, BTreeMap<PartitionIndex, SimTime>>,
@@ -440,7 +441,13 @@ impl GhostGroups {
                     self.durable.insert(group, (leader_epoch, epoch));
                 }
             }
-            G::GroupForgotten { group } => _ = self.durable.remove(&group),
+            // What a former coordinator tells its members after that is of a group that is no more (group-swarm, seed 1757).
+            G::GroupForgotten { group } => {
+                let known = self.durable.get(&group);
+                if known.is_none_or(|(term, _)| *term <= leader_epoch) {
+                    self.durable.insert(group, (leader_epoch, GenerationId::ZERO));
+                }
+            }
             _ => {}
         }
     }

@@ -170,6 +170,11 @@ impl Story {
     /// Broker 1 is gone; broker 2 leads the log in term 1 and coordinates with what it holds.
     fn fail_over(&mut self, of: i32, offset: Option<i64>) -> &mut Self {
         self.run.stop(1, Stop::Kill);
+        self.taken_over(of, offset)
+    }
+
+    /// The same, where node 1 goes on and does not know.
+    fn taken_over(&mut self, of: i32, offset: Option<i64>) -> &mut Self {
         self.run.change_at(2, version(1, 2, 1, &[2, 3])).leads(2, 1, 2, &[2, 3]);
         (self.node, self.epoch) = (2, 1);
         let (group, protocol) = (audit(), GroupProtocol::Classic);
@@ -359,6 +364,24 @@ fn g5_sees_generations_that_do_not_rise() {
     story.gone("a", MemberEnd::Left).gone("b", MemberEnd::Left).phase(GroupPhase::Empty, 2);
     story.say(G::GroupForgotten { group: audit() }).came("a");
     story.phase(GroupPhase::PreparingRebalance, 0).generation(1, 1).fires(&NONE);
+    // Whatever a former coordinator tells its members then.
+    let mut story = Story::stable();
+    story.taken_over(1, None).say(G::GroupForgotten { group: audit() });
+    (story.node, story.epoch) = (1, 0);
+    story.told("a", 1, hash(&[0]));
+    (story.node, story.epoch) = (2, 1);
+    story.came("a").phase(GroupPhase::PreparingRebalance, 0).generation(1, 1).fires(&NONE);
+    // What it forgets is not forgotten.
+    let mut story = Story::stable();
+    story.taken_over(1, None).came("c").phase(GroupPhase::PreparingRebalance, 1).generation(2, 1);
+    story.joined("c", 2).give("c", 2, &[0]).told("c", 2, hash(&[0]));
+    (story.node, story.epoch) = (1, 0);
+    story.say(G::GroupForgotten { group: audit() });
+    story.run.change_at(3, version(1, 3, 2, &[2, 3])).leads(3, 2, 2, &[2, 3]);
+    (story.node, story.epoch) = (3, 2);
+    let (group, protocol) = (audit(), GroupProtocol::Classic);
+    story.say(G::GroupLoaded { group, protocol, generation: generation(1), members: 0 });
+    assert!(story.run.fired().contains(&"G5"));
 }
 
 #[test]

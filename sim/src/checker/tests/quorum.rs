@@ -126,6 +126,35 @@ fn q7_sees_a_truncation_of_what_is_committed() {
 }
 
 #[test]
+fn q7_leaves_alone_who_does_not_know_of_the_term_that_committed_it() {
+    let cut = || Observation::LogTruncated {
+        partition: METADATA,
+        from: Offset::new(2),
+        to: Offset::new(1),
+    };
+    // Node 1 wrote offset 1 in epoch 1; node 2 led in epoch 2 without it; node 1 leads again in epoch 3, and commits it. Node 3 has it.
+    let committed_later = || {
+        let mut run = led();
+        run.metadata(1, 1, 1).metadata(3, 1, 0).metadata(3, 1, 1);
+        run.role(2, QuorumRole::Candidate, 2, None).vote(2, 2, 2).vote(3, 2, 2);
+        run.role(2, QuorumRole::Leader, 2, Some(2)).role(3, QuorumRole::Follower, 2, Some(2));
+        run.role(1, QuorumRole::Candidate, 3, None).vote(1, 3, 1).vote(2, 3, 1);
+        run.role(1, QuorumRole::Leader, 3, Some(1)).role(2, QuorumRole::Follower, 3, Some(1));
+        run.metadata(1, 3, 2).metadata(2, 1, 1).metadata(2, 3, 2).committed(1, 3, 3);
+        run
+    };
+    let mut run = committed_later();
+    run.say(3, cut());
+    assert_eq!(run.fired(), NONE, "it is told so by the leader of epoch 2");
+    let mut run = committed_later();
+    run.role(3, QuorumRole::Follower, 3, Some(1)).say(3, cut());
+    assert_eq!(run.fired(), ["Q7"], "in epoch 3 nobody may tell it so");
+    let mut run = committed_later();
+    run.committed(3, 2, 2).say(3, cut());
+    assert!(run.fired().contains(&"Q7"), "it knew that this is committed");
+}
+
+#[test]
 fn q8_sees_a_controller_that_is_active_too_early() {
     let mut run = led();
     run.role(2, QuorumRole::Candidate, 2, None).role(2, QuorumRole::Leader, 2, Some(2));
