@@ -48,5 +48,8 @@ mod rebalances;
 #[path = "server/start.rs"]
 mod start;
 #[allow(dead_code, reason = "its main function runs where it is a program")]
+#[path = "../examples/demo.rs"]
+mod demo_example;
+#[allow(dead_code, reason = "its main function runs where it is a program")]
 #[path = "../examples/tour.rs"]
 mod tour_example;

@@ -22,6 +22,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -46,6 +47,8 @@ pub struct Env {
     pub cores: Arc<dyn Cores>,
     /// The only source of randomness. Differs at each start of a node, or a node would draw the same ids again.
     pub seed: u64,
+    /// How many members of groups were made with it and its clones: each draws an id of its own.
+    pub members: Arc<AtomicU64>,
     /// Who listens to what the shapes say of themselves.
     pub observer: Arc<dyn Observer>,
 }
@@ -66,6 +69,15 @@ impl Env {
             seed[slot] = seed[slot].wrapping_mul(31).wrapping_add(byte);
         }
         rand::SeedableRng::from_seed(seed)
+    }
+
+    /// A generator for the next member of a group: no other one draws the same, whatever its client is called.
+    #[must_use]
+    pub fn rng_of_next_member(&self, client_id: &str) -> rand::rngs::StdRng {
+        match self.members.fetch_add(1, Ordering::Relaxed) {
+            0 => self.rng(&format!("{client_id}/group")),
+            number => self.rng(&format!("{client_id}/group/{number}")),
+        }
     }
 }
 

@@ -431,6 +431,7 @@ pub(crate) fn test_env(disk: &TestDisk) -> (crate::runtime::Env, Arc<TestWorld>)
         clock: world.clone(),
         cores: world.clone(),
         seed: 7,
+        members: Arc::default(),
         observer: world.clone(),
     };
     (env, world)

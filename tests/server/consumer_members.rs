@@ -1,9 +1,11 @@
 //! The library's consumers in a group of the consumer protocol (KIP-848), whose members come, go, and fall silent, against a node.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use ottla::client::{ClientError, CloseOptions};
-use ottla::types::ErrorCode;
+use ottla::client::{ClientError, CloseOptions, RebalanceListener};
+use ottla::types::{ErrorCode, Offset, TopicPartition};
 
 use crate::members::on_a_node;
 use crate::members_stories::{
@@ -131,12 +133,26 @@ fn who_does_not_poll_leaves_and_is_told_what_it_lost() {
     });
 }
 
+struct Assigned(Arc<Mutex<Vec<TopicPartition>>>);
+
+impl RebalanceListener for Assigned {
+    fn on_partitions_assigned(
+        &mut self,
+        new: &[TopicPartition],
+    ) -> BTreeMap<TopicPartition, Offset> {
+        self.0.lock().unwrap().extend_from_slice(new);
+        BTreeMap::new()
+    }
+}
+
 #[test]
 fn what_fits_the_coordinators_expression_is_read_also_what_comes_later() {
     on_a_node(QUICK, async |bootstrap| {
         let mut member = Member::new(&bootstrap, &[CONSUMER]);
-        member.consumer.subscribe_regex("order.*").unwrap();
+        let assigned = Arc::new(Mutex::new(Vec::new()));
+        member.consumer.subscribe_regex_with("order.*", Assigned(assigned.clone())).unwrap();
         until(&mut [&mut member], |members| members[0].values.len() == 40).await;
+        assert_eq!(assigned.lock().unwrap().len(), 4);
         more_topics_come(&bootstrap).await;
         until(&mut [&mut member], |members| members[0].distinct().len() == 80).await;
         // Names take the expression's place.
@@ -175,5 +191,12 @@ fn who_is_not_wanted_is_told_with_each_poll() {
         let mut early = Member::subscribed(&bootstrap, &[CONSUMER]);
         assert_eq!(refusal(&mut early).await, ErrorCode::UnsupportedVersion);
         early.consumer.close().await;
+    });
+}
+
+#[test]
+fn one_to_twelve_are_added_up() {
+    on_a_node(QUICK, async |bootstrap| {
+        crate::demo_example::demo::run(&bootstrap, 12, Duration::from_millis(20)).await.unwrap();
     });
 }

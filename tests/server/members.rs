@@ -72,6 +72,15 @@ fn a_listener_says_where_to_begin_and_what_to_commit() {
         assert_eq!(*told.lock().unwrap(), ["assigned 4", "revoked 4"]);
         assert_eq!(member.consumer.assignment(), []);
         assert_eq!(member.committed().await, [10; 4]);
+        // Who subscribes without a listener has none, and a pattern may have one.
+        member.consumer.subscribe([TOPIC]).unwrap();
+        until(&mut [&mut member], |members| members[0].consumer.assignment().len() == 4).await;
+        assert_eq!(told.lock().unwrap().len(), 2);
+        member.consumer.unsubscribe();
+        member.consumer.subscribe_pattern_with("order.*", Told(told.clone())).unwrap();
+        until(&mut [&mut member], |members| members[0].consumer.assignment().len() == 4).await;
+        assert_eq!(told.lock().unwrap()[2..], ["assigned 4"]);
+        member.consumer.unsubscribe();
         // By hand it begins where the group is too.
         member.consumer.assign(vec![orders(1)]);
         assert_eq!(member.consumer.position(&orders(1)).await.unwrap(), Offset::new(10));

@@ -246,10 +246,10 @@ fn what_is_subscribed_to_may_change() {
         let mut member = Member::subscribed(&bootstrap, &[COOPERATIVE]);
         until(&mut [&mut member], |members| members[0].values.len() == 40).await;
         member.told();
-        member.consumer.subscribe([TOPIC, "returns"]).unwrap();
+        member.subscribe(&[TOPIC, "returns"]);
         until(&mut [&mut member], |members| members[0].values.len() == 80).await;
         assert_eq!(member.told(), ["assigned 0 1 2 3"]);
-        member.consumer.subscribe(["returns"]).unwrap();
+        member.subscribe(&["returns"]);
         settle(&mut [&mut member], &[4]).await;
         assert_eq!(member.told(), ["revoked 0 1 2 3"]);
         assert!(member.consumer.assignment().iter().all(|one| &*one.topic == "returns"));

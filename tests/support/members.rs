@@ -146,8 +146,14 @@ impl Member {
     /// One that has.
     pub(crate) fn subscribed(bootstrap: &str, more: &[(&str, &str)]) -> Self {
         let mut member = Self::new(bootstrap, more);
-        member.consumer.subscribe_with([TOPIC], member.told.clone()).unwrap();
+        member.subscribe(&[TOPIC]);
         member
+    }
+
+    /// Reads other topics from now on; who was told goes on being told.
+    pub(crate) fn subscribe(&mut self, topics: &[&'static str]) {
+        let topics = topics.iter().copied();
+        self.consumer.subscribe_with(topics, self.told.clone()).unwrap();
     }
 
     pub(crate) async fn poll(&mut self) {

@@ -58,11 +58,12 @@ impl MemberWork {
             commit: self.commit,
             queue: queue.clone(),
         };
-        consumer.subscribe_with(self.topics.clone(), listener).expect("it has a group");
+        consumer.subscribe_with(self.topics.clone(), listener.clone()).expect("it has a group");
         let member = Member {
             work: self,
             client,
             consumer,
+            listener,
             assigned,
             rebalances,
             generation: None,
@@ -97,6 +98,7 @@ fn lock(assigned: &Assigned) -> MutexGuard<'_, Vec<TopicPartition>> {
 }
 
 /// Tells the story of what is assigned and taken away.
+#[derive(Clone)]
 struct Listener {
     client: Client,
     group: Arc<str>,
@@ -156,6 +158,7 @@ pub(super) struct Member {
     pub(super) work: MemberWork,
     pub(super) client: Client,
     pub(super) consumer: Consumer,
+    listener: Listener,
     assigned: Assigned,
     /// How often the listener was told something.
     rebalances: Arc<AtomicU64>,
@@ -198,7 +201,8 @@ impl Member {
     fn begin_anew_where_refused(&mut self, error: &ClientError) {
         if code_of(error) == Some(ErrorCode::UnreleasedInstanceId) {
             self.consumer.unsubscribe();
-            self.consumer.subscribe(self.work.topics.clone()).expect("it has a group");
+            let topics = self.work.topics.clone();
+            self.consumer.subscribe_with(topics, self.listener.clone()).expect("it has a group");
         }
     }
 

@@ -216,6 +216,7 @@ impl World {
             clock: Arc::new(NodeClock(Arc::clone(&machine.clock))),
             cores: Arc::new(NodeCores(Arc::clone(process))),
             seed: mix(mix(self.seed_now()).wrapping_add(mix(name))),
+            members: Arc::default(),
             observer: Arc::new(NodeObserver(Arc::clone(self), Arc::clone(process))),
         }
     }

@@ -139,7 +139,12 @@ impl ConsumerConfig {
             fetch_wait_max: reader.millis("fetch.max.wait.ms", 500)?,
             fetch_bytes_max: number("fetch.max.bytes", 52_428_800)?,
             partition_fetch_bytes_max: number("max.partition.fetch.bytes", 1_048_576)?,
-            poll_records_max: reader.size("max.poll.records", 500)?.max(1),
+            poll_records_max: usize::try_from(reader.number(
+                "max.poll.records",
+                500,
+                1..=i32::MAX as u64,
+            )?)
+            .expect("at most 2^31 − 1"),
             offset_reset: reader.word("auto.offset.reset", OffsetReset::Latest, &resets)?,
             check_crcs: reader.flag("check.crcs", true)?,
             isolation_level: reader.word(

@@ -46,6 +46,7 @@ pub struct ProducerConfig {
     pub(crate) idempotence: bool,
     pub(crate) partitioner: PartitionerKind,
     pub(crate) partitioner_ignore_keys: bool,
+    pub(crate) partitioner_is_adaptive: bool,
 }
 
 const NAMES: Names = Names {
@@ -63,6 +64,7 @@ const NAMES: Names = Names {
         "enable.idempotence",
         "partitioner",
         "partitioner.ignore.keys",
+        "partitioner.adaptive.partitioning.enable",
     ],
     ignored: &[
         "key.serializer",
@@ -73,7 +75,6 @@ const NAMES: Names = Names {
         "client.dns.lookup",
         "metadata.max.idle.ms",
         "socket.connection.setup.timeout.max.ms",
-        "partitioner.adaptive.partitioning.enable",
         "enable.metrics.push",
     ],
     not_served: &[
@@ -82,6 +83,7 @@ const NAMES: Names = Names {
         "interceptor.classes",
         "metric.reporters",
         "partitioner.class",
+        "partitioner.availability.timeout.ms",
         "security.protocol",
         "compression.gzip.level",
         "compression.lz4.level",
@@ -142,6 +144,8 @@ impl ProducerConfig {
             idempotence: reader.flag("enable.idempotence", true)?,
             partitioner: reader.word("partitioner", PartitionerKind::Sticky, &PARTITIONERS)?,
             partitioner_ignore_keys: reader.flag("partitioner.ignore.keys", false)?,
+            partitioner_is_adaptive: reader
+                .flag("partitioner.adaptive.partitioning.enable", true)?,
         };
         config.check_idempotence(reader.is_set("enable.idempotence"))?;
         config.check_delivery_timeout(reader.is_set("delivery.timeout.ms"))?;

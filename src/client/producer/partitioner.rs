@@ -62,27 +62,31 @@ struct Sticky {
     bytes: usize,
 }
 
+/// How partitions are chosen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PartitionerOptions {
+    /// `partitioner`.
+    pub(super) kind: PartitionerKind,
+    /// `partitioner.ignore.keys`: what has a key is as what has none.
+    pub(super) ignore_keys: bool,
+    /// `partitioner.adaptive.partitioning.enable`: short queues are chosen more often.
+    pub(super) is_adaptive: bool,
+    /// Bytes after which another partition is chosen, at least one: `batch.size`.
+    pub(super) sticky_bytes: usize,
+}
+
 /// Chooses partitions, each topic by itself.
 #[derive(Debug)]
 pub(super) struct Partitioner {
-    kind: PartitionerKind,
-    ignore_keys: bool,
-    /// Bytes after which another partition is chosen: `batch.size`.
-    sticky_bytes: usize,
+    options: PartitionerOptions,
     rng: StdRng,
     sticky: BTreeMap<Arc<str>, Sticky>,
     next: BTreeMap<Arc<str>, u32>,
 }
 
 impl Partitioner {
-    pub(super) fn new(
-        kind: PartitionerKind,
-        ignore_keys: bool,
-        sticky_bytes: usize,
-        rng: StdRng,
-    ) -> Self {
-        let (sticky, next) = (BTreeMap::new(), BTreeMap::new());
-        Self { kind, ignore_keys, sticky_bytes: sticky_bytes.max(1), rng, sticky, next }
+    pub(super) fn new(options: PartitionerOptions, rng: StdRng) -> Self {
+        Self { options, rng, sticky: BTreeMap::new(), next: BTreeMap::new() }
     }
 
     /// The partition of a record that names none. `loads` tells of all partitions of the topic, at least one; it is asked
@@ -95,8 +99,8 @@ impl Partitioner {
         loads: impl FnOnce() -> Vec<PartitionLoad>,
     ) -> PartitionIndex {
         assert!(partitions > 0, "a known topic has partitions");
-        match (self.kind, key) {
-            (PartitionerKind::Sticky, Some(key)) if !self.ignore_keys => {
+        match (self.options.kind, key) {
+            (PartitionerKind::Sticky, Some(key)) if !self.options.ignore_keys => {
                 partition_for_key(key, partitions)
             }
             (PartitionerKind::Key, key) => partition_for_key(key.unwrap_or_default(), partitions),
@@ -127,7 +131,7 @@ impl Partitioner {
         loads: impl FnOnce() -> Vec<PartitionLoad>,
     ) -> PartitionIndex {
         if let Some(sticky) = self.sticky.get(topic)
-            && sticky.bytes < self.sticky_bytes
+            && sticky.bytes < self.options.sticky_bytes.max(1)
             && sticky.partition.value().unsigned_abs() < partitions
         {
             return sticky.partition;
@@ -138,13 +142,16 @@ impl Partitioner {
     }
 
     /// Draws a partition, one with a short queue more often than one with a long queue (KIP-794: the weight is the longest
-    /// queue plus one, less its own). Partitions without leader only where there are no others.
+    /// queue plus one, less its own); any as often as any other unless that is wished. Partitions without leader only where there
+    /// are no others.
     fn draw_by_load(&mut self, loads: &[PartitionLoad]) -> PartitionIndex {
         let any_available = loads.iter().any(|load| load.available);
-        let longest = loads.iter().map(|load| load.queued).max().unwrap_or(0);
+        let is_adaptive = self.options.is_adaptive;
+        let queued = |load: &PartitionLoad| if is_adaptive { load.queued } else { 0 };
+        let longest = loads.iter().map(queued).max().unwrap_or(0);
         let weight = |load: &PartitionLoad| -> u64 {
             let counts = load.available || !any_available;
-            if counts { u64::from(longest) + 1 - u64::from(load.queued) } else { 0 }
+            if counts { u64::from(longest) + 1 - u64::from(queued(load)) } else { 0 }
         };
         let total: u64 = loads.iter().map(weight).sum();
         let mut drawn = self.rng.random_range(0..total);
@@ -183,7 +190,9 @@ mod tests {
     }
 
     fn partitioner(kind: PartitionerKind) -> Partitioner {
-        Partitioner::new(kind, false, 100, StdRng::seed_from_u64(7))
+        let (ignore_keys, is_adaptive, sticky_bytes) = (false, true, 100);
+        let options = PartitionerOptions { kind, ignore_keys, is_adaptive, sticky_bytes };
+        Partitioner::new(options, StdRng::seed_from_u64(7))
     }
 
     #[test]
@@ -235,14 +244,34 @@ mod tests {
         let mut partitioner = partitioner(PartitionerKind::Sticky);
         let loads = [(false, 0), (true, 9), (true, 0)]
             .map(|(available, queued)| PartitionLoad { available, queued });
-        let mut counts = [0; 3];
-        for _ in 0..1_100 {
-            let chosen = partitioner.choose(&topic, None, 3, || loads.to_vec());
-            partitioner.on_appended(&topic, chosen, 100);
-            counts[chosen.value().unsigned_abs() as usize] += 1;
-        }
+        let chosen_of = |partitioner: &mut Partitioner| {
+            let mut counts = [0; 3];
+            for _ in 0..1_100 {
+                let chosen = partitioner.choose(&topic, None, 3, || loads.to_vec());
+                partitioner.on_appended(&topic, chosen, 100);
+                counts[chosen.value().unsigned_abs() as usize] += 1;
+            }
+            counts
+        };
+        let counts = chosen_of(&mut partitioner);
         assert_eq!(counts[0], 0);
         assert!((50..200).contains(&counts[1]), "one in eleven: {counts:?}");
+        partitioner.options.is_adaptive = false;
+        let counts = chosen_of(&mut partitioner);
+        assert_eq!(counts[0], 0);
+        assert!((450..650).contains(&counts[1]), "every other one: {counts:?}");
+    }
+
+    #[test]
+    fn random_goes_anywhere_whatever_the_key() {
+        let topic: Arc<str> = "t".into();
+        let mut partitioner = partitioner(PartitionerKind::Random);
+        let mut counts = [0; 3];
+        for _ in 0..900 {
+            let chosen = partitioner.choose(&topic, Some(b"k"), 3, || free(3));
+            counts[chosen.value().unsigned_abs() as usize] += 1;
+        }
+        assert!(counts.iter().all(|count| (200..400).contains(count)), "{counts:?}");
     }
 
     #[test]

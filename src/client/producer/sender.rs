@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 
 use super::accumulator::{PartitionQueue, SendRules};
 use super::batch::{BatchId, Outcome, ProducerBatch, RecordView, RequestToken, Stage};
-use super::partitioner::{PartitionLoad, Partitioner};
+use super::partitioner::{PartitionLoad, Partitioner, PartitionerOptions};
 use super::sequences::ProducerIdAndEpoch;
 use super::{ProducerConfig, ProducerRecord, RecordMetadata};
 use crate::client::cluster_view::{ClusterView, MetadataQuery, NodeKey, Target};
@@ -169,12 +169,13 @@ pub(super) struct Sender<D> {
 impl<D> Sender<D> {
     /// `rng` is called once for each purpose.
     pub(super) fn new(config: ProducerConfig, mut rng: impl FnMut(&str) -> StdRng) -> Self {
-        let partitioner = Partitioner::new(
-            config.partitioner,
-            config.partitioner_ignore_keys,
-            config.batch_size,
-            rng("partitioner"),
-        );
+        let options = PartitionerOptions {
+            kind: config.partitioner,
+            ignore_keys: config.partitioner_ignore_keys,
+            is_adaptive: config.partitioner_is_adaptive,
+            sticky_bytes: config.batch_size,
+        };
+        let partitioner = Partitioner::new(options, rng("partitioner"));
         Self {
             backoff: config.common.retry_backoff(),
             rng: rng("retry"),

@@ -43,6 +43,7 @@ pub fn real_env_at(
         clock: Arc::new(clock::SystemClock::new()),
         cores: Arc::new(cores::Threads::start(cores.max(1))?),
         seed: random_seed()?,
+        members: Arc::default(),
         observer,
     })
 }

@@ -61,7 +61,7 @@ struct Inner {
 impl Group {
     pub(super) fn new(config: MembershipConfig, common: &CommonConfig, env: &Env) -> Self {
         let (inputs, received) = mpsc::unbounded_channel();
-        let rng = env.rng(&format!("{}/group", common.client_id));
+        let rng = env.rng_of_next_member(&common.client_id);
         let inner = Inner {
             machine: AnyMembership::new(config, rng),
             env: env.clone(),

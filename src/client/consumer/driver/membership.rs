@@ -9,7 +9,7 @@ use regex_lite::Regex;
 use tokio::sync::Notify;
 
 use super::{Consumer, Waited};
-use crate::client::consumer::listener::RebalanceListener;
+use crate::client::consumer::listener::{NoListener, RebalanceListener};
 use crate::client::consumer::membership::{CommitId, Effect, Event, ReadId};
 use crate::client::consumer::offsets::Offsets;
 use crate::client::error::ClientError;
@@ -57,7 +57,8 @@ impl Default for CloseOptions {
 }
 
 impl Consumer {
-    /// Reads these topics from now on, and no others, together with the other members of its group. It joins with the next `poll`.
+    /// Reads these topics from now on, and no others, together with the other members of its group. It joins with the next `poll`. Nobody is
+    /// told of what is assigned and taken away: a former listener is forgotten (as in Kafka).
     ///
     /// Nothing to read: as [`Consumer::unsubscribe`], which the next calls carry out.
     ///
@@ -66,15 +67,7 @@ impl Consumer {
         &mut self,
         topics: impl IntoIterator<Item = T>,
     ) -> Result<(), ClientError> {
-        let topics: BTreeSet<Arc<str>> = topics.into_iter().map(Into::into).collect();
-        self.check_group("subscribe")?;
-        self.forget_pattern();
-        if topics.is_empty() {
-            self.unsubscribe();
-        } else {
-            self.subscribe_to(topics);
-        }
-        Ok(())
+        self.subscribe_with(topics, NoListener)
     }
 
     /// The same, with somebody to be told of what is assigned and taken away.
@@ -85,9 +78,16 @@ impl Consumer {
         topics: impl IntoIterator<Item = T>,
         listener: impl RebalanceListener + 'static,
     ) -> Result<(), ClientError> {
+        let topics: BTreeSet<Arc<str>> = topics.into_iter().map(Into::into).collect();
         self.check_group("subscribe")?;
-        self.listener = Box::new(listener);
-        self.subscribe(topics)
+        self.forget_pattern();
+        if topics.is_empty() {
+            self.unsubscribe();
+        } else {
+            self.listener = Box::new(listener);
+            self.subscribe_to(topics);
+        }
+        Ok(())
     }
 
     /// Reads all topics whose whole name matches `pattern` from now on, and no others, except internal ones. Topics that come or go are
@@ -95,13 +95,25 @@ impl Consumer {
     ///
     /// The client matches, in the language of the `regex-lite` crate: no look-around and no back-references, unlike in Java.
     ///
-    /// Errors: [`ClientError::Answer`] with `INVALID_REGULAR_EXPRESSION`, or with `INVALID_GROUP_ID` without `group.id`.
+    /// Errors: [`ClientError::Answer`] with `INVALID_REGULAR_EXPRESSION`, or with `INVALID_GROUP_ID` without `group.id`; then all is as it was.
     pub fn subscribe_pattern(&mut self, pattern: &str) -> Result<(), ClientError> {
+        self.subscribe_pattern_with(pattern, NoListener)
+    }
+
+    /// The same, with somebody to be told of what is assigned and taken away.
+    ///
+    /// Errors: as [`Consumer::subscribe_pattern`].
+    pub fn subscribe_pattern_with(
+        &mut self,
+        pattern: &str,
+        listener: impl RebalanceListener + 'static,
+    ) -> Result<(), ClientError> {
         self.check_group("subscribe")?;
         let whole_name = Regex::new(&format!("^(?:{pattern})$")).map_err(|error| {
             let message = Some(format!("{pattern:?}: {error}"));
             ClientError::Answer { error: ErrorCode::InvalidRegularExpression, message }
         })?;
+        self.listener = Box::new(listener);
         self.pattern = Some(whole_name);
         self.machine.want_all_topics(true);
         Ok(())
@@ -114,6 +126,17 @@ impl Consumer {
     /// Errors: [`ClientError::Answer`] with `INVALID_REQUEST` unless `group.protocol=consumer`, or with `INVALID_GROUP_ID` without `group.id`.
     /// Whether the expression is a good one the coordinator says: then `poll` fails with `INVALID_REGULAR_EXPRESSION`.
     pub fn subscribe_regex(&mut self, regex: &str) -> Result<(), ClientError> {
+        self.subscribe_regex_with(regex, NoListener)
+    }
+
+    /// The same, with somebody to be told of what is assigned and taken away.
+    ///
+    /// Errors: as [`Consumer::subscribe_regex`].
+    pub fn subscribe_regex_with(
+        &mut self,
+        regex: &str,
+        listener: impl RebalanceListener + 'static,
+    ) -> Result<(), ClientError> {
         self.check_group("subscribe")?;
         let refused = |why: &str| {
             let message = Some(format!("subscribe to {regex:?}: {why}"));
@@ -125,6 +148,7 @@ impl Consumer {
         if regex.is_empty() {
             return refused("the expression is empty");
         }
+        self.listener = Box::new(listener);
         self.forget_pattern();
         self.begin_to_subscribe();
         self.tell_group(Event::SubscribedToRegex(regex.into()));
