@@ -86,6 +86,7 @@ pub(super) fn measure(
         | ExpectationKind::IdleFor { .. }
         | ExpectationKind::Rebalances { .. }
         | ExpectationKind::OwnersPerPartition { .. }
+        | ExpectationKind::UnownedFor { .. }
         | ExpectationKind::Converged {}
         | ExpectationKind::Event { .. }
         | ExpectationKind::Violations { .. } => None,

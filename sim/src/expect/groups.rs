@@ -1,10 +1,8 @@
 //! Expectations about consumer groups, measured on what their members know.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use ottla::types::TopicPartition;
 
-use super::{Window, shares};
+use super::{Window, owners, shares};
 use crate::event::{Event, Who, is_partition};
 use crate::scenario::condition::Measured;
 use crate::scenario::duration::Span;
@@ -71,7 +69,10 @@ pub(super) fn measure(
             begun.filter(|event| within.holds(event.at) && is_member(plan, &event.who, &of)).count()
                 as u64
         }
-        ExpectationKind::OwnersPerPartition { of } => owners(plan, events, within, of),
+        ExpectationKind::OwnersPerPartition { of } => owners::most(plan, events, within, of),
+        ExpectationKind::UnownedFor { of } => {
+            return Some(Measured::Time(owners::unowned(plan, events, within, of)));
+        }
         ExpectationKind::Imbalance { group, at } => {
             let at = at.or(within.to).unwrap_or(plan.run_for);
             shares::at(plan, events, group, at).imbalance()?
@@ -99,7 +100,7 @@ fn groups<'a>(stats: &'a Stats, of: &'a OfGroup) -> impl Iterator<Item = &'a Gro
     stats.groups.iter().filter(move |(name, _)| asked(name)).map(|(_, group)| group)
 }
 
-fn is_of(of: &OfGroup, partition: &TopicPartition) -> bool {
+pub(super) fn is_of(of: &OfGroup, partition: &TopicPartition) -> bool {
     of.partition.as_ref().is_none_or(|asked| is_partition(partition, asked))
 }
 
@@ -136,36 +137,8 @@ fn longest_idle(plan: &Plan, stats: &Stats, within: Window, of: &OfGroup) -> Opt
 }
 
 /// Whether somebody is a member of the group that is asked for.
-fn is_member(plan: &Plan, who: &Who, of: &OfGroup) -> bool {
+pub(super) fn is_member(plan: &Plan, who: &Who, of: &OfGroup) -> bool {
     let Who::Client { workload, .. } = who else { return false };
     let group = plan.workloads.get(&**workload).and_then(|workload| workload.group());
     group.is_some_and(|group| of.group.as_ref().is_none_or(|asked| asked == group))
-}
-
-/// How many members of one group at most held one partition at once.
-fn owners(plan: &Plan, events: &[Event], within: Window, of: &OfGroup) -> u64 {
-    let mut most = 0;
-    let mut held: BTreeMap<(&str, &TopicPartition), BTreeSet<&Who>> = BTreeMap::new();
-    let of_members = events.iter().filter(|event| is_member(plan, &event.who, of));
-    for event in of_members.take_while(|event| within.to.is_none_or(|to| event.at <= to)) {
-        let Who::Client { workload, .. } = &event.who else { continue };
-        if shares::is_end(event) {
-            held.values_mut().for_each(|owners| _ = owners.remove(&event.who));
-            continue;
-        }
-        let Some(partition) = event.partition.as_ref().filter(|seen| is_of(of, seen)) else {
-            continue;
-        };
-        let group = plan.workloads.get(&**workload).and_then(|workload| workload.group());
-        let owners = held.entry((group.unwrap_or_default(), partition)).or_default();
-        match event.kind {
-            "member.assigned" => _ = owners.insert(&event.who),
-            "member.revoked" | "member.lost" => _ = owners.remove(&event.who),
-            _ => continue,
-        }
-        if event.at >= within.from {
-            most = most.max(owners.len() as u64);
-        }
-    }
-    most
 }

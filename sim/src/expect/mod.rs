@@ -2,6 +2,7 @@
 
 mod cluster;
 mod groups;
+mod owners;
 mod shares;
 
 use ottla::types::TopicPartition;
@@ -153,6 +154,7 @@ fn measure(plan: &Plan, expectation: &Expectation, evidence: Evidence<'_>) -> Op
         | ExpectationKind::IdleFor { .. }
         | ExpectationKind::Rebalances { .. }
         | ExpectationKind::OwnersPerPartition { .. }
+        | ExpectationKind::UnownedFor { .. }
         | ExpectationKind::Imbalance { .. }
         | ExpectationKind::PartitionsMoved { .. }
         | ExpectationKind::InHand { .. } => {

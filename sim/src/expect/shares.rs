@@ -68,13 +68,13 @@ impl Shares<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use ottla::types::PartitionIndex;
     use serde_json::json;
 
     use super::*;
 
-    fn plan() -> Plan {
+    pub(in crate::expect) fn plan() -> Plan {
         let workload = json!({ "kind": "consumer", "topic": "orders", "group": "billing" });
         let other = json!({ "kind": "consumer", "topic": "orders", "group": "audit" });
         serde_json::from_value(json!({
@@ -83,7 +83,12 @@ mod tests {
         .unwrap()
     }
 
-    fn event(at: u64, who: (&str, u32), kind: &'static str, partition: Option<i32>) -> Event {
+    pub(in crate::expect) fn event(
+        at: u64,
+        who: (&str, u32),
+        kind: &'static str,
+        partition: Option<i32>,
+    ) -> Event {
         let who = Who::Client { workload: who.0.into(), index: who.1 };
         let event = Event::new(Span::from_secs(at), who, kind);
         let of = |index| TopicPartition {

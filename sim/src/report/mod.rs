@@ -52,6 +52,7 @@ pub fn words_of(expectation: &Expectation) -> String {
         ExpectationKind::IdleFor { of } => of_group("idle-for", of),
         ExpectationKind::Rebalances { group } => joined("rebalances", [group.clone(), None, None]),
         ExpectationKind::OwnersPerPartition { of } => of_group("owners-per-partition", of),
+        ExpectationKind::UnownedFor { of } => of_group("unowned-for", of),
         ExpectationKind::Imbalance { group, at } => {
             joined("imbalance", [Some(group.clone()), None, None]) + &at_time(*at)
         }

@@ -364,6 +364,14 @@ fn properties_are_read_by_those_who_will_use_them() {
             x.toml:8:13: `node.id` is set by the testbed
         "#]],
     );
+    check_change(
+        "[topics.orders]",
+        "[broker-config]\n\"replica.fetch.wait.max.ms\" = 31000\n[topics.orders]",
+        expect![[r#"
+            x.toml:8:31: no node starts with it: replica.fetch.wait.max.ms is above replica.lag.time.max.ms: followers of idle partitions would leave the in-sync replicas: set it to a fraction of replica.lag.time.max.ms
+            x.toml:8:31: no node starts with it: replica.fetch.wait.max.ms is above replica.socket.timeout.ms: followers would give up on leaders that only wait for records: set it below replica.socket.timeout.ms
+        "#]],
+    );
 }
 
 #[test]

@@ -97,7 +97,8 @@ impl Check<'_> {
             | ExpectationKind::CommitMovesBack { of }
             | ExpectationKind::Lag { of, .. }
             | ExpectationKind::IdleFor { of }
-            | ExpectationKind::OwnersPerPartition { of } => self.of_group(at, of),
+            | ExpectationKind::OwnersPerPartition { of }
+            | ExpectationKind::UnownedFor { of } => self.of_group(at, of),
             ExpectationKind::KeysMoved { topic } => {
                 let topics = &self.plan.topics;
                 if let Some(topic) = topic.as_ref().filter(|topic| !topics.contains_key(*topic)) {
@@ -153,6 +154,7 @@ pub const fn measure(kind: &ExpectationKind) -> Measure {
         | ExpectationKind::PollWait { .. }
         | ExpectationKind::LeaderlessFor { .. }
         | ExpectationKind::IdleFor { .. }
+        | ExpectationKind::UnownedFor { .. }
         | ExpectationKind::ControllerGap {} => Measure::Time,
         ExpectationKind::Converged {}
         | ExpectationKind::MetadataIdentical {}

@@ -2,12 +2,12 @@
 
 mod expectations;
 mod names;
+mod properties;
 mod timeline;
 
 use std::collections::BTreeSet;
 
 use ottla::client::{ConsumerConfig, ProducerConfig};
-use ottla::server::config::{check_value, table as config_table};
 
 use super::duration::Span;
 use super::error::{Problem, suggest};
@@ -90,27 +90,6 @@ impl Check<'_> {
             }
             if let Err(what) = check_assignment(topic, brokers) {
                 self.refuse(&join(&at, "assignment"), what, None);
-            }
-        }
-    }
-
-    fn properties(&mut self) {
-        for (name, value) in &self.plan.broker_config.0 {
-            let at = join("/broker-config", name);
-            if OWN_PROPERTIES.contains(&name.as_str()) {
-                self.refuse(&at, format!("`{name}` is set by the testbed"), None);
-                continue;
-            }
-            match config_table::row(name) {
-                Some(row) => {
-                    if let Err(what) = check_value(row, value) {
-                        self.refuse(&at, format!("{name}={value}: {what}"), None);
-                    }
-                }
-                None => {
-                    let help = suggest(name, config_table::ROWS.iter().map(|row| row.name));
-                    self.refuse(&at, format!("`{name}` is not a property of a broker"), help);
-                }
             }
         }
     }
@@ -262,22 +241,6 @@ fn check_assignment(topic: &TopicPlan, brokers: u32) -> Result<(), String> {
     }
     Ok(())
 }
-
-/// What the testbed itself decides.
-const OWN_PROPERTIES: &[&str] = &[
-    "node.id",
-    "broker.id",
-    "process.roles",
-    "listeners",
-    "advertised.listeners",
-    "controller.quorum.voters",
-    "controller.quorum.bootstrap.servers",
-    "controller.listener.names",
-    "log.dir",
-    "log.dirs",
-    "metadata.log.dir",
-    "broker.rack",
-];
 
 /// The client's own reader of properties says what is wrong.
 fn client_properties(workload: &WorkloadPlan) -> Result<(), String> {

@@ -223,6 +223,10 @@ pub enum ExpectationKind {
         #[serde(flatten)]
         of: OfGroup,
     },
+    UnownedFor {
+        #[serde(flatten)]
+        of: OfGroup,
+    },
     Imbalance {
         group: String,
         at: Option<Span>,

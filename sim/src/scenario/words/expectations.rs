@@ -265,6 +265,11 @@ pub const EXPECTATIONS: &[Word] = &[
         fields: &[OF_GROUP, OF_PARTITION],
     },
     Word {
+        name: "unowned-for",
+        doc: "How long partitions of a group were without a member, as the members saw it themselves: added up over those that had one before.",
+        fields: &[OF_GROUP, OF_PARTITION],
+    },
+    Word {
         name: "imbalance",
         doc: "How many partitions the member of a group that has the most has more than the one that has the fewest, as they saw it themselves.",
         fields: &[
