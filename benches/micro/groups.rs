@@ -31,22 +31,22 @@ const COMMITS: usize = 1_000;
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 /// A coordinator and what drives it.
-struct Driven {
-    coordinator: GroupCoordinator,
+pub(crate) struct Driven {
+    pub(crate) coordinator: GroupCoordinator,
     now: Now,
     tokens: u64,
-    replies: BTreeMap<Token, Reply>,
+    pub(crate) replies: BTreeMap<Token, Reply>,
 }
 
 impl Driven {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let now = Now { monotonic: Monotonic::from_nanos(1), wall: NOW };
         let rng = rand::rngs::StdRng::seed_from_u64(1);
         let (coordinator, _) = LoadingCoordinator::new().finish(GroupConfig::default(), rng, now);
         Self { coordinator, now, tokens: 0, replies: BTreeMap::new() }
     }
 
-    fn ask(&mut self, request: Request) -> Token {
+    pub(crate) fn ask(&mut self, request: Request) -> Token {
         self.tokens += 1;
         let token = Token(self.tokens);
         let outcome = self.coordinator.decide(self.now, token, request);

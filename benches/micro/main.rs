@@ -9,6 +9,8 @@ mod batch;
 #[cfg(not(madsim))]
 mod codec;
 #[cfg(not(madsim))]
+mod consumer_groups;
+#[cfg(not(madsim))]
 mod groups;
 
 fn main() {
