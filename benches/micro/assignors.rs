@@ -9,20 +9,31 @@ use ottla::client::consumer::assignors::{
 };
 use ottla::types::GenerationId;
 
-const MEMBERS: usize = 1_000;
-const TOPICS: usize = 100;
-const PARTITIONS_OF_EACH: u32 = 100;
+pub(crate) const MEMBERS: usize = 1_000;
+pub(crate) const TOPICS: usize = 100;
+pub(crate) const PARTITIONS_OF_EACH: u32 = 100;
 
 /// What the members read.
 #[derive(Clone, Copy, Debug)]
-enum Reading {
+pub(crate) enum Reading {
     /// All the same.
     Alike,
     /// Half of the topics each, of which no two neighbours have the same.
     Halves,
 }
 
-const READINGS: [Reading; 2] = [Reading::Alike, Reading::Halves];
+pub(crate) const READINGS: [Reading; 2] = [Reading::Alike, Reading::Halves];
+
+impl Reading {
+    /// The numbers of the topics that a member reads.
+    pub(crate) fn topics_of(self, member: usize) -> impl Iterator<Item = usize> {
+        let (first, count) = match self {
+            Self::Alike => (0, TOPICS),
+            Self::Halves => (member, TOPICS / 2),
+        };
+        (first..first + count).map(|number| number % TOPICS)
+    }
+}
 
 fn topic(number: usize) -> Arc<str> {
     format!("topic-{number:03}").into()
@@ -35,12 +46,7 @@ fn counts() -> PartitionCounts {
 fn group(reading: Reading) -> Members {
     let topics: Vec<Arc<str>> = (0..TOPICS).map(topic).collect();
     let member = |number: usize| {
-        let topics = match reading {
-            Reading::Alike => topics.iter().cloned().collect(),
-            Reading::Halves => {
-                (0..TOPICS / 2).map(|step| topics[(number + step) % TOPICS].clone()).collect()
-            }
-        };
+        let topics = reading.topics_of(number).map(|topic| topics[topic].clone()).collect();
         let subscription = Subscription { topics, ..Subscription::default() };
         Member { instance: None, subscription }
     };

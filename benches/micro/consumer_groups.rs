@@ -13,20 +13,8 @@ use ottla::coordinator::group::request::{
 use ottla::coordinator::group::{Reply, Request};
 use ottla::types::TopicId;
 
+use crate::assignors::{MEMBERS, PARTITIONS_OF_EACH, READINGS, Reading, TOPICS};
 use crate::groups::Driven;
-
-const PARTITIONS_OF_EACH: u32 = 100;
-
-/// What the members read.
-#[derive(Clone, Copy, Debug)]
-enum Reading {
-    /// All the same.
-    Alike,
-    /// Half of the topics each, of which no two neighbours have the same.
-    Halves,
-}
-
-const READINGS: [Reading; 2] = [Reading::Alike, Reading::Halves];
 
 fn topic(number: usize) -> TopicId {
     TopicId::from_bytes((number as u128 + 100).to_be_bytes())
@@ -40,18 +28,16 @@ fn member(number: usize) -> Arc<str> {
     format!("member-{number:04}").into()
 }
 
-/// 1,000 members of 100 topics.
 fn subscribers(reading: Reading) -> BTreeMap<Arc<str>, Subscriber> {
-    let topics = |number: usize| match reading {
-        Reading::Alike => (0..100).map(topic).collect(),
-        Reading::Halves => (0..50).map(|step| topic((number + step) % 100)).collect(),
+    let one = |number| {
+        let topics = reading.topics_of(number).map(topic).collect();
+        Subscriber { topics, ..Subscriber::default() }
     };
-    let one = |number| Subscriber { topics: topics(number), ..Subscriber::default() };
-    (0..1_000).map(|number| (member(number), one(number))).collect()
+    (0..MEMBERS).map(|number| (member(number), one(number))).collect()
 }
 
 fn counts() -> BTreeMap<TopicId, u32> {
-    (0..100).map(|number| (topic(number), PARTITIONS_OF_EACH)).collect()
+    (0..TOPICS).map(|number| (topic(number), PARTITIONS_OF_EACH)).collect()
 }
 
 #[divan::bench(args = READINGS)]
@@ -110,13 +96,11 @@ fn heartbeat(number: usize, known: &Known) -> Request {
 }
 
 /// Members send heartbeats in turn until nobody is told anything new.
-fn settle(driven: &mut Driven, members: &mut [Known]) -> usize {
-    let mut heartbeats = 0;
+fn settle(driven: &mut Driven, members: &mut [Known]) {
     loop {
         let mut is_quiet = true;
         for (number, known) in members.iter_mut().enumerate() {
             let token = driven.ask(heartbeat(number, known));
-            heartbeats += 1;
             let Some(Reply::ConsumerGroupHeartbeat(Ok(answer))) = driven.replies.remove(&token)
             else {
                 panic!("members are answered at once");
@@ -130,7 +114,7 @@ fn settle(driven: &mut Driven, members: &mut [Known]) -> usize {
             }
         }
         if is_quiet {
-            return heartbeats;
+            return;
         }
     }
 }

@@ -32,7 +32,9 @@ pub(super) fn unowned(plan: &Plan, events: &[Event], within: Window, of: &OfGrou
     follow(plan, events, of, |at, owned, before, after| {
         if before > 0 && after == 0 {
             since.insert(owned, at);
-        } else if let Some(from) = since.remove(&owned) {
+        } else if after > 0
+            && let Some(from) = since.remove(&owned)
+        {
             count(from, at);
         }
     });
@@ -54,9 +56,10 @@ fn follow<'a>(
     for event in events.iter().filter(|event| is_member(plan, &event.who, of)) {
         let Who::Client { workload, .. } = &event.who else { continue };
         if shares::is_end(event) {
-            for (owned, owners) in held.iter_mut().filter(|(_, all)| all.contains(&event.who)) {
-                owners.remove(&event.who);
-                changed(event.at, *owned, owners.len() + 1, owners.len());
+            for (owned, owners) in &mut held {
+                if owners.remove(&event.who) {
+                    changed(event.at, *owned, owners.len() + 1, owners.len());
+                }
             }
             continue;
         }
@@ -91,6 +94,7 @@ mod tests {
             event(3, ("audit", 0), "member.assigned", Some(0)),
             event(4, first, "member.revoked", Some(0)),
             event(5, first, "member.revoked", Some(1)),
+            event(6, second, "member.revoked", Some(1)), // which it does not have
             event(7, second, "member.assigned", Some(1)),
             event(8, ("audit", 0), "member.left", None),
             event(9, second, "client.stopped", None),

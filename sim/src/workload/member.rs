@@ -46,29 +46,19 @@ impl MemberWork {
     pub async fn run(self, client: Client) {
         let config = ConsumerConfig::from_properties(&self.properties(&client))
             .expect("the scenario was checked");
-        let mut consumer = Consumer::new(config, client.env.clone());
-        let assigned = Assigned::default();
-        let rebalances = Arc::new(AtomicU64::new(0));
+        let consumer = Consumer::new(config, client.env.clone());
         let queue = self.pause_at.map(|_| Queue::default());
         let listener = Listener {
             client: client.clone(),
             group: Arc::clone(&self.group),
-            assigned: Arc::clone(&assigned),
-            rebalances: Arc::clone(&rebalances),
+            assigned: Assigned::default(),
+            rebalances: Arc::default(),
             commit: self.commit,
             queue: queue.clone(),
         };
-        consumer.subscribe_with(self.topics.clone(), listener.clone()).expect("it has a group");
-        let member = Member {
-            work: self,
-            client,
-            consumer,
-            listener,
-            assigned,
-            rebalances,
-            generation: None,
-            is_hurried: false,
-        };
+        let (generation, is_hurried) = (None, false);
+        let mut member = Member { work: self, client, consumer, listener, generation, is_hurried };
+        member.subscribe();
         match queue {
             Some(queue) => member.run_beside(queue).await,
             None => member.run().await,
@@ -159,15 +149,17 @@ pub(super) struct Member {
     pub(super) client: Client,
     pub(super) consumer: Consumer,
     listener: Listener,
-    assigned: Assigned,
-    /// How often the listener was told something.
-    rebalances: Arc<AtomicU64>,
     generation: Option<GenerationId>,
     /// It was asked to stop while it had records.
     is_hurried: bool,
 }
 
 impl Member {
+    fn subscribe(&mut self) {
+        let topics = self.work.topics.clone();
+        self.consumer.subscribe_with(topics, self.listener.clone()).expect("it has a group");
+    }
+
     async fn run(mut self) {
         loop {
             let asked_at = (self.client.now)();
@@ -201,8 +193,7 @@ impl Member {
     fn begin_anew_where_refused(&mut self, error: &ClientError) {
         if code_of(error) == Some(ErrorCode::UnreleasedInstanceId) {
             self.consumer.unsubscribe();
-            let topics = self.work.topics.clone();
-            self.consumer.subscribe_with(topics, self.listener.clone()).expect("it has a group");
+            self.subscribe();
         }
     }
 
@@ -259,7 +250,7 @@ impl Member {
         if records.is_empty() {
             return;
         }
-        let mut repositioned = std::mem::take(&mut *lock(&self.assigned));
+        let mut repositioned = std::mem::take(&mut *lock(&self.listener.assigned));
         note_poll(&self.client, records, &mut repositioned);
     }
 
@@ -335,7 +326,7 @@ impl Member {
         self.client.history.begin_commit(Commit {
             client: Arc::clone(&self.client.name),
             incarnation: self.client.incarnation,
-            rebalances: self.rebalances.load(Ordering::Relaxed),
+            rebalances: self.listener.rebalances.load(Ordering::Relaxed),
             group: Arc::clone(&self.work.group),
             asked_at: (self.client.now)(),
             done_at: None,

@@ -131,7 +131,7 @@ impl Partitioner {
         loads: impl FnOnce() -> Vec<PartitionLoad>,
     ) -> PartitionIndex {
         if let Some(sticky) = self.sticky.get(topic)
-            && sticky.bytes < self.options.sticky_bytes.max(1)
+            && sticky.bytes < self.options.sticky_bytes
             && sticky.partition.value().unsigned_abs() < partitions
         {
             return sticky.partition;

@@ -173,7 +173,7 @@ impl<D> Sender<D> {
             kind: config.partitioner,
             ignore_keys: config.partitioner_ignore_keys,
             is_adaptive: config.partitioner_is_adaptive,
-            sticky_bytes: config.batch_size,
+            sticky_bytes: config.batch_size.max(1),
         };
         let partitioner = Partitioner::new(options, rng("partitioner"));
         Self {

@@ -429,16 +429,11 @@ impl GhostGroups {
                 }
                 known.tell(Told { leader_epoch, offset, by: None, at });
             }
-            G::AssignmentTold { group, generation, .. } => {
+            G::AssignmentTold { group, generation, .. }
+            | G::EpochTold { group, epoch: generation, .. } => {
                 let known = self.durable.get(&group);
                 if known.is_none_or(|known| *known < (leader_epoch, generation)) {
                     self.durable.insert(group, (leader_epoch, generation));
-                }
-            }
-            G::EpochTold { group, epoch, .. } => {
-                let known = self.durable.get(&group);
-                if known.is_none_or(|known| *known < (leader_epoch, epoch)) {
-                    self.durable.insert(group, (leader_epoch, epoch));
                 }
             }
             // What a former coordinator tells its members after that is of a group that is no more (group-swarm, seed 1757).
