@@ -310,6 +310,12 @@ impl GhostLog {
         self.batch_at(batch.base_offset).is_some_and(|own| own.is_same(batch))
     }
 
+    /// Whether this very batch stands in the log, or was deleted with what is before the log's start.
+    #[must_use]
+    pub fn has_had(&self, batch: &GhostBatch) -> bool {
+        batch.base_offset < self.start || self.holds(batch)
+    }
+
     /// The first of `batches` (from this log's start on, and below `below`) that does not stand in the log.
     pub fn first_missing<'a>(
         &self,

@@ -345,7 +345,7 @@ impl GhostPartition {
         log: &GhostLog,
         end: Offset,
     ) {
-        let kept = |batch: &GhostBatch| batch.end_offset <= end && log.holds(batch);
+        let kept = |batch: &GhostBatch| batch.end_offset <= end && log.has_had(batch);
         let first_gone = self.committed.batches().find(|batch| !kept(batch));
         let from = first_gone.map_or(end, |batch| batch.base_offset.min(end));
         let (stay, lost): (Vec<Acked>, Vec<Acked>) =

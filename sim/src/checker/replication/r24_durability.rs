@@ -21,7 +21,7 @@ pub(crate) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
         && of.is_unsettled(leader_epoch)
         && !of.was_damaged(leader_epoch)
         && !ghost.facts(partition.topic_id).allows_unclean;
-    let lost: Vec<&Acked> = of.acked.values().filter(|acked| !log.holds(&acked.batch)).collect();
+    let lost: Vec<&Acked> = of.acked.values().filter(|acked| !log.has_had(&acked.batch)).collect();
     if let Some(first) = lost.first().filter(|_| is_due) {
         let what = format!(
             "{} acknowledged batches are lost by an election, and no eligible replica had lost a byte",
@@ -41,7 +41,7 @@ pub(crate) fn at_barrier(ghost: &Ghost, at: SimTime, out: &mut Vec<Violation>) {
         }
         let is_somewhere = |acked: &&Acked| {
             let mut logs = ghost.logs(partition);
-            logs.any(|(_, log)| log.holds(&acked.batch) || log.start > acked.batch.base_offset)
+            logs.any(|(_, log)| log.has_had(&acked.batch))
         };
         let lost: Vec<&Acked> = of.acked.values().filter(|acked| !is_somewhere(acked)).collect();
         let Some(first) = lost.first() else { continue };

@@ -1,6 +1,7 @@
 //! Elections, dirty stops and declared losses: R18, R24, R27.
 
 use super::cluster::{NONE, Run, Version, version};
+use super::gone::start_moved;
 use super::*;
 use crate::checker::{Stop, TopicFacts};
 
@@ -239,6 +240,30 @@ fn r24_sees_a_declared_loss_although_nobody_lost_a_byte() {
     assert_eq!(run.fired(), NONE);
     run.truncate(1, 2, 0).leads(1, 2, 0, &[1]);
     assert!(run.fired().contains(&"R24"));
+}
+
+/// `swarm-disk`, seed 105: what retention had deleted before a replica began anew counted as lost when it was elected.
+#[test]
+fn what_was_deleted_is_not_lost_by_a_declared_election() {
+    let leads_with = |end: i64| {
+        let mut run = Run::settled();
+        run.commit(1, 0, 2, 4, &[1, 2, 3]).say(1, start_moved(0, 4));
+        run.opens(3, 0).follows(3, 1, 0).truncate(3, 0, 4).say(3, start_moved(0, 4));
+        run.commit(1, 0, 4, 6, &[1, 2, 3]);
+        for id in 1..=3 {
+            run.stop(id, Stop::Kill).start(id).opens(id, 6).registered(id, false);
+        }
+        run.say(3, start_moved(0, 4)).change(nobody_left()).change(reopened(3));
+        if end < 6 {
+            run.truncate(3, 6, end);
+        }
+        run.leads(3, 2, end, &[3]);
+        let of = run.checkers.ghost().partition(partition()).unwrap();
+        let cut = (of.cuts[0].from.value(), of.cuts[0].lost.len());
+        (run.fired().contains(&"R24"), cut)
+    };
+    assert_eq!(leads_with(6), (false, (6, 0)));
+    assert_eq!(leads_with(4), (true, (4, 1)), "4..6 is gone, and was not deleted");
 }
 
 /// Swarm, seed 5156: nobody was in sync or eligible, and the last known leader lost its power between its registration and its election.

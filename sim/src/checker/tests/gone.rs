@@ -115,7 +115,7 @@ fn l6_sees_a_reassignment_that_ends_too_early() {
     assert!(!run.fired().contains(&"L6"), "it was taken back");
 }
 
-fn start_moved(from: i64, to: i64) -> Observation {
+pub(super) fn start_moved(from: i64, to: i64) -> Observation {
     let (from, to) = (Offset::new(from), Offset::new(to));
     Observation::LogStartMoved { partition: partition(), from, to }
 }
