@@ -12,7 +12,8 @@ const SOURCE: &str = "../src";
 const WITHOUT: &[&str] = &["runtime/real", "real_main", "types/mark.rs", "types/error_code.rs"];
 
 /// Whose error codes are answers of nodes. Clients and decoders name many more that they only know of.
-const ANSWERING: &[&str] = &["server", "replica", "controller", "raft", "log", "storage"];
+const ANSWERING: &[&str] =
+    &["broker", "controller", "coordinator", "log", "raft", "replica", "server", "storage"];
 
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
 
 fn generate() -> io::Result<()> {
     let root = Path::new(SOURCE);
-    let (mut marks, mut codes) = (BTreeSet::new(), BTreeSet::new());
+    let (mut marks, mut codes, mut bugs) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for path in files(root)? {
         let below = path.strip_prefix(root).expect("found below it");
         if WITHOUT.iter().any(|without| below.starts_with(without)) {
@@ -36,12 +37,16 @@ fn generate() -> io::Result<()> {
         }
         let text = fs::read_to_string(&path)?;
         let code = without_tests(&text);
-        marks.extend(marks_of(code));
+        marks.extend(texts_behind("mark!(", code));
+        bugs.extend(texts_behind("types::planted(", code));
         if ANSWERING.iter().any(|answering| below.starts_with(answering)) {
             codes.extend(error_codes_of(code));
         }
     }
-    let marks: String = marks.iter().map(|mark| format!("    {mark:?},\n")).collect();
+    let list = |texts: &BTreeSet<String>| -> String {
+        texts.iter().map(|text| format!("    {text:?},\n")).collect()
+    };
+    let (marks, bugs) = (list(&marks), list(&bugs));
     let codes: String =
         codes.iter().map(|code| format!("    ottla::types::ErrorCode::{code},\n")).collect();
     let text = format!(
@@ -49,8 +54,13 @@ fn generate() -> io::Result<()> {
          /// Every error code that a node's code names.\n\
          pub(super) const ERROR_CODES: &[ottla::types::ErrorCode] = &[\n{codes}];\n"
     );
+    let plantable = format!(
+        "/// The bugs that can be planted in this build.\npub(super) const PLANTABLE: &[&str] = &[\n{bugs}];\n"
+    );
     let out = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo sets OUT_DIR"))?;
-    fs::write(Path::new(&out).join("reachable.rs"), text)
+    let out = Path::new(&out);
+    fs::write(out.join("reachable.rs"), text)?;
+    fs::write(out.join("plantable.rs"), plantable)
 }
 
 /// A file's code in front of its tests, which stand at its foot.
@@ -60,8 +70,9 @@ fn without_tests(text: &str) -> &str {
     &text[..ends.min().unwrap_or(text.len())]
 }
 
-fn marks_of(code: &str) -> impl Iterator<Item = String> + '_ {
-    code.split("mark!(").skip(1).filter_map(|rest| {
+/// The texts that stand behind these words: `mark!("…")`.
+fn texts_behind<'a>(words: &'a str, code: &'a str) -> impl Iterator<Item = String> + 'a {
+    code.split(words).skip(1).filter_map(|rest| {
         let (name, _) = rest.trim_start().strip_prefix('"')?.split_once('"')?;
         Some(name.to_owned())
     })

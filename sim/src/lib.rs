@@ -17,6 +17,7 @@ pub mod report;
 pub mod run;
 pub mod runner;
 pub mod scenario;
+pub mod planted;
 pub mod stats;
 pub mod tally;
 pub mod verdict;

@@ -12,6 +12,7 @@ use ottla::types::{BrokerId, Observation, ShortName, TopicId, TopicIdPartition, 
 
 use crate::checker::atlas::{self, Fault};
 use crate::checker::ghost::GhostPartition;
+use crate::checker::history_oracles::HeldLog;
 use crate::checker::{
     Checkers, ClusterFacts, DeclaredCut, Disks, Event, Ghost, Occurrence, Removed, StepBack, Stop,
     TopicFacts, liveness, waiting,
@@ -183,6 +184,18 @@ impl Oracle {
             })
         };
         ghost.partitions().flat_map(of).collect()
+    }
+
+    /// What the leaders have, of the partitions of these topics.
+    #[must_use]
+    pub fn held(&self, topics: &dyn Fn(&str) -> bool) -> Vec<HeldLog> {
+        let inner = self.lock();
+        let ghost = inner.checkers.ghost();
+        let of = |(id, of): (TopicIdPartition, &GhostPartition)| {
+            let name = partition_of(&ghost.name(id)).filter(|name| topics(&name.topic))?;
+            HeldLog::of(ghost, id, of, name)
+        };
+        ghost.partitions().filter_map(of).collect()
     }
 
     /// What was removed from the start of logs.

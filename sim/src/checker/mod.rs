@@ -13,6 +13,7 @@ pub mod ghost;
 mod groups;
 mod history_groups;
 mod history_late;
+pub mod history_oracles;
 mod history_order;
 mod history_records;
 pub mod liveness;

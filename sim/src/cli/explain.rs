@@ -57,7 +57,71 @@ fn meanings(name: &str) -> Vec<String> {
             format!("{name} (key of a scenario)\n  {}\n{}", field.doc, inside(&field.shape))
         }));
     }
+    found.extend(inner(name));
     found
+}
+
+/// What keys inside of tables mean, and the words that are their values; the same in several tables stands once.
+fn inner(name: &str) -> Vec<String> {
+    let mut found: Vec<(String, Vec<String>)> = Vec::new();
+    each_inner(&mut |place, field| {
+        let kind = match field.shape {
+            _ if field.name == name => "key",
+            Shape::Word { of, .. } if of().contains(&name) => "word",
+            _ => return,
+        };
+        let (what, keys) = match kind {
+            "key" => (format!("key of {place}"), inside(&field.shape)),
+            _ => (format!("word for `{}` of {place}", field.name), String::new()),
+        };
+        let meaning = format!("  {}\n{keys}", field.doc);
+        match found.iter_mut().find(|(known, _)| *known == meaning) {
+            Some((_, places)) => places.push(what),
+            None => found.push((meaning, vec![what])),
+        }
+    });
+    found
+        .into_iter()
+        .map(|(meaning, places)| format!("{name} ({})\n{meaning}", places.join(", ")))
+        .collect()
+}
+
+/// Shows all keys of the tables inside of a scenario, with what each stands in.
+fn each_inner(show: &mut dyn FnMut(&str, &'static Field)) {
+    if let Shape::Table(fields) = &words::SCENARIO {
+        fields.iter().for_each(|field| walk(field.name, &field.shape, show));
+    }
+}
+
+fn walk(place: &str, shape: &'static Shape, show: &mut dyn FnMut(&str, &'static Field)) {
+    let mut all = |place: &str, fields: &'static [Field]| {
+        for field in fields {
+            show(place, field);
+            walk(field.name, &field.shape, show);
+        }
+    };
+    match shape {
+        Shape::Table(fields) => all(place, fields),
+        Shape::Tagged(tagged) => {
+            all(place, tagged.common);
+            tagged.words.iter().for_each(|word| all(word.name, word.fields));
+        }
+        Shape::Named(inner) | Shape::List(inner) | Shape::Pair(inner) => walk(place, inner, show),
+        Shape::Text
+        | Shape::Flag
+        | Shape::Count { .. }
+        | Shape::Signed
+        | Shape::Ratio
+        | Shape::Time
+        | Shape::SignedTime
+        | Shape::Spread(_)
+        | Shape::Seeds
+        | Shape::Target
+        | Shape::Condition
+        | Shape::Property
+        | Shape::Any
+        | Shape::Word { .. } => {}
+    }
 }
 
 fn word_text(kind: &str, word: &Word) -> String {
@@ -125,6 +189,7 @@ fn known() -> Vec<&'static str> {
     names.extend(words::error_names());
     names.extend(target::FORMS.iter().map(|(form, _)| *form));
     names.extend(target::KINDS);
+    each_inner(&mut |_, field| names.push(field.name));
     names
 }
 
@@ -168,6 +233,16 @@ mod tests {
                 src/raft/election.rs (on_start)
         "#]]
         .assert_eq(&meanings("Q11").concat());
+    }
+
+    #[test]
+    fn what_stands_inside_of_tables_is_explained() {
+        for name in
+            ["keep", "swarm", "every", "pace", "comes", "bites", "with-results", "value-bytes"]
+        {
+            assert!(!meanings(name).is_empty(), "{name}");
+        }
+        expect_test::expect![[r#""#]].assert_eq(&meanings("pace").concat());
     }
 
     #[test]

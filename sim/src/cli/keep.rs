@@ -90,7 +90,10 @@ pub(super) fn commit() -> String {
     let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) else { return "unknown".into() };
     let is_dirty = git(&["status", "--porcelain", "--untracked-files=no"])
         .is_some_and(|text| !text.is_empty());
-    if is_dirty { format!("{commit} with changes") } else { commit }
+    let changes = if is_dirty { " with changes" } else { "" };
+    let planted = crate::planted::planted().ok().flatten();
+    let planted = planted.map_or_else(String::new, |name| format!(", {name} planted"));
+    format!("{commit}{changes}{planted}")
 }
 
 #[cfg(test)]

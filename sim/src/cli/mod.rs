@@ -99,7 +99,7 @@ struct RunArgs {
     #[arg(long = "set", value_name = "/PTR=VALUE")]
     set: Vec<String>,
     /// How many seeds run at once [default: the cores]
-    #[arg(long)]
+    #[arg(long, value_parser = parse_jobs)]
     jobs: Option<usize>,
     /// Begins nothing more after a seed that fails
     #[arg(long)]
@@ -155,7 +155,7 @@ struct ReportArgs {
     #[arg(long, default_value = "reports")]
     dir: PathBuf,
     /// How many seeds run at once [default: the cores]
-    #[arg(long)]
+    #[arg(long, value_parser = parse_jobs)]
     jobs: Option<usize>,
 }
 
@@ -195,7 +195,7 @@ struct MutantsArgs {
     #[arg(long, value_parser = parse_duration)]
     time_budget: Option<Duration>,
     /// How many seeds run at once [default: the cores]
-    #[arg(long)]
+    #[arg(long, value_parser = parse_jobs)]
     jobs: Option<usize>,
 }
 
@@ -210,12 +210,40 @@ struct ProbeArgs {
     #[arg(long, value_parser = Seeds::parse_text)]
     seeds: Seeds,
     /// How many seeds run at once [default: the cores]
-    #[arg(long)]
+    #[arg(long, value_parser = parse_jobs)]
     jobs: Option<usize>,
+}
+
+/// How many seeds run at once: at least one.
+fn parse_jobs(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least one seed runs at once".into()),
+        Ok(jobs) => Ok(jobs),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
     Span::parse(text).map(Span::as_duration)
+}
+
+/// A bug that is asked for and not there is no green run.
+fn can_be_planted(command: &Command) -> Result<(), Stop> {
+    match command {
+        Command::Merge(_)
+        | Command::List(_)
+        | Command::Check(_)
+        | Command::Schema
+        | Command::Explain(_)
+        | Command::Mutants(_) => Ok(()),
+        Command::Run(_)
+        | Command::Explore(_)
+        | Command::Replay(_)
+        | Command::Shrink(_)
+        | Command::Report(_)
+        | Command::Bench(_)
+        | Command::Probe(_) => crate::planted::planted().map(|_| ()).map_err(Stop::bad_input),
+    }
 }
 
 /// Does what the command line says; what the process exits with.
@@ -230,7 +258,7 @@ pub fn main() -> u8 {
             return exit_code;
         }
     };
-    let done = match cli.command {
+    let done = can_be_planted(&cli.command).and_then(|()| match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Explore(args) => explore::explore(&args),
         Command::Merge(args) => merge::merge(&args),
@@ -244,8 +272,8 @@ pub fn main() -> u8 {
         Command::Bench(args) => bench::bench(&args),
         Command::Mutants(args) => mutants::mutants(&args),
         Command::Probe(args) => mutants::probe(&args),
-    };
-    match done {
+    });
+    match done.and_then(|exit_code| stop::printed().map(|()| exit_code)) {
         Ok(exit_code) => exit_code,
         Err(stop) => {
             eprintln!("{}", stop.message);

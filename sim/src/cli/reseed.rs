@@ -39,7 +39,7 @@ pub(super) struct ReseedArgs {
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     times: Option<u64>,
     /// How many run at once [default: the cores]
-    #[arg(long)]
+    #[arg(long, value_parser = super::parse_jobs)]
     jobs: Option<usize>,
 }
 
@@ -116,11 +116,9 @@ impl<'a> Futures<'a> {
     }
 
     fn check(&self, from: Span) -> Result<(), Stop> {
-        let run_for = self.run.plan.run_for;
-        if from > run_for {
-            return Err(Stop::bad_input(format!(
-                "--reseed-from {from}: the run ends at {run_for}"
-            )));
+        let end = self.run.lasted.max(self.run.plan.run_for);
+        if from > end {
+            return Err(Stop::bad_input(format!("--reseed-from {from}: the run ends at {end}")));
         }
         match self.failed_at() {
             Some(at) if at < from => Err(Stop::bad_input(format!(

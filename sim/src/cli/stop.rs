@@ -1,5 +1,8 @@
 //! What both command lines print, and how they end early.
 
+use std::io::{self, Write as _};
+use std::sync::OnceLock;
+
 use clap::ValueEnum;
 
 /// What a command ends with where the scenario or the command line is wrong.
@@ -29,10 +32,26 @@ impl Stop {
     }
 }
 
-/// Prints to standard output. A reader that went away (`| head`) is no error.
+/// Prints to standard output. A reader that went away (`| head`) is no error; anything else is (a full disk), as what was printed
+/// looks whole and is not: the process ends with [`EXIT_BAD_INPUT`] once the command is done ([`printed`]).
 pub(super) fn print(text: &str) {
-    use std::io::Write as _;
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes());
-    let _ = out.flush();
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        FAILED.get_or_init(|| error.to_string());
+    }
+}
+
+/// Why something that was printed did not get through, the first time.
+static FAILED: OnceLock<String> = OnceLock::new();
+
+/// Whether all that was printed got through.
+pub(super) fn printed() -> Result<(), Stop> {
+    match FAILED.get() {
+        None => Ok(()),
+        Some(reason) => Err(Stop::bad_input(format!(
+            "standard output: {reason}; what was printed is not whole"
+        ))),
+    }
 }

@@ -111,6 +111,8 @@ fn group_text(group: &Group) -> String {
     out.push_str(&format!("     again: {}\n", first.again));
     if let Some(kept) = &first.kept {
         out.push_str(&format!("     kept:  {kept}\n"));
+        out.push_str(&format!("            look at it: {kept}/report.html\n"));
+        out.push_str(&format!("            shrink it:  cargo sim shrink {kept}/repro.json\n"));
     }
     for other in others.iter().take(3) {
         out.push_str(&format!("     also:  {other}\n"));

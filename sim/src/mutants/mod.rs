@@ -13,8 +13,21 @@ pub mod result;
 pub mod score;
 pub mod weave;
 
-/// The environment variable that names the planted bug. Unset, nothing is planted.
-pub const PLANTED: &str = "OTTLA_PLANTED";
-
 /// The mark that a run reaches where the place of its planted bug is reached (`sim/mutants/planted.overlay`).
 pub const REACHED: &str = "a planted bug";
+
+#[cfg(test)]
+mod tests {
+    /// Whoever follows the README's way from a red run to the line of code begins with a storm that is red.
+    #[test]
+    fn the_readme_names_the_storm_that_finds_the_bug() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../");
+        let read = |name: &str| std::fs::read_to_string(format!("{root}{name}")).unwrap();
+        let (readme, table) = (read("README.md"), read("reports/mutants.md"));
+        let row = table.lines().find(|line| line.starts_with("| B7-")).unwrap();
+        let seed = row.split('|').nth(3).unwrap().trim();
+        let command =
+            format!("target/mutants/sim-1 run scenarios/chaos/swarm.toml --seed {seed}\n");
+        assert!(readme.contains(&command), "`{command}` is not in README.md");
+    }
+}

@@ -101,7 +101,7 @@ pub fn main() -> u8 {
         Command::Run(args) => run(&args),
         Command::Check(args) => check(&args),
     };
-    match done {
+    match done.and_then(|exit_code| stop::printed().map(|()| exit_code)) {
         Ok(exit_code) => exit_code,
         Err(stop) => {
             eprintln!("{}", stop.message);

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use ottla::types::{BrokerId, Observation, ShortName, TopicId, TopicPartition};
 
+use crate::checker::history_oracles::HeldLog;
 use crate::checker::liveness::Missing;
 use crate::checker::{ClusterFacts, DeclaredCut, Removed, StepBack, TopicFacts};
 use crate::event::Recorder;
@@ -40,6 +41,12 @@ impl Oracle {
 
     /// Nothing depends on it.
     pub fn describe_cluster(&self, _: ClusterFacts) {}
+
+    /// Nobody tells of it here.
+    #[must_use]
+    pub fn held(&self, _: &dyn Fn(&str) -> bool) -> Vec<HeldLog> {
+        Vec::new()
+    }
 
     /// Nobody hears of it here.
     #[must_use]

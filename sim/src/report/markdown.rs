@@ -1,6 +1,7 @@
 //! The pages of `reports/`: one a scenario, and an index. Written by `cargo sim report`, checked in, compared byte for byte.
 
-use super::{picture, seeds_in_words, story, text, thousands, values_of, words_of};
+use super::story::{self, Told};
+use super::{lines_in_words, picture, seeds_in_words, text, thousands, values_of, words_of};
 use crate::scenario::plan::Plan;
 use crate::verdict::{SeedRun, VariantRun, Verdict};
 
@@ -103,17 +104,18 @@ fn totals(run: &VariantRun) -> String {
 }
 
 fn story_table(seed: &SeedRun) -> String {
-    let (lines, left_out) = story::shorten(story::tell(&seed.events), STORY_LINES_MAX);
     let mut out = format!("\n### What happened under seed {}\n\n", seed.seed);
     out.push_str("| time | node | event | |\n|---|---|---|---|\n");
-    for (index, line) in lines.iter().enumerate() {
-        if let Some((at, count)) = left_out
-            && at == index
-        {
-            out.push_str(&format!("| … | | {count} lines | |\n"));
+    for one in story::shorten(story::tell(&seed.events), STORY_LINES_MAX) {
+        match one {
+            Told::LeftOut(count) => {
+                out.push_str(&format!("| … | | {} | |\n", lines_in_words(count)));
+            }
+            Told::Line(line) => {
+                let (time, what) = (line.time(), line.what.replace('|', "\\|"));
+                out.push_str(&format!("| {time} | {} | {} | {what} |\n", line.who, line.kind));
+            }
         }
-        let what = line.what.replace('|', "\\|");
-        out.push_str(&format!("| {} | {} | {} | {what} |\n", line.time(), line.who, line.kind));
     }
     out
 }

@@ -145,6 +145,12 @@ pub fn repro_command(run: &VariantRun, seed: &SeedRun) -> String {
     command
 }
 
+/// `1 line`, `12 lines`.
+#[must_use]
+pub fn lines_in_words(count: usize) -> String {
+    if count == 1 { "1 line".into() } else { format!("{count} lines") }
+}
+
 /// A number with its thousands apart: `1,234,567`.
 #[must_use]
 pub fn thousands(number: u64) -> String {

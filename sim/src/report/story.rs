@@ -1,5 +1,7 @@
 //! What happened in a run, as a short story: each turn on a line, the rest summed between the turns.
 
+use std::collections::BTreeSet;
+
 use ottla::types::TopicPartition;
 
 use crate::event::{Event, Who};
@@ -65,20 +67,63 @@ pub fn tell(events: &[Event]) -> Vec<Line> {
     lines
 }
 
-/// The first `limit` lines and the last ones, with what was left out between; all where they are few.
+/// What is shown of a story.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// One of its lines.
+    Line(Line),
+    /// So many lines were left out here.
+    LeftOut(usize),
+}
+
+/// At most `limit` of the lines, with how many were left out between them: what was done to the cluster and what came of it at once, and
+/// how the story began and ended.
 #[must_use]
-pub fn shorten(lines: Vec<Line>, limit: usize) -> (Vec<Line>, Option<(usize, usize)>) {
+pub fn shorten(lines: Vec<Line>, limit: usize) -> Vec<Told> {
     if lines.len() <= limit {
-        return (lines, None);
+        return lines.into_iter().map(Told::Line).collect();
     }
-    let head = limit * 2 / 3;
-    let tail = limit - head;
-    let left_out = lines.len() - limit;
-    let mut kept = lines;
-    let last = kept.split_off(kept.len() - tail);
-    kept.truncate(head);
-    kept.extend(last);
-    (kept, Some((head, left_out)))
+    let kept = choose(&lines, limit);
+    let mut told = Vec::new();
+    for (index, line) in lines.into_iter().enumerate() {
+        match told.last_mut() {
+            _ if kept.contains(&index) => told.push(Told::Line(line)),
+            Some(Told::LeftOut(count)) => *count += 1,
+            Some(Told::Line(_)) | None => told.push(Told::LeftOut(1)),
+        }
+    }
+    told
+}
+
+/// The places of the lines that are shown.
+fn choose(lines: &[Line], limit: usize) -> BTreeSet<usize> {
+    let turns = lines.iter().enumerate().filter(|(_, line)| is_turn(line.kind));
+    let turns: Vec<usize> = turns.map(|(index, _)| index).collect();
+    let most = limit / 2;
+    let left_out = turns.len().saturating_sub(most);
+    let head = if left_out == 0 { turns.len() } else { most * 2 / 3 };
+    let mut kept: BTreeSet<usize> = turns.iter().take(head).copied().collect();
+    kept.extend(turns.iter().skip(head + left_out));
+    // The nearer behind a turn, the beginning, or before the end, the sooner.
+    let mut rest: Vec<(usize, usize)> = Vec::new();
+    let mut behind = 0;
+    for index in 0..lines.len() {
+        if kept.contains(&index) {
+            behind = 0;
+            continue;
+        }
+        rest.push((behind.min(lines.len() - 1 - index), index));
+        behind += 1;
+    }
+    rest.sort_unstable();
+    let room = limit - kept.len();
+    kept.extend(rest.into_iter().take(room).map(|(_, index)| index));
+    kept
+}
+
+/// Whether the testbed did it.
+fn is_turn(kind: &str) -> bool {
+    matches!(kind, "storm.drawn" | "fault.started" | "fault.ended")
 }
 
 struct Sum {
@@ -186,11 +231,41 @@ mod tests {
         .assert_eq(&told);
     }
 
+    fn shape(told: &[Told]) -> Vec<String> {
+        let word = |one: &Told| match one {
+            Told::Line(line) => line.at.as_duration().as_millis().to_string(),
+            Told::LeftOut(count) => format!("({count})"),
+        };
+        told.iter().map(word).collect()
+    }
+
     #[test]
     fn long_stories_keep_their_beginning_and_their_end() {
         let events: Vec<Event> = (0..100).map(|millis| at(millis, "log.truncated")).collect();
-        let (kept, left_out) = shorten(tell(&events), 30);
-        assert_eq!((kept.len(), left_out), (30, Some((20, 70))));
-        assert_eq!(kept.last().map(|line| line.at), Some(Span::from_nanos(99_000_000)));
+        let told = shorten(tell(&events), 6);
+        assert_eq!(shape(&told), ["0", "1", "2", "(94)", "97", "98", "99"]);
+        assert_eq!(shorten(tell(&events), 100).len(), 100);
+    }
+
+    #[test]
+    fn long_stories_keep_what_was_done_and_what_came_of_it() {
+        let kind = |millis| match millis {
+            40 | 60 => "fault.started",
+            50 | 70 => "fault.ended",
+            _ => "log.truncated",
+        };
+        let events: Vec<Event> = (0..100).map(|millis| at(millis, kind(millis))).collect();
+        let told = shorten(tell(&events), 10);
+        let expected = [
+            "0", "(39)", "40", "41", "(8)", "50", "51", "(8)", "60", "61", "(8)", "70", "71",
+            "(27)", "99",
+        ];
+        assert_eq!(shape(&told), expected);
+        // More turns than half of the lines: the first and the last of them.
+        let told = shorten(tell(&events), 6);
+        assert_eq!(
+            shape(&told),
+            ["0", "(39)", "40", "41", "(8)", "50", "51", "(18)", "70", "(29)"]
+        );
     }
 }

@@ -2,8 +2,8 @@
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-use super::story::{self, Line};
-use super::{lanes, repro_command, seeds_in_words, thousands, values_of, words_of};
+use super::story::{self, Line, Told};
+use super::{lanes, lines_in_words, repro_command, seeds_in_words, thousands, values_of, words_of};
 use crate::scenario::duration::Span;
 use crate::scenario::plan::{Budget, OverSeeds, Plan};
 use crate::scenario::words::{INVARIANTS, upheld};
@@ -40,17 +40,26 @@ pub fn variant(run: &VariantRun) -> String {
 }
 
 fn story_text(lines: &[Line]) -> String {
-    let (lines, left_out) = story::shorten(lines.to_vec(), STORY_LINES_MAX);
-    let time = lines.iter().map(|line| line.time().chars().count()).max().unwrap_or(0);
-    let who = lines.iter().map(|line| line.who.to_string().chars().count()).max().unwrap_or(0);
-    let kind = lines.iter().map(|line| line.kind.len()).max().unwrap_or(0);
+    let told = story::shorten(lines.to_vec(), STORY_LINES_MAX);
+    let width = |of: fn(&Line) -> usize| {
+        let lines = told.iter().filter_map(|one| match one {
+            Told::Line(line) => Some(of(line)),
+            Told::LeftOut(_) => None,
+        });
+        lines.max().unwrap_or(0)
+    };
+    let time = width(|line| line.time().chars().count());
+    let who = width(|line| line.who.to_string().chars().count());
+    let kind = width(|line| line.kind.len());
     let mut out = String::new();
-    for (index, line) in lines.iter().enumerate() {
-        if let Some((at, count)) = left_out
-            && at == index
-        {
-            out.push_str(&format!("     … {count} lines\n"));
-        }
+    for one in &told {
+        let line = match one {
+            Told::Line(line) => line,
+            Told::LeftOut(count) => {
+                out.push_str(&format!("     … {}\n", lines_in_words(*count)));
+                continue;
+            }
+        };
         let row = format!(
             "{:<time$}  {:<who$}  {:<kind$}  {}",
             line.time(),
@@ -212,6 +221,9 @@ fn failure(run: &VariantRun, seeds: &[&SeedRun]) -> String {
     };
     let mut out = format!("\n   ✘ FAILED under seed {}{times}\n", seed.seed);
     out.push_str(&claim_and_fact(first));
+    let drawn = seed.events.iter().filter(|event| event.kind == "storm.drawn");
+    out.extend(drawn.map(|event| format!("       drawn: {}\n", event.note)));
+    out.extend(seed.unfired.iter().map(|step| format!("       {step} never happened\n")));
     let slice = lanes::slice(&seed.events, first);
     if !slice.is_empty() {
         out.push('\n');

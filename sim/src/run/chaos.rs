@@ -20,6 +20,9 @@ use crate::scenario::plan::{Action, ChaosFault, ChaosPlan, EVENT, Step, When};
 use crate::verdict::Fired;
 use guards::Troubles;
 
+/// Where the faults stand in a scenario.
+const FAULTS: &str = "/chaos/faults";
+
 /// How much rarer or more frequent a swarm lets a fault come, in percent of its `every`.
 const SWARM_PACE: std::ops::RangeInclusive<u64> = 40..=250;
 
@@ -58,7 +61,7 @@ struct Drawn {
 
 /// Lets the storm come, where the plan has one.
 pub(super) fn start(stage: &Arc<Stage>, resolved: &Value) -> Storm {
-    let raw = resolved.pointer("/chaos/faults").and_then(Value::as_array).cloned();
+    let raw = resolved.pointer(FAULTS).and_then(Value::as_array).cloned();
     let shared =
         Arc::new(Shared { raw: raw.unwrap_or_default(), state: Mutex::new(State::default()) });
     let mut tasks = Vec::new();
@@ -114,7 +117,7 @@ fn draw(chaos: &ChaosPlan, seed: u64) -> Vec<Drawn> {
 fn words_of(chaos: &ChaosPlan, drawn: &[Drawn]) -> String {
     let one = |drawn: &Drawn| {
         let name = chaos.faults[drawn.index].action.name();
-        format!("{name} at {} % of its times", drawn.pace)
+        format!("{FAULTS}/{} {name} at {} % of its times", drawn.index, drawn.pace)
     };
     drawn.iter().map(one).collect::<Vec<_>>().join(", ")
 }
@@ -123,7 +126,7 @@ async fn again_and_again(stage: &Arc<Stage>, shared: &Arc<Shared>, drawn: Drawn)
     let Some(chaos) = &stage.plan.chaos else { return };
     let fault = &chaos.faults[drawn.index];
     let until = chaos.until.unwrap_or(stage.plan.heal_at());
-    let pointer = format!("/chaos/faults/{}", drawn.index);
+    let pointer = format!("{FAULTS}/{}", drawn.index);
     let mut seed = stage.plan.seed;
     let mut rng = rng_of(seed, &pointer);
     stage.world().sleep(chaos.from.as_duration()).await;
@@ -285,7 +288,8 @@ mod tests {
         assert_eq!(all.len(), 7, "every subset but the empty one");
         assert_eq!(indexes(3), indexes(3));
         let tame = ChaosPlan { swarm: false, ..chaos };
-        assert_eq!(words_of(&tame, &draw(&tame, 1)[..1]), "kill at 100 % of its times");
+        let words = words_of(&tame, &draw(&tame, 1)[..1]);
+        assert_eq!(words, "/chaos/faults/0 kill at 100 % of its times");
     }
 
     /// Its broker is killed whenever it has written something that nobody has copied or been told of.

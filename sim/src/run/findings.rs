@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::ears::Ears;
 use super::{Finished, Job};
+use crate::checker::history_oracles::oracles_disagree;
 use crate::checker::{Context, Removed};
 use crate::event::{Event, Who, is_partition};
 use crate::expect::{Evidence, measure_all};
@@ -169,6 +170,11 @@ impl Findings<'_> {
         let mut all = self.ears.oracle.violations();
         all.extend(seen);
         all.extend(tally::judge(&self.ears.recorder, self.history, &context));
+        if !records_removed {
+            let held = self.ears.oracle.held(&|topic| self.plan.topics.contains_key(topic));
+            let found = oracles_disagree(self.history, &held, self.seen.end);
+            all.extend(found.iter().map(|found| tally::show(&self.ears.recorder, found)));
+        }
         all.retain(|violation| !self.plan.is_without(violation.check));
         all
     }

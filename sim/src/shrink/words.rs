@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::edit::{action, set_span, span, steps};
 use super::reason::Reason;
 use crate::event::{Event, Who};
-use crate::report::story::{self, Line};
-use crate::report::thousands;
+use crate::report::story::{self, Line, Told};
+use crate::report::{lines_in_words, thousands};
 use crate::scenario::duration::Span;
 use crate::scenario::target::Target;
 use crate::scenario::words::INVARIANTS;
@@ -254,15 +254,14 @@ pub fn head(reason: &Reason, run: &SeedRun) -> Vec<String> {
         Some(_) => lines.len().saturating_sub(STORY_MAX),
         None => 0,
     };
-    let (lines, left_out) = story::shorten(lines.into_iter().skip(from).collect(), STORY_MAX);
     if from > 0 {
         head.push(format!("  ({from} lines before)"));
     }
-    for (index, line) in lines.iter().enumerate() {
-        if let Some((_, count)) = left_out.filter(|(at, _)| *at == index) {
-            head.push(format!("  ({count} lines)"));
-        }
-        head.push(told(line));
+    for one in story::shorten(lines.into_iter().skip(from).collect(), STORY_MAX) {
+        head.push(match one {
+            Told::Line(line) => told(&line),
+            Told::LeftOut(count) => format!("  ({})", lines_in_words(count)),
+        });
     }
     match violation {
         Some(violation) => {

@@ -77,7 +77,25 @@ function sliceOf(goTo) {
   });
   const effect = make("button", { type: "button", click: () => goTo(eventOf(first)) },
     make("span", { class: "t" }, seconds(first.at)), make("span", { class: "who" }, first.node ?? ""), make("span", {}, make("b", {}, `✘ ${first.check}`), ` ${first.what}`));
-  return make("div", {}, make("h2", {}, "How it came to it"), make("ol", {}, rows), make("ol", { class: "effect" }, make("li", {}, effect)));
+  const slice = make("div", {}, make("h2", {}, "How it came to it"), make("ol", {}, rows), make("ol", { class: "effect" }, make("li", {}, effect)));
+  oneStop(slice);
+  return slice;
+}
+
+/** Tab leads to a list of buttons once; the arrow keys lead through it. */
+function oneStop(list) {
+  const buttons = [...list.querySelectorAll("button")];
+  const stopAt = (chosen) => buttons.forEach((button) => { button.tabIndex = button === chosen ? 0 : -1; });
+  stopAt(buttons[0]);
+  list.addEventListener("focusin", ({ target }) => stopAt(target));
+  list.addEventListener("keydown", (press) => {
+    const way = { ArrowUp: -1, ArrowDown: 1 }[press.key];
+    const next = buttons[buttons.indexOf(press.target) + way];
+    if (!way || press.ctrlKey || press.metaKey || press.altKey) return;
+    press.preventDefault();
+    press.stopPropagation();
+    next?.focus();
+  });
 }
 
 // ── Events ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -259,6 +259,10 @@ pub const INVARIANTS: &[(&str, &str)] = &[
         "lost-write",
         "Every acknowledged record is found by a fresh reader at the end, unless the file declares its loss.",
     ),
+    (
+        "oracles",
+        "What the leaders told of their logs and what a fresh reader was given at the end are the same: the checks inside and outside agree.",
+    ),
     ("unseen", "Every acknowledged record was given to some reader by the end."),
     ("duplicate", "With idempotence, no sent record stands at two offsets."),
     (

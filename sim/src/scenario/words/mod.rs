@@ -59,7 +59,7 @@ pub const SCENARIO: Shape = Shape::Table(&[
     optional(
         "budget",
         Shape::Word { noun: "a fault budget", of: budgets },
-        "`tolerable` (default): the faults are such that no acknowledged record may be lost. `beyond`: loss is permitted where an `acked-lost` expectation declares it.",
+        "`tolerable` (default): the faults are such that no acknowledged record may be lost. `beyond`: faults may take all copies. What an election that the controller declared takes away may be lost, and more where an `acked-lost` expectation declares it.",
     ),
     optional("cluster", Shape::Table(CLUSTER), "The nodes."),
     optional(
