@@ -13,7 +13,7 @@ use ottla::types::{Acks, ErrorCode, GenerationId, Offset, TopicPartition};
 
 use crate::world::SimTime;
 
-pub use groups::{Commit, CommitNumber, CommitOutcome, FinalOffsets, Processed};
+pub use groups::{Commit, CommitNumber, CommitOutcome, FinalOffsets, Membership, Processed};
 
 /// The bytes at the start of a value that identify the record.
 pub const VALUE_BYTES_MIN: usize = 24;
@@ -161,6 +161,8 @@ pub struct History {
     pub results: BTreeMap<(Arc<str>, TopicPartition), Offset>,
     /// How many records each member had in hand at most.
     pub in_hand: BTreeMap<Arc<str>, u64>,
+    /// Who reads in a group, as each client knows itself.
+    pub memberships: BTreeMap<Arc<str>, Membership>,
     /// The generations of groups that any member saw.
     pub generations: BTreeSet<(Arc<str>, GenerationId)>,
     /// What each group had committed at the end.

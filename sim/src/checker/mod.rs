@@ -10,6 +10,7 @@ pub mod arrivals;
 pub mod atlas;
 mod disk_logs;
 pub mod ghost;
+pub mod group_state;
 mod groups;
 mod history_groups;
 mod history_late;

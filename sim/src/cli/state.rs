@@ -74,13 +74,14 @@ fn target_of(node: &str) -> Option<Target> {
 /// Whether a run of this plan can have such a one. What a target means is found out at its moment.
 #[expect(
     clippy::wildcard_enum_match_arm,
-    reason = "the others are groups and roles: there always are some"
+    reason = "the others are roles: there always is somebody in them"
 )]
 fn is_known(plan: &Plan, target: &Target) -> bool {
     match target {
         Target::Broker(id) => (1..=plan.brokers_ever()).contains(id),
         Target::ControllerNumber(number) => (1..=plan.cluster.voters()).contains(number),
         Target::Client { workload, index } => *index < clients(plan, workload),
+        Target::Coordinator(group) => plan.groups().contains_key(group.as_str()),
         Target::Clients { workload } => plan.workloads.contains_key(workload),
         // Only a step can keep one under a name, and it is kept when the step is done.
         Target::Saved(name) => plan.timeline.iter().any(|step| step.save_as.as_ref() == Some(name)),
@@ -104,11 +105,12 @@ fn unknown(plan: &Plan, node: &str) -> Stop {
         (0..clients(plan, workload)).map(move |index| format!("{workload}/{index}"))
     });
     let known: Vec<String> = brokers.chain(controllers).chain(clients).collect();
-    let roles: Vec<&str> = FORMS
+    let roles = FORMS
         .iter()
-        .map(|(form, _)| *form)
-        .filter(|form| form.contains("(orders") || form.contains("active"))
-        .collect();
+        .map(|(form, _)| (*form).to_owned())
+        .filter(|form| form.contains("(orders") || form.contains("active"));
+    let groups = plan.groups().into_keys().map(|group| Target::Coordinator(group.into()));
+    let roles: Vec<String> = roles.chain(groups.map(|target| target.to_string())).collect();
     Stop::bad_input(format!(
         "--state: `{node}` is nobody of this run: known are {}; or who it was at that moment: {}",
         known.join(", "),
@@ -123,7 +125,9 @@ mod tests {
     fn plan() -> Plan {
         let text = r#"{ "claim": "x", "run-for": "1s", "topics": { "orders": {} },
             "cluster": { "controllers": 3, "brokers": 2 },
-            "workloads": { "writer": { "kind": "producer", "topic": "orders", "clients": 2 } } }"#;
+            "workloads": {
+                "writer": { "kind": "producer", "topic": "orders", "clients": 2 },
+                "billing": { "kind": "consumer", "topic": "orders", "group": "bills" } } }"#;
         serde_json::from_str(text).unwrap()
     }
 
@@ -134,6 +138,8 @@ mod tests {
         assert_eq!(known("brokers(2)"), Some(Target::Broker(2)));
         assert_eq!(known("controller 3"), Some(Target::ControllerNumber(3)));
         assert!(known("writer/1").is_some() && known("leader(orders-0)").is_some());
+        assert!(known("coordinator(group:bills)").is_some());
+        assert_eq!(known("coordinator(group:billing)"), None);
         for wrong in ["broker 3", "broker", "controller 4", "writer/2", "reader/0", "$victim", ""] {
             assert_eq!(known(wrong), None, "{wrong}");
         }
@@ -145,8 +151,14 @@ mod tests {
         assert_eq!(stop.exit_code, 2);
         assert!(
             stop.message.contains(
-                "broker 1, broker 2, controller 1, controller 2, controller 3, writer/0, writer/1"
+                "broker 1, broker 2, controller 1, controller 2, controller 3, billing/0, writer/0, \
+                 writer/1; or"
             ),
+            "{}",
+            stop.message
+        );
+        assert!(
+            stop.message.ends_with("preferred(orders-0), coordinator(group:bills)"),
             "{}",
             stop.message
         );

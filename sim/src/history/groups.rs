@@ -1,9 +1,9 @@
 //! What the members of consumer groups did and were told, as they know it themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ottla::types::{ErrorCode, Offset, TopicPartition};
+use ottla::types::{ErrorCode, GenerationId, Offset, ShortName, TopicPartition};
 
 use super::{SendId, SharedHistory};
 use crate::world::SimTime;
@@ -23,6 +23,17 @@ pub struct Processed {
     pub offset: Offset,
     /// Which record it is, where its bytes tell.
     pub id: Option<SendId>,
+}
+
+/// A client that reads in a group, as it knows itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// Of which group.
+    pub group: Arc<str>,
+    /// As which member, and in which generation (epoch, in the consumer protocol), it saw itself last, and since when.
+    pub seen: Option<(ShortName, GenerationId, SimTime)>,
+    /// The partitions that it was given and that were not taken away.
+    pub partitions: BTreeSet<TopicPartition>,
 }
 
 /// Counts commits from 0 over the run.
@@ -76,6 +87,20 @@ pub struct FinalOffsets {
 }
 
 impl SharedHistory {
+    /// Notes that a start of a client begins to read in a group.
+    pub fn begin_membership(&self, client: &Arc<str>, group: &Arc<str>) {
+        let (seen, partitions) = (None, BTreeSet::new());
+        let begun = Membership { group: Arc::clone(group), seen, partitions };
+        self.lock().memberships.insert(Arc::clone(client), begun);
+    }
+
+    /// Notes what a client that reads in a group knows now.
+    pub fn note_membership(&self, client: &Arc<str>, change: impl FnOnce(&mut Membership)) {
+        if let Some(known) = self.lock().memberships.get_mut(client) {
+            change(known);
+        }
+    }
+
     /// Notes that a member has so many records in hand.
     pub fn note_in_hand(&self, client: &Arc<str>, records: usize) {
         let mut history = self.lock();

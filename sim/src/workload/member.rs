@@ -10,7 +10,7 @@ use std::time::Duration;
 use ottla::client::consumer::{OffsetAndMetadata, Offsets, RebalanceListener};
 use ottla::client::{ClientError, Consumer, ConsumerConfig, ConsumerRecord};
 use ottla::runtime::clock;
-use ottla::types::{ErrorCode, GenerationId, Offset, TopicPartition};
+use ottla::types::{ErrorCode, GenerationId, Offset, ShortName, TopicPartition};
 
 use super::beside::Queue;
 use super::consumer::{PAUSE, note_call, note_error, note_poll};
@@ -47,6 +47,7 @@ impl MemberWork {
         let config = ConsumerConfig::from_properties(&self.properties(&client))
             .expect("the scenario was checked");
         let consumer = Consumer::new(config, client.env.clone());
+        client.history.begin_membership(&client.name, &self.group);
         let queue = self.pause_at.map(|_| Queue::default());
         let listener = Listener {
             client: client.clone(),
@@ -107,6 +108,12 @@ impl Listener {
             (self.client.tell)(kind, &|event| event.partition(partition.clone()));
         }
     }
+
+    fn note_taken(&self, partitions: &[TopicPartition]) {
+        self.client.history.note_membership(&self.client.name, |known| {
+            known.partitions.retain(|partition| !partitions.contains(partition));
+        });
+    }
 }
 
 impl RebalanceListener for Listener {
@@ -116,6 +123,7 @@ impl RebalanceListener for Listener {
         positions: &Offsets,
     ) -> Offsets {
         self.tell("member.revoked", partitions);
+        self.note_taken(partitions);
         if let Some(queue) = &self.queue {
             let done = queue.take_away(partitions);
             return if self.commit == CommitStyle::Auto { Offsets::new() } else { done };
@@ -128,6 +136,9 @@ impl RebalanceListener for Listener {
         partitions: &[TopicPartition],
     ) -> BTreeMap<TopicPartition, Offset> {
         self.tell("member.assigned", partitions);
+        self.client.history.note_membership(&self.client.name, |known| {
+            known.partitions.extend(partitions.iter().cloned());
+        });
         lock(&self.assigned).extend(partitions.iter().cloned());
         if self.commit.is_with_results() {
             return self.client.history.stored_results(&self.group, partitions);
@@ -137,6 +148,7 @@ impl RebalanceListener for Listener {
 
     fn on_partitions_lost(&mut self, partitions: &[TopicPartition]) {
         self.tell("member.lost", partitions);
+        self.note_taken(partitions);
         if let Some(queue) = &self.queue {
             queue.take_away(partitions);
         }
@@ -198,11 +210,15 @@ impl Member {
     }
 
     pub(super) fn look_at_generation(&mut self) {
-        let (_, generation) = self.consumer.group_metadata();
+        let (member, generation) = self.consumer.group_metadata();
         let Some(generation) = generation.filter(|now| Some(*now) != self.generation) else {
             return;
         };
         self.generation = Some(generation);
+        if let Some(member) = member {
+            let seen = (ShortName::of(&member), generation, (self.client.now)());
+            self.client.history.note_membership(&self.client.name, |known| known.seen = Some(seen));
+        }
         let words = format!("generation {generation} of {}", self.work.group);
         let seen = (Arc::clone(&self.work.group), generation);
         if self.client.history.lock().generations.insert(seen) {

@@ -44,6 +44,8 @@ pub struct GhostConsumer {
     pub epoch: Option<GenerationId>,
     /// The highest epoch that it ever came to.
     pub highest: Option<GenerationId>,
+    /// The last epoch that this coordinator told it.
+    pub told: Option<GenerationId>,
     /// What it is to have.
     pub target: BTreeSet<TopicIdPartition>,
     /// What it has.
@@ -168,6 +170,11 @@ impl GhostConsumers {
             }
             _ => {}
         }
+    }
+
+    /// A member was told its epoch.
+    pub(super) fn tell(&mut self, member: ShortName, epoch: GenerationId) {
+        self.member(member, |known| known.told = Some(epoch));
     }
 
     fn member(&mut self, member: ShortName, change: impl FnOnce(&mut GhostConsumer)) {

@@ -109,6 +109,8 @@ pub struct GhostMember {
     pub instance: Option<ShortName>,
     /// The last generation that it was let into.
     pub joined: Option<GenerationId>,
+    /// The last generation in which this coordinator told it what it has.
+    pub told: Option<GenerationId>,
 }
 
 /// How far a group has read in a partition, as far as anybody was told.
@@ -151,6 +153,13 @@ pub struct Told {
     pub at: SimTime,
 }
 
+impl Told {
+    /// Whether it was told of this.
+    fn is_of(&self, one: &Accepted) -> bool {
+        one.offset == Some(self.offset) && one.leader_epoch == self.leader_epoch
+    }
+}
+
 impl GhostOffset {
     /// Whether an offset that is not above this one was taken, since a client was told of the last commit, from that commit's own member
     /// in the same generation. Its requests may overtake each other: it gave a connection up, whose bytes the coordinator still had.
@@ -172,6 +181,15 @@ impl GhostOffset {
         of_older_term || is_nothing_told || self.accepted.iter().any(|one| one.offset == offset)
     }
 
+    /// What was taken after the last commit that a client was told of.
+    #[must_use]
+    pub fn untold(&self) -> &[Accepted] {
+        match (self.told, self.accepted.as_slice()) {
+            (Some(told), [first, since @ ..]) if told.is_of(first) => since,
+            (_, all) => all,
+        }
+    }
+
     fn accept(&mut self, accepted: Accepted) {
         // A coordinator that is replaced and does not know it: what it takes is never committed.
         let is_outdated = self.told.is_some_and(|told| told.leader_epoch > accepted.leader_epoch);
@@ -187,10 +205,7 @@ impl GhostOffset {
         if self.told.is_some_and(|known| known.leader_epoch > told.leader_epoch) {
             return;
         }
-        let is_it = |one: &Accepted| {
-            one.offset == Some(told.offset) && one.leader_epoch == told.leader_epoch
-        };
-        if let Some(at) = self.accepted.iter().position(is_it) {
+        if let Some(at) = self.accepted.iter().position(|one| told.is_of(one)) {
             told.by = self.accepted[at].by;
             self.accepted.drain(..at);
         }
@@ -239,7 +254,7 @@ impl GhostGroup {
         if let Some(hash) = before.and_then(|(_, given)| given) {
             self.given.insert(member, hash);
         }
-        self.members.insert(member, GhostMember { instance, joined });
+        self.members.insert(member, GhostMember { instance, joined, told: None });
     }
 
     fn give(&mut self, generation: GenerationId, member: ShortName, hash: u32) {
@@ -370,8 +385,7 @@ impl GhostGroups {
             | G::Subscribed { group, .. }
             | G::AssignmentGiven { group, .. }
             | G::PartitionGiven { group, .. }
-            | G::AssignmentTold { group, .. }
-            | G::EpochTold { group, .. } => {
+            | G::AssignmentTold { group, .. } => {
                 let group = coordinator.groups.entry(group).or_default();
                 apply_to_group(group, at, is_loading, what);
             }
@@ -385,6 +399,10 @@ impl GhostGroups {
                 let group = coordinator.groups.entry(group).or_default();
                 group.is_consumer = true;
                 group.consumers.apply(at, is_loading, what);
+            }
+            G::EpochTold { group, member, epoch } => {
+                let group = coordinator.groups.entry(group).or_default();
+                group.consumers.tell(member, epoch);
             }
             G::TargetsSaid { group } => {
                 let group = coordinator.groups.entry(group).or_default();
@@ -469,6 +487,11 @@ fn apply_to_group(group: &mut GhostGroup, at: SimTime, is_loading: bool, what: G
         G::JoinAnswered { member, generation, .. } => {
             if let Some(known) = group.members.get_mut(&member) {
                 known.joined = Some(generation);
+            }
+        }
+        G::AssignmentTold { member, generation, .. } => {
+            if let Some(known) = group.members.get_mut(&member) {
+                known.told = Some(generation);
             }
         }
         G::SubscriptionsRead { is_known, .. } => {

@@ -7,6 +7,7 @@ mod consumer_groups;
 mod disks;
 mod elections;
 mod gone;
+mod group_state;
 mod groups;
 mod histories;
 mod in_sync;

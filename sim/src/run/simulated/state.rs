@@ -11,6 +11,7 @@ use ottla::types::{BrokerId, BrokerSet, TopicIdPartition, Uuid};
 use super::{Job, WorldOptions};
 use crate::checker::ghost::log::METADATA;
 use crate::checker::ghost::{GhostLog, Role};
+use crate::checker::group_state::{self, Clients, more, row};
 use crate::checker::segment_reader::{
     FileBatch, FileSegment, read_epoch_checkpoint, read_quorum_state, read_segment_on,
 };
@@ -22,6 +23,7 @@ use crate::run::node::Member;
 use crate::run::stage::{Stage, broker_id};
 use crate::run::{Parts, SETUP_WITHIN, play};
 use crate::scenario::duration::Span;
+use crate::scenario::plan::WorkloadPlan;
 use crate::scenario::target::Target;
 use crate::verdict::show_time;
 use crate::world::{NodeId, SimTime, World};
@@ -89,16 +91,6 @@ struct Look<'a> {
     history: &'a SharedHistory,
 }
 
-/// A row: its name, and what there is to say.
-fn row(name: &str, words: impl std::fmt::Display) -> String {
-    format!("{name:<12} {words}").trim_end().to_owned()
-}
-
-/// More of the row above.
-fn more(words: impl std::fmt::Display) -> String {
-    row("", words)
-}
-
 impl Look<'_> {
     fn state(&self, who: &Who) -> Result<Vec<String>, String> {
         let node = self
@@ -108,17 +100,20 @@ impl Look<'_> {
         let mut out = vec![self.process(who, node)];
         if matches!(who, Who::Client { .. }) {
             out.extend(self.client(who));
+            out.extend(self.member(who, node));
             return Ok(out);
         }
         let world = self.stage.world();
+        let clients = group_state::clients(&self.history.lock());
         out.extend(self.stage.ears.oracle.show(world, |ghost, disks| {
-            let node = NodeLook { look: self, ghost, disks, node };
+            let node = NodeLook { look: self, clients: &clients, ghost, disks, node };
             let mut out = node.registration(who);
             out.extend(node.quorum());
             for (id, _) in ghost.partitions().filter(|(id, _)| id.topic_id != Uuid::METADATA_TOPIC)
             {
                 out.extend(node.partition(id));
             }
+            out.extend(node.groups(who));
             out
         }));
         Ok(out)
@@ -197,9 +192,25 @@ impl Look<'_> {
     }
 }
 
+impl Look<'_> {
+    /// What a client has of the group that it reads in, where it does.
+    fn member(&self, who: &Who, node: NodeId) -> Vec<String> {
+        let Who::Client { workload, .. } = who else { return Vec::new() };
+        let workload = self.stage.plan.workloads.get(&**workload);
+        let Some(group) = workload.and_then(WorkloadPlan::group) else { return Vec::new() };
+        let client = who.to_string();
+        let runs = self.stage.cluster.is_running(node);
+        let reader = group_state::Reader { client: &client, group, runs };
+        let history = self.history.lock();
+        let show = |ghost: &Ghost, _: &dyn Disks| group_state::member(ghost, &history, reader);
+        self.stage.ears.oracle.show(self.stage.world(), show)
+    }
+}
+
 /// A broker or a controller.
 struct NodeLook<'a> {
     look: &'a Look<'a>,
+    clients: &'a Clients,
     ghost: &'a Ghost,
     disks: &'a dyn Disks,
     node: NodeId,
@@ -335,6 +346,15 @@ impl NodeLook<'_> {
         out.push(row("  log", format!("{}, high watermark {watermark}", log_words(log))));
         out.extend(self.tail(id));
         out
+    }
+
+    /// The consumer groups that it coordinates, where the run has any.
+    fn groups(&self, who: &Who) -> Vec<String> {
+        let has_groups = !self.look.stage.plan.groups().is_empty();
+        if !has_groups || !matches!(who, Who::Broker(_)) {
+            return Vec::new();
+        }
+        group_state::coordinated(self.ghost, self.node, self.clients)
     }
 
     fn role(&self, id: TopicIdPartition) -> String {
@@ -559,6 +579,63 @@ mod tests {
         assert!(rows.contains("process      runs") && rows.contains("sent, "), "{rows}");
         assert!(rows.contains("pending      record "), "with its broker dead: {rows}");
         assert!(rows.contains("last acked   record "), "{rows}");
+    }
+
+    /// Two clients read in a group of the classic protocol, one in a group of the other.
+    fn with_groups() -> Job {
+        let text = r#"
+            claim = "x"
+            run-for = "12s"
+            [topics.orders]
+            partitions = 3
+            [workloads.writer]
+            kind = "producer"
+            topic = "orders"
+            rate-per-s = 20
+            [workloads.billing]
+            kind = "consumer"
+            topic = "orders"
+            group = "billing"
+            clients = 2
+            commit = "after-processing"
+            [workloads.audit]
+            kind = "consumer"
+            topic = "orders"
+            group = "audit"
+            commit = "after-processing"
+            config = { "group.protocol" = "consumer" }
+            [[expect]]
+            that = "event"
+            event = "member.assigned"
+            after = "1s"
+            is = ">= 1"
+            bites = true
+        "#;
+        let scenario = Arc::new(Scenario::load("s.toml", text, &[]).unwrap());
+        Job { scenario, variant: None, seed: 3, is_recording: false, keeps_all: true }
+    }
+
+    #[test]
+    fn a_coordinator_and_a_member_say_what_there_is_of_their_group() {
+        let look = |target: &str| {
+            let until = Span::from_secs(11);
+            rows(&state_at(&with_groups(), until, &Target::parse(target).unwrap()).unwrap())
+        };
+        let classic = look("coordinator(group:billing)");
+        for words in ["billing, classic: Stable in generation", "client billing/1", "given in"] {
+            assert!(classic.contains(words), "{words} in\n{classic}");
+        }
+        let consumer = look("coordinator(group:audit)");
+        for words in ["audit, consumer: Stable in epoch", "client audit/0", "has, and is to have:"]
+        {
+            assert!(consumer.contains(words), "{words} in\n{consumer}");
+        }
+        let member = look("billing/0");
+        for words in ["billing, coordinated by broker", "listed as", "it is billing/0-", "it has:"]
+        {
+            assert!(member.contains(words), "{words} in\n{member}");
+        }
+        assert!(!look("writer/0").contains("group"), "it reads in none");
     }
 
     #[test]
