@@ -10,7 +10,7 @@ use bytes::Bytes;
 use ottla::runtime::watch;
 use ottla::types::{BrokerId, Observation, ShortName, TopicId, TopicIdPartition, TopicPartition};
 
-use crate::checker::atlas::{self, Fault};
+use crate::checker::atlas::{self, Fault, Stake};
 use crate::checker::ghost::GhostPartition;
 use crate::checker::history_oracles::HeldLog;
 use crate::checker::{
@@ -138,6 +138,18 @@ impl Oracle {
     #[must_use]
     pub fn may(&self, fault: Fault, node: NodeId) -> bool {
         atlas::may(self.lock().checkers.ghost(), fault, node)
+    }
+
+    /// What a fault puts at stake that strikes these nodes together now, in words; `None` where it is tolerable.
+    #[must_use]
+    pub fn at_stake(&self, fault: Fault, nodes: &[NodeId]) -> Option<String> {
+        let inner = self.lock();
+        let ghost = inner.checkers.ghost();
+        let words = |stake| match stake {
+            Stake::Vote => "the word of a voter that forgets its vote".to_owned(),
+            Stake::Record(id) => format!("an acknowledged record of {}", ghost.name(id)),
+        };
+        atlas::at_stake(ghost, fault, nodes).map(words)
     }
 
     /// Whether a log directory of a node has failed since the node started.

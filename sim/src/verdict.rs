@@ -58,7 +58,8 @@ pub struct Fired {
     pub at: Span,
     /// The step with its target and all drawn values filled in: a step of a scenario file.
     pub fixed: Value,
-    /// Why an acknowledged record was at stake, where one was; a storm passes such a fault over.
+    /// What was at stake, where it went beyond the tolerable budget: `an acknowledged record of orders-0`. A storm passes such a fault
+    /// over.
     pub at_stake: Option<String>,
 }
 

@@ -68,19 +68,38 @@ impl Fault {
     }
 }
 
+/// What a fault puts at stake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stake {
+    /// A voter forgets whom it has voted for.
+    Vote,
+    /// An acknowledged record of this partition.
+    Record(TopicIdPartition),
+}
+
 /// Whether a fault on a node is tolerable now.
 #[must_use]
 pub fn may(ghost: &Ghost, fault: Fault, node: NodeId) -> bool {
-    let is_voter = ghost.quorum().voters.contains(&node);
-    if fault == Fault::Wipe && is_voter && ghost.quorum().voters.len() > 1 {
-        return false; // static voters: it may vote a second time
+    at_stake(ghost, fault, &[node]).is_none()
+}
+
+/// What a fault puts at stake that strikes these nodes together now; `None` where it is tolerable. Of several partitions the first.
+#[must_use]
+pub fn at_stake(ghost: &Ghost, fault: Fault, nodes: &[NodeId]) -> Option<Stake> {
+    let voters = &ghost.quorum().voters;
+    if fault == Fault::Wipe && voters.len() > 1 && nodes.iter().any(|node| voters.contains(node)) {
+        return Some(Stake::Vote); // static voters: it may vote a second time
     }
-    let Some(broker) = ghost.broker_of(node) else { return true };
-    let is_well_stopped = ghost.node(node).is_some_and(GhostNode::is_well_stopped);
-    if is_well_stopped && !matches!(fault, Fault::Wipe | Fault::Rot) {
-        return true; // everything of it is durable
-    }
-    ghost.partitions().all(|(id, of)| tolerates(ghost, id, of, fault, broker))
+    // Everything is durable of who stopped in good order.
+    let is_safe = |node: &NodeId| {
+        !matches!(fault, Fault::Wipe | Fault::Rot)
+            && ghost.node(*node).is_some_and(GhostNode::is_well_stopped)
+    };
+    let struck = nodes.iter().filter(|node| !is_safe(node));
+    let struck: Vec<BrokerId> = struck.filter_map(|node| ghost.broker_of(*node)).collect();
+    let mut partitions = ghost.partitions();
+    let lost = partitions.find(|(id, of)| !tolerates(ghost, *id, of, fault, &struck));
+    lost.map(|(id, _)| Stake::Record(id))
 }
 
 fn tolerates(
@@ -88,25 +107,20 @@ fn tolerates(
     id: TopicIdPartition,
     of: &GhostPartition,
     fault: Fault,
-    broker: BrokerId,
+    struck: &[BrokerId],
 ) -> bool {
-    let Some(state) = of.state().filter(|state| state.replicas.contains(broker)) else {
+    let Some(state) = of.state() else { return true };
+    let struck = struck.iter().copied().filter(|broker| state.replicas.contains(*broker));
+    let struck: Vec<BrokerId> = struck.collect();
+    if struck.is_empty() {
         return true;
-    };
+    }
     let eligible = eligible(ghost, id, of);
     let may_become = |broker| {
         let registered = ghost.registration(broker).map(|known| known.broker_epoch);
         state.counts_on(broker) || of.may_be_let_in(broker, registered)
     };
-    let is_eligible = may_become(broker);
     let node_of = |broker| ghost.node(ghost.node_of(broker)?);
-    let harm = fault.harm(ghost.facts(id.topic_id).flushes_each, node_of(broker));
-    if harm == Harm::Damaged && matches!(fault, Fault::Wipe | Fault::Rot) && !is_eligible {
-        return true;
-    }
-    if fault == Fault::Rot && node_of(broker).is_some_and(|node| node.is_running) {
-        return false; // a running leader may serve and replicate from it before it is found
-    }
     let may_stop_dirty =
         |member: &BrokerId| node_of(*member).is_some_and(GhostNode::may_stop_dirty);
     let stopping: BrokerSet = state.replicas.iter().filter(may_stop_dirty).collect();
@@ -118,15 +132,24 @@ fn tolerates(
             && node_of(*member).is_some_and(|node| node.is_running && node.armed_syncs > 0)
     };
     damaged.extend(state.replicas.iter().filter(is_armed).filter(|_| !flushes_each));
-    match harm {
-        Harm::None => return true,
-        Harm::Dirty => dirty.insert(broker),
-        Harm::Damaged => {
-            dirty.insert(broker);
-            if is_eligible {
-                damaged.insert(broker);
-            }
+    let mut is_harmed = false;
+    for broker in struck {
+        let is_eligible = may_become(broker);
+        let harm = fault.harm(flushes_each, node_of(broker));
+        if harm == Harm::None || matches!(fault, Fault::Wipe | Fault::Rot) && !is_eligible {
+            continue;
         }
+        if fault == Fault::Rot && node_of(broker).is_some_and(|node| node.is_running) {
+            return false; // a running leader may serve and replicate from it before it is found
+        }
+        is_harmed = true;
+        dirty.insert(broker);
+        if harm == Harm::Damaged && is_eligible {
+            damaged.insert(broker);
+        }
+    }
+    if !is_harmed {
+        return true;
     }
     let min_isr = ghost.facts(id.topic_id).min_isr.clamp(1, state.replicas.len().max(1));
     let is_outvoted = dirty.iter().filter(|member| may_become(*member)).count() >= min_isr;

@@ -15,9 +15,9 @@ pub mod story;
 pub mod text;
 
 use crate::scenario::duration::Span;
-use crate::scenario::plan::{Expectation, ExpectationKind, Of, OfGroup};
+use crate::scenario::plan::{Action, Budget, Expectation, ExpectationKind, Of, OfGroup};
 use crate::scenario::target::PartitionName;
-use crate::verdict::{SeedRun, VariantRun};
+use crate::verdict::{Fired, SeedRun, VariantRun, show_time};
 use crate::which;
 
 /// An expectation in the words of its file, without what is asked: `acked-lost of writer`.
@@ -151,6 +151,41 @@ pub fn lines_in_words(count: usize) -> String {
     if count == 1 { "1 line".into() } else { format!("{count} lines") }
 }
 
+/// How many steps beyond the budget are told of one by one.
+const BEYOND_MAX: usize = 3;
+
+/// The steps of a failing seed that put an acknowledged record at stake although the file does not say so, a line each.
+#[must_use]
+pub fn beyond_budget(seed: &SeedRun) -> Vec<String> {
+    if seed.plan.budget != Budget::Tolerable || seed.violations.is_empty() {
+        return Vec::new();
+    }
+    let of_timeline = seed.plan.timeline.iter().map(|step| &step.action);
+    let of_chaos = seed.plan.chaos.iter().flat_map(|chaos| &chaos.faults).map(|of| &of.action);
+    let actions: Vec<&Action> = of_timeline.chain(of_chaos).collect();
+    let mut fired: Vec<&Fired> =
+        seed.fired.iter().filter(|fired| fired.at_stake.is_some()).collect();
+    // What was done to several at once is kept as a step for each.
+    fired.dedup_by_key(|fired| (fired.step, fired.at));
+    let line = |fired: &&Fired| {
+        let action = actions.get(fired.step)?;
+        let targets: Vec<String> =
+            action.targets().iter().map(|(_, target)| target.to_string()).collect();
+        Some(format!(
+            "beyond the tolerable budget: {} of {} at {}: {} was at stake; if that is meant, say `budget = \"beyond\"`",
+            action.name(),
+            targets.join(" and "),
+            show_time(fired.at),
+            fired.at_stake.as_deref()?,
+        ))
+    };
+    let mut lines: Vec<String> = fired.iter().take(BEYOND_MAX).filter_map(line).collect();
+    if fired.len() > BEYOND_MAX {
+        lines.push(format!("beyond it too: {} more steps", fired.len() - BEYOND_MAX));
+    }
+    lines
+}
+
 /// A number with its thousands apart: `1,234,567`.
 #[must_use]
 pub fn thousands(number: u64) -> String {
@@ -186,6 +221,33 @@ pub fn seeds_in_words(seeds: &[u64]) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+
+    /// A seed of three brokers that lose power at once, with a record at stake.
+    fn powerless(budget: &str) -> SeedRun {
+        let mut seed = sample::red();
+        seed.plan = serde_json::from_value(serde_json::json!({
+            "claim": "x", "run-for": "2s", "budget": budget,
+            "timeline": [
+                { "at": "1s", "do": "kill", "target": "brokers(1)" },
+                { "at": "1500ms", "do": "power-loss", "target": "brokers(*)" },
+            ],
+        }))
+        .unwrap();
+        let stake = Some("an acknowledged record of orders-0".to_owned());
+        let struck = Fired { at_stake: stake, ..seed.fired[1].clone() };
+        seed.fired.splice(1.., [struck.clone(), struck.clone(), struck]);
+        seed
+    }
+
+    #[test]
+    fn a_step_beyond_the_budget_is_told_once_where_the_file_does_not_say_so() {
+        let line = "beyond the tolerable budget: power-loss of brokers(*) at 1.500s: an acknowledged record of orders-0 was at stake; if that is meant, say `budget = \"beyond\"`";
+        assert_eq!(beyond_budget(&powerless("tolerable")), [line]);
+        assert!(beyond_budget(&powerless("beyond")).is_empty());
+        assert!(beyond_budget(&sample::red()).is_empty(), "nothing was at stake");
+        let green = SeedRun { violations: Vec::new(), ..powerless("tolerable") };
+        assert!(beyond_budget(&green).is_empty());
+    }
 
     #[test]
     fn numbers_and_seeds_read_well() {

@@ -3,7 +3,8 @@
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::story::{self, Line, Told};
-use super::{lanes, lines_in_words, repro_command, seeds_in_words, thousands, values_of, words_of};
+use super::{beyond_budget, lanes, lines_in_words, repro_command, seeds_in_words, thousands};
+use super::{values_of, words_of};
 use crate::scenario::duration::Span;
 use crate::scenario::plan::{Budget, OverSeeds, Plan};
 use crate::scenario::words::{INVARIANTS, upheld};
@@ -220,6 +221,7 @@ fn failure(run: &VariantRun, seeds: &[&SeedRun]) -> String {
         count => format!(" (as under {} more: {})", count - 1, seeds_in_words(&all)),
     };
     let mut out = format!("\n   ✘ FAILED under seed {}{times}\n", seed.seed);
+    out.extend(beyond_budget(seed).iter().map(|line| format!("     {line}\n")));
     out.push_str(&claim_and_fact(first));
     let drawn = seed.events.iter().filter(|event| event.kind == "storm.drawn");
     out.extend(drawn.map(|event| format!("       drawn: {}\n", event.note)));

@@ -624,6 +624,13 @@ impl Stage {
         Err(format!("an acknowledged record would be at stake with {who}"))
     }
 
+    /// What an action puts at stake that is done to these nodes together now; `None` where no acknowledged record is.
+    pub(super) fn at_stake(&self, action: &Action, who: &[&Who]) -> Option<String> {
+        let fault = fault_of(action)?;
+        let nodes: Vec<NodeId> = who.iter().filter_map(|who| self.node(who)).collect();
+        here::at_stake(self, fault, &nodes)
+    }
+
     /// What expectations about the cluster are measured on.
     pub(super) fn last_views(&self) -> LastViews {
         let names = self.partition_names().into_iter();

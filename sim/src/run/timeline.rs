@@ -208,10 +208,11 @@ impl Meant {
         Ok(Self { subjects, shaped })
     }
 
-    /// Why an acknowledged record would be at stake if it were done to them now; `None` where none would.
+    /// What would be at stake if it were done to them now; `None` where no acknowledged record would.
     pub(super) fn at_stake(&self, stage: &Stage, action: &Action) -> Option<String> {
         let nodes = self.subjects.iter().flat_map(|(_, who)| who);
-        nodes.filter(|who| Member::of(who).is_some()).find_map(|who| stage.may(action, who).err())
+        let nodes: Vec<&Who> = nodes.filter(|who| Member::of(who).is_some()).collect();
+        stage.at_stake(action, &nodes)
     }
 
     /// Does the step to them.

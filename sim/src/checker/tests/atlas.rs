@@ -2,7 +2,7 @@
 
 use super::cluster::{Run, version};
 use super::*;
-use crate::checker::atlas::{Fault, may};
+use crate::checker::atlas::{Fault, Stake, at_stake, may};
 use crate::checker::{Stop, TopicFacts};
 
 const ALL: [Fault; 9] = [
@@ -66,6 +66,22 @@ fn who_lacks_something_must_not_be_able_to_outvote_who_does_not() {
     assert!(!may(run.checkers.ghost(), Fault::Kill, NodeId(3)), "not before the controller agreed");
     run.change_at(3, version(2, 3, 1, &[1, 3])).takes_over(3, 1, 2, &[1, 3]);
     assert!(may(run.checkers.ghost(), Fault::Kill, NodeId(3)));
+}
+
+#[test]
+fn what_strikes_several_at_once_is_weighed_together() {
+    let run = Run::settled();
+    let ghost = run.checkers.ghost();
+    let at_stake = |fault, nodes: &[u32]| {
+        let nodes: Vec<NodeId> = nodes.iter().map(|id| NodeId(*id)).collect();
+        at_stake(ghost, fault, &nodes)
+    };
+    for id in 1..=3 {
+        assert_eq!(at_stake(Fault::PowerLoss, &[id]), None, "one alone may");
+    }
+    assert_eq!(at_stake(Fault::PowerLoss, &[1, 2, 3]), Some(Stake::Record(partition())));
+    assert_eq!(at_stake(Fault::Kill, &[1, 2, 3]), None, "nobody loses a byte");
+    assert_eq!(at_stake(Fault::PowerLoss, &[]), None);
 }
 
 #[test]

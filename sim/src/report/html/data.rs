@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::chronicle::{Replica, What};
 use crate::event::{Event, Who};
-use crate::report::{bands, lanes, repro_command, words_of};
+use crate::report::{bands, beyond_budget, lanes, repro_command, words_of};
 use crate::scenario::duration::Span;
 use crate::scenario::words::{EVENTS, INVARIANTS, Story, upheld};
 use crate::stats::Fate;
@@ -43,6 +43,7 @@ pub(super) fn of(run: &VariantRun, seed: &SeedRun) -> Value {
         "healAt": nanos(seed.plan.heal_at()),
         "totals": seed.totals,
         "expectations": expectations(seed),
+        "beyondBudget": beyond_budget(seed),
         "violations": violations(seed, &words),
         "violationsInAll": seed.violations.len(),
         "faults": faults(seed, &words),

@@ -39,6 +39,7 @@ function fillWrong(goTo) {
   panel.hidden = false;
   const left = make("div");
   if (RUN.nondeterminism) left.append(make("h2", {}, "Two runs of this seed differ"), make("p", { class: "facts" }, RUN.nondeterminism));
+  left.append(...RUN.beyondBudget.map((line) => make("p", { class: "beyond" }, line)));
   if (first) left.append(...broken(goTo));
   for (const { that, is, seen, why } of missed) {
     left.append(make("h2", {}, `Expected: ${that} ${is}`), make("dl", {}, make("dt", {}, "fact"), make("dd", {}, `it is ${seen}`), why ? [make("dt", {}, "because"), make("dd", {}, why)] : []));

@@ -179,6 +179,12 @@ pub(super) fn may(stage: &Stage, fault: Fault, _: NodeId) -> bool {
     }
 }
 
+/// What a fault on these nodes together puts at stake; `None` where it is tolerable.
+pub(super) fn at_stake(stage: &Stage, fault: Fault, nodes: &[NodeId]) -> Option<String> {
+    let is_safe = nodes.iter().all(|node| may(stage, fault, *node));
+    (!is_safe).then(|| "an acknowledged record".to_owned())
+}
+
 // ── What is seen and heard ─────────────────────────────────────────────────────────────────────────────────────────────
 
 /// The clients start now: tells whoever watches, and again and again how far the run is.

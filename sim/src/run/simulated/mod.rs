@@ -172,6 +172,11 @@ pub(super) fn may(stage: &Stage, fault: Fault, node: NodeId) -> bool {
     stage.ears.oracle.may(fault, node)
 }
 
+/// What a fault on these nodes together puts at stake, by the checkers' atlas; `None` where it is tolerable.
+pub(super) fn at_stake(stage: &Stage, fault: Fault, nodes: &[NodeId]) -> Option<String> {
+    stage.ears.oracle.at_stake(fault, nodes)
+}
+
 /// The clients start now: nobody watches.
 pub(super) fn watch(_: &World, _: &Plan) {}
 
