@@ -153,6 +153,9 @@ pub struct Totals {
     pub acked: u64,
     /// Acknowledged ones that a fresh reader did not find.
     pub acked_lost: u64,
+    /// Acknowledged ones that no fresh reader found, as it did not come to the end: nobody knows whether they are there.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub acked_not_read: u64,
     /// Ones that surely are not in the log.
     pub failed: u64,
     /// Ones of which nobody knows.
@@ -163,6 +166,10 @@ pub struct Totals {
     pub reordered: u64,
     /// Records that consumers were given.
     pub read: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Stats {
@@ -176,7 +183,12 @@ impl Stats {
                 Fate::Failed => totals.failed += 1,
                 Fate::Unknown => totals.unknown += 1,
             }
-            totals.acked_lost += u64::from(outcome.is_acked_lost());
+            let not_found = u64::from(outcome.is_acked_lost());
+            if self.not_converged.is_none() {
+                totals.acked_lost += not_found;
+            } else {
+                totals.acked_not_read += not_found;
+            }
             totals.duplicates += u64::from(outcome.found.saturating_sub(1));
             totals.reordered += u64::from(outcome.reordered);
         }
@@ -190,5 +202,23 @@ impl Outcome {
     #[must_use]
     pub fn is_acked_lost(&self) -> bool {
         self.fate == Fate::Acked && self.found == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use crate::report::sample;
+
+    #[test]
+    fn what_was_not_read_is_not_counted_as_lost() {
+        let mut stats = sample::red().stats;
+        let totals = stats.totals();
+        assert_eq!((totals.acked, totals.acked_lost, totals.acked_not_read), (4, 1, 0));
+        assert!(serde_json::to_value(totals).unwrap().get("acked-not-read").is_none());
+        stats.not_converged = Some("orders-0 has no leader".into());
+        let totals = stats.totals();
+        assert_eq!((totals.acked, totals.acked_lost, totals.acked_not_read), (4, 0, 1));
+        assert_eq!(serde_json::to_value(totals).unwrap()["acked-not-read"], 1);
     }
 }

@@ -1,7 +1,8 @@
 //! The pages of `reports/`: one a scenario, and an index. Written by `cargo sim report`, checked in, compared byte for byte.
 
 use super::story::{self, Told};
-use super::{lines_in_words, picture, seeds_in_words, text, thousands, values_of, words_of};
+use super::{lines_in_words, lost_in_words, picture, seeds_in_words, text, thousands};
+use super::{values_of, words_of};
 use crate::scenario::plan::Plan;
 use crate::verdict::{SeedRun, VariantRun, Verdict};
 
@@ -91,14 +92,18 @@ fn seeds(run: &VariantRun) -> String {
 }
 
 fn totals(run: &VariantRun) -> String {
-    let sum = |of: fn(&SeedRun) -> u64| thousands(run.seeds.iter().map(of).sum());
+    let total = |of: fn(&SeedRun) -> u64| run.seeds.iter().map(of).sum::<u64>();
+    let sum = |of| thousands(total(of));
+    let lost = lost_in_words(
+        total(|seed| seed.totals.acked_lost),
+        total(|seed| seed.totals.acked_not_read),
+    );
     format!(
-        "\nIn all seeds: {} records sent, {} acknowledged, {} failed, {} unknown; {} acknowledged ones lost, {} duplicates.\n",
+        "\nIn all seeds: {} records sent, {} acknowledged, {} failed, {} unknown; {lost}, {} duplicates.\n",
         sum(|seed| seed.totals.sent),
         sum(|seed| seed.totals.acked),
         sum(|seed| seed.totals.failed),
         sum(|seed| seed.totals.unknown),
-        sum(|seed| seed.totals.acked_lost),
         sum(|seed| seed.totals.duplicates),
     )
 }

@@ -186,6 +186,21 @@ pub fn beyond_budget(seed: &SeedRun) -> Vec<String> {
     lines
 }
 
+/// How many acknowledged records are gone, and how many nobody looked for: `3 acknowledged ones lost`.
+#[must_use]
+pub fn lost_in_words(lost: u64, not_read: u64) -> String {
+    let gone = format!("{} acknowledged ones lost", thousands(lost));
+    let not_read_words = || {
+        let count = thousands(not_read);
+        format!("{count} acknowledged ones not read, as the cluster did not converge")
+    };
+    match (lost, not_read) {
+        (_, 0) => gone,
+        (0, _) => not_read_words(),
+        (_, _) => format!("{gone}, {}", not_read_words()),
+    }
+}
+
 /// A number with its thousands apart: `1,234,567`.
 #[must_use]
 pub fn thousands(number: u64) -> String {
@@ -247,6 +262,15 @@ pub(crate) mod tests {
         assert!(beyond_budget(&sample::red()).is_empty(), "nothing was at stake");
         let green = SeedRun { violations: Vec::new(), ..powerless("tolerable") };
         assert!(beyond_budget(&green).is_empty());
+    }
+
+    #[test]
+    fn what_nobody_looked_for_is_not_called_lost() {
+        assert_eq!(lost_in_words(0, 0), "0 acknowledged ones lost");
+        assert_eq!(lost_in_words(1_200, 0), "1,200 acknowledged ones lost");
+        let not_read = "80 acknowledged ones not read, as the cluster did not converge";
+        assert_eq!(lost_in_words(0, 80), not_read);
+        assert_eq!(lost_in_words(3, 80), format!("3 acknowledged ones lost, {not_read}"));
     }
 
     #[test]

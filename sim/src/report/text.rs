@@ -3,7 +3,8 @@
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::story::{self, Line, Told};
-use super::{beyond_budget, lanes, lines_in_words, repro_command, seeds_in_words, thousands};
+use super::{beyond_budget, lanes, lines_in_words, lost_in_words};
+use super::{repro_command, seeds_in_words, thousands};
 use super::{values_of, words_of};
 use crate::scenario::duration::Span;
 use crate::scenario::plan::{Budget, OverSeeds, Plan};
@@ -74,14 +75,18 @@ fn story_text(lines: &[Line]) -> String {
 }
 
 fn totals(run: &VariantRun) -> String {
-    let sum = |of: fn(&SeedRun) -> u64| thousands(run.seeds.iter().map(of).sum());
+    let total = |of: fn(&SeedRun) -> u64| run.seeds.iter().map(of).sum::<u64>();
+    let sum = |of| thousands(total(of));
+    let lost = lost_in_words(
+        total(|seed| seed.totals.acked_lost),
+        total(|seed| seed.totals.acked_not_read),
+    );
     format!(
-        "\n   In all seeds: {} records sent, {} acknowledged, {} failed, {} unknown; {} acknowledged ones lost, {} duplicates.\n",
+        "\n   In all seeds: {} records sent, {} acknowledged, {} failed, {} unknown; {lost}, {} duplicates.\n",
         sum(|seed| seed.totals.sent),
         sum(|seed| seed.totals.acked),
         sum(|seed| seed.totals.failed),
         sum(|seed| seed.totals.unknown),
-        sum(|seed| seed.totals.acked_lost),
         sum(|seed| seed.totals.duplicates),
     )
 }

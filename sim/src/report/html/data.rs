@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::chronicle::{Replica, What};
 use crate::event::{Event, Who};
-use crate::report::{bands, beyond_budget, lanes, repro_command, words_of};
+use crate::report::{bands, beyond_budget, lanes, lost_in_words, repro_command, words_of};
 use crate::scenario::duration::Span;
 use crate::scenario::words::{EVENTS, INVARIANTS, Story, upheld};
 use crate::stats::Fate;
@@ -42,6 +42,7 @@ pub(super) fn of(run: &VariantRun, seed: &SeedRun) -> Value {
         "runFor": nanos(seed.plan.run_for),
         "healAt": nanos(seed.plan.heal_at()),
         "totals": seed.totals,
+        "lost": lost_in_words(seed.totals.acked_lost, seed.totals.acked_not_read),
         "expectations": expectations(seed),
         "beyondBudget": beyond_budget(seed),
         "violations": violations(seed, &words),

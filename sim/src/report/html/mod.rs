@@ -68,6 +68,7 @@ mod tests {
         assert_eq!(data["lanes"].as_array().unwrap().len(), 4, "three nodes and the writer");
         assert_eq!(data["violations"][0]["check"], "lost-write");
         assert_eq!(data["beyondBudget"], serde_json::json!([]));
+        assert_eq!(data["lost"], "1 acknowledged ones lost");
         // The record was written, acknowledged and cut off, and its leader was killed between.
         assert!(data["violations"][0]["slice"].as_array().unwrap().len() >= 5);
         assert_eq!(data["versions"][0][1], serde_json::json!([900_000_000, 2, 2, [2], [1, 2], 1]));

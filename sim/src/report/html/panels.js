@@ -22,7 +22,7 @@ function fillHead() {
     make("span", { class: `badge ${looks[RUN.verdict]}` }, RUN.verdict === "passed" ? "✔ passed" : `✘ ${RUN.verdict}`),
     make("h1", {}, name, make("span", { class: "dim" }, ` · seed ${RUN.seed}`)),
     make("p", {}, RUN.claim),
-    make("p", { class: "dim" }, `${seconds(END, 1)} of ${RUN.time}: ${eventCount.toLocaleString("en")} events, ${faults} faults. Records: ${totals.sent.toLocaleString("en")} sent, ${totals.acked.toLocaleString("en")} acknowledged, ${totals.failed} failed, ${totals.unknown} unknown; ${totals["acked-lost"]} acknowledged ones lost, ${totals.duplicates} duplicates.`),
+    make("p", { class: "dim" }, `${seconds(END, 1)} of ${RUN.time}: ${eventCount.toLocaleString("en")} events, ${faults} faults. Records: ${totals.sent.toLocaleString("en")} sent, ${totals.acked.toLocaleString("en")} acknowledged, ${totals.failed} failed, ${totals.unknown} unknown; ${RUN.lost}, ${totals.duplicates} duplicates.`),
     ...(RUN.inconclusive ? [make("p", {}, `It shows nothing: ${RUN.inconclusive}.`)] : []),
     make("p", { class: "again" }, "Again: ", make("code", {}, RUN.again)),
   );
