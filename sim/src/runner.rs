@@ -130,6 +130,7 @@ mod tests {
                 violations: if index == self.red { vec![violation] } else { Vec::new() },
                 fired: Vec::new(),
                 unfired: Vec::new(),
+                impossible: None,
                 trace_hash: "x".into(),
                 trace_entries: 1,
                 lasted: Span::ZERO,

@@ -86,6 +86,8 @@ pub struct SeedRun {
     pub fired: Vec<Fired>,
     /// Steps whose moment never came, as a reader finds them in the file.
     pub unfired: Vec<String>,
+    /// Why the cluster could not converge, where that is certain: the scenario took away for good what was needed.
+    pub impossible: Option<String>,
     /// The hash of the whole trace.
     pub trace_hash: String,
     /// How many things it covers; 0 proves nothing.
@@ -129,6 +131,9 @@ impl SeedRun {
     /// Why the seed shows nothing; `None` where it shows something.
     #[must_use]
     pub fn inconclusive(&self) -> Option<String> {
+        if self.impossible.is_some() {
+            return self.impossible.clone();
+        }
         if let Some(step) = self.unfired.first() {
             return Some(format!("{step} never happened"));
         }
@@ -325,6 +330,18 @@ mod tests {
         assert_eq!(worst.map(Verdict::exit_code), Some(1));
         assert_eq!(Verdict::Nondeterministic.exit_code(), 7);
         assert!(Verdict::Nondeterministic > Verdict::Failed);
+    }
+
+    #[test]
+    fn a_seed_that_could_not_converge_shows_nothing_unless_something_else_failed() {
+        let mut run = crate::report::sample::variant();
+        let seed = &mut run.seeds[0];
+        let reason = "could not converge: every replica of orders-0 is on broker 1";
+        seed.impossible = Some(reason.into());
+        assert_eq!(run.verdict(), Verdict::Failed, "a record is lost");
+        run.seeds[0].violations.clear();
+        assert_eq!(run.verdict(), Verdict::Inconclusive);
+        assert_eq!(run.seeds[0].inconclusive().unwrap(), reason);
     }
 
     #[test]

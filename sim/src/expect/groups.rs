@@ -18,8 +18,6 @@ pub(super) fn measure(
     events: &[Event],
     stats: &Stats,
 ) -> Option<Measured> {
-    // What nobody read at the end is not known to be unprocessed.
-    let is_read = stats.converged_after.is_some();
     let count = match &expectation.kind {
         ExpectationKind::UnprocessedAcked { of } => {
             let is_left = |fate: &&GroupFate| {
@@ -39,7 +37,7 @@ pub(super) fn measure(
             };
             fates(stats, of).filter(is_early).count() as u64
         }
-        ExpectationKind::CommittedUnprocessed { of } if is_read => {
+        ExpectationKind::CommittedUnprocessed { of } => {
             moments(stats, within, of, |group| &group.committed_unprocessed)
         }
         ExpectationKind::CommitMovesBack { of } => {

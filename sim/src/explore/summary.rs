@@ -462,6 +462,7 @@ pub(crate) mod tests {
             violations: Vec::new(),
             fired: Vec::new(),
             unfired: Vec::new(),
+            impossible: None,
             trace_hash: "x".into(),
             trace_entries: 1,
             lasted: Span::from_secs(2),

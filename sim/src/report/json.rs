@@ -66,7 +66,7 @@ fn seed_of(run: &VariantRun, seed: &SeedRun) -> Value {
             })
         })
         .collect();
-    json!({
+    let mut out = json!({
         "seed": seed.seed.to_string(),
         "totals": seed.totals,
         "measured": measured,
@@ -76,7 +76,11 @@ fn seed_of(run: &VariantRun, seed: &SeedRun) -> Value {
         "trace": seed.trace_hash,
         "simulated-nanos": seed.lasted.nanos().to_string(),
         "again": repro_command(run, seed),
-    })
+    });
+    if let Some(reason) = &seed.impossible {
+        out["could-not-converge"] = json!(reason);
+    }
+    out
 }
 
 fn measured_value(value: &Measured) -> Value {

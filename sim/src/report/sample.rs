@@ -131,6 +131,7 @@ pub(crate) fn red() -> SeedRun {
         violations: vec![lost],
         fired: vec![fired(0, 500, "kill"), fired(1, 1_500, "start")],
         unfired: Vec::new(),
+        impossible: None,
         trace_hash: "x".into(),
         trace_entries: 1,
         lasted: millis(2_000),

@@ -11,7 +11,7 @@ use super::{Finished, Job};
 use crate::checker::history_oracles::oracles_disagree;
 use crate::checker::{Context, Removed};
 use crate::event::{Event, Who, is_partition};
-use crate::expect::{Evidence, measure_all};
+use crate::expect::{Evidence, Measurement, measure_all};
 use crate::explore::Reached;
 use crate::history::{CommitOutcome, FINAL_READER, History, Outcome, Sent};
 use crate::scenario::Plan;
@@ -95,6 +95,15 @@ fn is_prompt(plan: &Plan) -> bool {
         })
 }
 
+/// What only a reader of the end could have shown was not asked of a run that could not come there.
+fn leave_out_the_end(plan: &Plan, measured: &mut [Option<Measurement>]) {
+    for (expectation, measurement) in plan.expect.iter().zip(measured) {
+        if expectation.kind.is_of_the_end() {
+            *measurement = None;
+        }
+    }
+}
+
 impl Findings<'_> {
     /// Judges the run.
     pub(super) fn judge(self, finished: Finished) -> SeedRun {
@@ -106,10 +115,19 @@ impl Findings<'_> {
         stats.chronicle = self.ears.take_chronicle();
         let events = self.events(&stats);
         let calm = self.calm(&finished.fired);
-        let violations = self.violations(finished.violations, &calm);
+        // Who switches `converged` off has said that it may be so.
+        let impossible = finished.impossible.filter(|_| !self.plan.is_without("converged"));
+        let mut violations = self.violations(finished.violations, &calm);
+        if impossible.is_some() {
+            // The reader of the end was never started: that nobody was given a record proves nothing.
+            violations.retain(|violation| violation.check != "unseen");
+        }
         let variant = self.job.variant.as_deref();
         let evidence = Evidence { events: &events, stats: &stats, violations: &violations };
-        let measured = measure_all(self.plan, variant, evidence);
+        let mut measured = measure_all(self.plan, variant, evidence);
+        if impossible.is_some() {
+            leave_out_the_end(self.plan, &mut measured);
+        }
         let mut run = SeedRun {
             seed: self.job.seed,
             variant: self.job.variant.clone(),
@@ -119,6 +137,7 @@ impl Findings<'_> {
             violations,
             fired: finished.fired,
             unfired: finished.unfired,
+            impossible,
             trace_hash: self.seen.trace_hash.clone(),
             trace_entries: self.seen.trace_entries,
             lasted: Span::from_nanos(self.seen.end.nanos()),

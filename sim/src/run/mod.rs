@@ -17,6 +17,7 @@ mod findings;
 mod groups;
 mod moves;
 mod node;
+mod possible;
 mod reset;
 mod resolve;
 mod shapes;
@@ -100,6 +101,8 @@ struct Finished {
     unfired: Vec<String>,
     converged_after: Option<Span>,
     not_converged: Option<String>,
+    /// Why it could not, where that is certain: then it is no violation.
+    impossible: Option<String>,
     /// The cluster as its nodes knew it; `None` where it never came up.
     views: Option<LastViews>,
 }
@@ -183,6 +186,7 @@ async fn play(stage: &Arc<Stage>, plan: &Plan, resolved: &Value) -> Finished {
     stage.check_disks();
     // What waits for what is asked at once: a moment later it may be over.
     let waiting = if outcome.is_ok() { Vec::new() } else { stage.waiting() };
+    let impossible = if outcome.is_ok() { None } else { stage.why_impossible() };
     let settled = if outcome.is_ok() { settle(stage, deadline).await } else { Vec::new() };
     let stopped = outcome.iter().flatten().cloned();
     let missing: Vec<Missing> = settled.into_iter().chain(stopped).collect();
@@ -196,7 +200,8 @@ async fn play(stage: &Arc<Stage>, plan: &Plan, resolved: &Value) -> Finished {
         Ok(_) => (Some(Span::from_nanos(ended.nanos().saturating_sub(plan.run_for.nanos()))), None),
         Err(reason) => (None, Some(reason)),
     };
-    let violations = not_converged.iter().map(|reason| Violation {
+    let broken = not_converged.iter().filter(|_| impossible.is_none());
+    let violations = broken.map(|reason| Violation {
         check: "converged",
         at: ended,
         node: None,
@@ -216,7 +221,7 @@ async fn play(stage: &Arc<Stage>, plan: &Plan, resolved: &Value) -> Finished {
         evidence: missing_why.clone(),
     });
     let violations = violations.chain(not_come).collect();
-    Finished { violations, fired, unfired, converged_after, not_converged, views }
+    Finished { violations, fired, unfired, converged_after, not_converged, impossible, views }
 }
 
 /// `supervisors` watch the nodes from the moment on at which everything is healed.

@@ -67,6 +67,8 @@ struct State {
     saved: BTreeMap<String, Vec<Who>>,
     /// The nodes that belong to the cluster: without brokers that are added later, or were removed.
     present: BTreeSet<Member>,
+    /// Those that a step has removed, and when.
+    removed: BTreeMap<Member, Span>,
     /// Which brokers were to hold each partition, the preferred leader first, as far as the testbed asked for it or was told.
     assignments: BTreeMap<PartitionName, Vec<u32>>,
     /// How many clients of the testbed itself there have been.
@@ -411,6 +413,7 @@ impl Stage {
         });
         let member = next.ok_or("every broker is there")?;
         state.present.insert(member);
+        state.removed.remove(&member);
         drop(state);
         self.start(self.member(member).node);
         Ok(member.who())
@@ -419,8 +422,25 @@ impl Stage {
     /// A broker belongs to the cluster no longer: it is not started when everything heals.
     pub(super) fn forget(&self, who: &Who) {
         if let Some(member) = Member::of(who) {
-            self.lock().present.remove(&member);
+            let at = self.time();
+            let mut state = self.lock();
+            state.present.remove(&member);
+            state.removed.insert(member, at);
         }
+    }
+
+    /// The nodes that a step has removed, and when: of those that do not run all the same.
+    pub(super) fn gone(&self) -> BTreeMap<Member, Span> {
+        let mut removed = self.lock().removed.clone();
+        removed.retain(|member, _| !self.cluster.is_running(self.member(*member).node));
+        removed
+    }
+
+    /// The workloads of which a client runs.
+    pub(super) fn running_workloads(&self) -> BTreeSet<String> {
+        let state = self.lock();
+        let running = state.clients.iter().filter(|(_, of)| self.cluster.is_running(of.node));
+        running.map(|((name, _), _)| name.clone()).collect()
     }
 
     /// Lets the checkers look at every broker's disk.
@@ -596,9 +616,20 @@ impl Stage {
 
     /// Errors: what of it is not whole.
     pub(super) fn is_whole(&self, until: Option<ottla::types::Offset>) -> Result<(), String> {
+        self.is_whole_of(until, |_| true)
+    }
+
+    /// [`Stage::is_whole`], of the partitions that `is_asked` names.
+    ///
+    /// Errors: what of it is not whole.
+    pub(super) fn is_whole_of(
+        &self,
+        until: Option<ottla::types::Offset>,
+        is_asked: impl Fn(&PartitionName) -> bool,
+    ) -> Result<(), String> {
         let nodes: Vec<Who> = self.present().into_iter().map(Member::who).collect();
         let live: BrokerSet = self.broker_ids().into_iter().filter_map(broker_id).collect();
-        let names = self.partition_names().into_iter();
+        let names = self.partition_names().into_iter().filter(is_asked);
         let with_id = |name: PartitionName| Some((name.clone(), self.partition_id(&name)?));
         let partitions: Vec<(PartitionName, TopicIdPartition)> =
             names.filter_map(with_id).collect();

@@ -321,6 +321,7 @@ mod tests {
             unfired: Vec::new(),
             converged_after: Some(Span::from_secs(1)),
             not_converged: None,
+            impossible: None,
             views: None,
         };
         findings::Findings { job: &job, plan: &plan, ears: &ears, history: &history, seen }

@@ -250,6 +250,21 @@ pub enum ExpectationKind {
     },
 }
 
+impl ExpectationKind {
+    /// Whether only the reader shows it that reads everything once all has converged.
+    #[must_use]
+    pub const fn is_of_the_end(&self) -> bool {
+        matches!(
+            self,
+            Self::AckedLost { .. }
+                | Self::UnknownLost { .. }
+                | Self::DuplicatesInLog { .. }
+                | Self::ReorderedPerKey { .. }
+                | Self::CommittedUnprocessed { .. }
+        )
+    }
+}
+
 fn percentile_default() -> u64 {
     99
 }
