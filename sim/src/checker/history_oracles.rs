@@ -27,7 +27,8 @@ pub struct HeldLog {
 
 impl HeldLog {
     /// Of a partition of this name; `None` where nobody leads it whose log is open.
-    pub(crate) fn of(
+    #[must_use]
+    pub fn of(
         ghost: &Ghost,
         id: TopicIdPartition,
         of: &GhostPartition,

@@ -57,22 +57,21 @@ fn meanings(name: &str) -> Vec<String> {
             format!("{name} (key of a scenario)\n  {}\n{}", field.doc, inside(&field.shape))
         }));
     }
-    found.extend(inner(name));
-    found
+    if found.is_empty() { inner(name) } else { found }
 }
 
 /// What keys inside of tables mean, and the words that are their values; the same in several tables stands once.
 fn inner(name: &str) -> Vec<String> {
     let mut found: Vec<(String, Vec<String>)> = Vec::new();
     each_inner(&mut |place, field| {
-        let kind = match field.shape {
-            _ if field.name == name => "key",
-            Shape::Word { of, .. } if of().contains(&name) => "word",
-            _ => return,
-        };
-        let (what, keys) = match kind {
-            "key" => (format!("key of {place}"), inside(&field.shape)),
-            _ => (format!("word for `{}` of {place}", field.name), String::new()),
+        let (what, keys) = if field.name == name {
+            (format!("key of {place}"), inside(&field.shape))
+        } else if let Shape::Word { of, .. } = field.shape
+            && of().contains(&name)
+        {
+            (format!("word for `{}` of {place}", field.name), String::new())
+        } else {
+            return;
         };
         let meaning = format!("  {}\n{keys}", field.doc);
         match found.iter_mut().find(|(known, _)| *known == meaning) {
@@ -242,7 +241,11 @@ mod tests {
         {
             assert!(!meanings(name).is_empty(), "{name}");
         }
-        expect_test::expect![[r#""#]].assert_eq(&meanings("pace").concat());
+        expect_test::expect![[r#"
+            pace (key of faults)
+              What its times are, in percent of `every`: more is rarer. Default 100, or in a `swarm` what the seed draws.
+        "#]]
+        .assert_eq(&meanings("pace").concat());
     }
 
     #[test]
