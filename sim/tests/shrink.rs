@@ -301,7 +301,7 @@ fn futures_are_counted_and_what_has_failed_already_has_none() {
     let told = count("1s", "5");
     assert!(told.contains("fails for the same reason in ") && told.contains(" of 5 ("), "{told}");
     assert_eq!(told, count("1s", "5"), "the same futures each time");
-    refuses(&["replay", text(&repro), "--reseed-from", "1h"], "the run ends at 20s");
+    refuses(&["replay", text(&repro), "--reseed-from", "1h"], "the run ends at 20.308s");
     refuses(&["replay", text(&repro), "--times", "5"], "give --reseed-from TIME, or --inevitable");
     refuses(&["replay", text(&repro), "--reseed-from", "soon"], "soon");
     refuses(&["replay", text(&repro), "--reseed-from", "1s", "--times", "0"], "0");
