@@ -46,8 +46,8 @@ pub struct Mutant {
     pub survives: Option<String>,
     /// What it changes, file by file.
     pub files: Vec<FilePatch>,
-    /// The patch as it stands, for keys.
-    pub text: String,
+    /// Its diff as it stands, for keys: words about it do not void what was found.
+    pub diff: String,
 }
 
 /// What a patch does to one file.
@@ -119,7 +119,7 @@ impl Mutant {
             storm: header.storm,
             survives: header.survives,
             files,
-            text: text.to_owned(),
+            diff: lines[begin..].join("\n"),
         };
         mutant.check_switch().map_err(|what| wrong(0, what))?;
         Ok(mutant)
@@ -287,6 +287,15 @@ pub(super) mod tests {
         assert_eq!((mutant.class, mutant.survives), (Class::Core, None));
         assert_eq!(mutant.files[0].path, "src/a.rs");
         assert_eq!((mutant.files[0].hunks[0].start, mutant.files[0].hunks[0].lines.len()), (1, 3));
+    }
+
+    #[test]
+    fn words_about_a_bug_are_not_the_bug() {
+        let parse = |text: &str| Mutant::parse("sim/mutants/A1-x.patch", text).unwrap().diff;
+        let said = text("A1-x", HUNK).replace("\n\n", "\nSurvives: nobody can tell\n\n");
+        let other = text("A1-x", &HUNK.replace("wrong()", "very_wrong()"));
+        let diff = parse(&text("A1-x", HUNK));
+        assert!(diff == parse(&said) && diff != parse(&other), "{diff}");
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub(super) fn mutants(args: &MutantsArgs) -> Result<u8, Stop> {
     for (index, round) in corpus.rounds.iter().enumerate() {
         let mine = chosen.iter().filter(|mutant| round.mutants.contains(&mutant.name));
         let mut bugs: Vec<Bug> =
-            mine.map(|mutant| Bug::planted(mutant, load(&mutant.name, &mutant.text))).collect();
+            mine.map(|mutant| Bug::planted(mutant, load(&mutant.name, &mutant.diff))).collect();
         let is_left = bugs.iter().any(|bug| !searcher.is_done(bug));
         let is_clean_left = index == 0 && args.only.is_empty() && !searcher.is_done(&clean);
         if (is_left || is_clean_left) && !is_time_over() {
