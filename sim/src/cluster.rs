@@ -111,14 +111,15 @@ impl Cluster {
         self.world.wipe(node);
     }
 
-    /// Ends every fault of network, disks and clocks, and lets paused nodes go on. Dead nodes stay dead.
-    pub fn heal(&self) {
+    /// Ends every fault of network, disks and clocks, and lets paused nodes go on but those `left_out`. Dead nodes stay dead.
+    pub fn heal(&self, left_out: &[NodeId]) {
         self.world.network().lift_all();
         for machine in self.world.machines() {
             machine.disk.lift_all();
             machine.clock.drift(0);
             machine.clock.correct_wall();
-            if machine.process().is_some_and(|process| process.is_paused()) {
+            let is_paused = machine.process().is_some_and(|process| process.is_paused());
+            if is_paused && !left_out.contains(&machine.node) {
                 self.world.resume(machine.node);
             }
         }

@@ -1,6 +1,6 @@
 //! Where the world, the checks and the reports meet: hears everything, keeps the ghost, and at the end says what was violated.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,6 +13,7 @@ use ottla::types::{BrokerId, Observation, ShortName, TopicId, TopicIdPartition, 
 use crate::checker::atlas::{self, Fault, Stake};
 use crate::checker::ghost::GhostPartition;
 use crate::checker::history_oracles::HeldLog;
+use crate::checker::left_out::left_out;
 use crate::checker::{
     Checkers, ClusterFacts, DeclaredCut, Disks, Event, Ghost, Occurrence, Removed, StepBack, Stop,
     TopicFacts, liveness, waiting,
@@ -150,6 +151,12 @@ impl Oracle {
             Stake::Record(id) => format!("an acknowledged record of {}", ghost.name(id)),
         };
         atlas::at_stake(ghost, fault, nodes).map(words)
+    }
+
+    /// Whom a core can do without ([`left_out`]).
+    #[must_use]
+    pub fn left_out(&self, order: &[NodeId], usual_min_isr: usize) -> BTreeSet<NodeId> {
+        left_out(self.lock().checkers.ghost(), order, usual_min_isr)
     }
 
     /// Whether a log directory of a node has failed since the node started.

@@ -157,7 +157,7 @@ fn tolerates(
 }
 
 /// E: in the committed state, and in what the leader has asked for.
-fn eligible(ghost: &Ghost, id: TopicIdPartition, of: &GhostPartition) -> BrokerSet {
+pub(super) fn eligible(ghost: &Ghost, id: TopicIdPartition, of: &GhostPartition) -> BrokerSet {
     let Some(state) = of.state() else { return BrokerSet::EMPTY };
     let pending = state
         .leader

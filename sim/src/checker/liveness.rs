@@ -1,4 +1,4 @@
-//! L: what must come about within a bound once everything is healed. Asked again and again while the run converges; what does not hold
+//! L: what must come about within a bound once everything is healed, or a core of it; who stands still for good is not waited for. Asked again and again while the run converges; what does not hold
 //! in the end is a violation.
 
 use std::collections::BTreeMap;
@@ -38,7 +38,7 @@ pub fn missing(ghost: &Ghost, now: SimTime) -> Vec<Missing> {
         }
     }
     for (broker, registration) in ghost.registrations() {
-        let runs = ghost.node_of(broker).is_some_and(|node| ghost.is_running(node));
+        let runs = ghost.node_of(broker).is_some_and(|node| ghost.works(node));
         if runs && registration.is_fenced {
             say("L3", format!("broker {broker} runs and is still fenced"));
         }
@@ -60,8 +60,7 @@ pub fn missing(ghost: &Ghost, now: SimTime) -> Vec<Missing> {
         say("L9", what);
     }
     let quorum = ghost.quorum();
-    let is_led =
-        quorum.nodes.iter().any(|(node, state)| state.is_active && ghost.is_running(*node));
+    let is_led = quorum.nodes.iter().any(|(node, state)| state.is_active && ghost.works(*node));
     if !quorum.terms.is_empty() && !is_led {
         say("L7", "no node is the active controller".to_owned());
     }
@@ -75,7 +74,7 @@ fn not_in_sync(ghost: &Ghost, id: TopicIdPartition, of: &GhostPartition) -> Opti
     // Whoever left for good, or whose disk has failed since its start, cannot be waited for.
     let is_live = |broker| {
         let node = ghost.node_of(broker).and_then(|node| ghost.node(node));
-        node.is_some_and(|node| node.is_running && node.failed_dirs.is_empty())
+        node.is_some_and(|node| node.is_running && !node.is_paused && node.failed_dirs.is_empty())
     };
     let live: BrokerSet = state.replicas.iter().filter(|broker| is_live(*broker)).collect();
     if !state.isr.contains_all(&live) {
@@ -165,7 +164,7 @@ fn uncoordinated(ghost: &Ghost) -> Vec<String> {
     let partitions = ghost.groups().logs.iter();
     let silent = partitions.filter_map(|partition| {
         let state = ghost.partition(*partition)?.state()?;
-        let node = ghost.node_of(state.leader?).filter(|node| ghost.is_running(*node))?;
+        let node = ghost.node_of(state.leader?).filter(|node| ghost.works(*node))?;
         let (partition, leader_epoch) = (*partition, state.leader_epoch);
         let term = CoordinatorTerm { partition: partition.partition, leader_epoch };
         let coordinator = ghost.groups().coordinators.get(&(node, term));
@@ -179,7 +178,7 @@ fn uncoordinated(ghost: &Ghost) -> Vec<String> {
 fn metadata_differs(ghost: &Ghost) -> Option<String> {
     let applied = |broker| {
         let node = ghost.node_of(broker)?;
-        let state = ghost.node(node).filter(|state| state.is_running)?;
+        let state = ghost.node(node).filter(|state| state.is_running && !state.is_paused)?;
         Some((broker, state.applied?))
     };
     let all: Vec<_> = ghost.brokers().filter_map(applied).collect();

@@ -17,6 +17,7 @@ mod history_late;
 pub mod history_oracles;
 mod history_order;
 mod history_records;
+pub mod left_out;
 pub mod liveness;
 mod quorum;
 mod replication;

@@ -49,7 +49,7 @@ fn life(ghost: &Ghost, broker: BrokerId) -> &'static str {
 fn quorum(ghost: &Ghost) -> Option<String> {
     let quorum = ghost.quorum();
     let is_led = |node: &NodeId| {
-        ghost.is_running(*node) && quorum.node(*node).is_some_and(|state| state.is_active)
+        ghost.works(*node) && quorum.node(*node).is_some_and(|state| state.is_active)
     };
     if quorum.terms.is_empty() || quorum.nodes.keys().any(is_led) {
         return None;
@@ -59,6 +59,7 @@ fn quorum(ghost: &Ghost) -> Option<String> {
         let role = quorum.node(*node).and_then(|state| state.role);
         match role {
             _ if !ghost.is_running(*node) => format!("{name} does not run"),
+            _ if !ghost.works(*node) => format!("{name} stands still"),
             Some((role, epoch)) => format!("{name} is {} in epoch {epoch}", word(role)),
             None => format!("{name} has not said what it is"),
         }

@@ -22,10 +22,11 @@ use crate::runner::{Options, Progress, RunOne, run_until, wall_now};
 use crate::scenario::{NO_VARIANT, Scenario, Seeds};
 use crate::verdict::{SeedRun, VariantRun};
 
-/// What is explored where nobody says: storms over clusters with much load and with little, over producers, and over consumer groups of
-/// either protocol, in turn.
-const DEFAULT_PATHS: [&str; 5] = [
+/// What is explored where nobody says: storms over clusters with much load and with little, over what is left of them, over producers,
+/// and over consumer groups of either protocol, in turn.
+const DEFAULT_PATHS: [&str; 6] = [
     "scenarios/chaos/swarm.toml",
+    "scenarios/chaos/swarm-core.toml",
     "scenarios/chaos/swarm-sparse.toml",
     "scenarios/chaos/swarm-producers.toml",
     "scenarios/chaos/group-swarm.toml",
@@ -40,7 +41,7 @@ const TELL_EVERY: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Args)]
 pub(super) struct ExploreArgs {
-    /// Scenario files, or directories that hold them [default: swarm.toml, swarm-sparse.toml, swarm-producers.toml, group-swarm.toml and group-swarm-consumer.toml of scenarios/chaos]
+    /// Scenario files, or directories that hold them [default: swarm.toml, swarm-core.toml, swarm-sparse.toml, swarm-producers.toml, group-swarm.toml and group-swarm-consumer.toml of scenarios/chaos]
     paths: Vec<PathBuf>,
     /// Begins nothing more after so many minutes [default: until stopped by Ctrl-C]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]

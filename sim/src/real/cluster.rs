@@ -110,11 +110,12 @@ impl Cluster {
         self.world.wipe(node);
     }
 
-    /// Heals every cut and lets paused nodes go on. Dead nodes stay dead.
-    pub fn heal(&self) {
+    /// Heals every cut and lets paused nodes go on but those `left_out`. Dead nodes stay dead.
+    pub fn heal(&self, left_out: &[NodeId]) {
         self.world.heal_all();
         for machine in self.world.machines() {
-            if machine.process().is_some_and(|process| process.is_paused()) {
+            let is_paused = machine.process().is_some_and(|process| process.is_paused());
+            if is_paused && !left_out.contains(&machine.node) {
                 self.world.resume(machine.node);
             }
         }

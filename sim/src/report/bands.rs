@@ -180,17 +180,22 @@ fn details(fixed: &Value) -> String {
     let said = table.iter().filter(|(key, _)| {
         !["do", "at", "target", "between", "save-as", "why"].contains(&key.as_str())
     });
-    let said = said.map(|(key, value)| match value {
-        // What was drawn is written to the nanosecond, and nobody reads that.
-        Value::String(text) => match Span::parse(text) {
-            Ok(span) => format!("{key} {span}"),
-            Err(_) => format!("{key} {text}"),
-        },
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-            format!("{key} {value}")
-        }
-    });
+    let said = said.map(|(key, value)| format!("{key} {}", words(value)));
     said.collect::<Vec<_>>().join(", ")
+}
+
+/// A value in the words of a file, without its quotes and braces.
+fn words(value: &Value) -> String {
+    match value {
+        // What was drawn is written to the nanosecond, and nobody reads that.
+        Value::String(text) => Span::parse(text).map_or(text.clone(), |span| span.to_string()),
+        Value::Array(values) => values.iter().map(words).collect::<Vec<_>>().join(" to "),
+        Value::Object(table) => {
+            let said = table.iter().map(|(key, value)| format!("{key} {}", words(value)));
+            said.collect::<Vec<_>>().join(" ")
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -215,7 +220,7 @@ mod tests {
             fired(2, 3, cut("brokers(1)", "brokers(2)")),
             fired(2, 3, cut("brokers(1)", "controllers(1)")),
             fired(3, 4, json!({ "do": "disk-slow", "target": "brokers(2)", "sync": "2s" })),
-            fired(4, 5, json!({ "do": "slow-link", "between": ["brokers(1)", "brokers(2)"] })),
+            fired(4, 5, json!({ "do": "slow-link", "between": ["brokers(1)", "brokers(2)"], "latency": { "lognormal": { "p50": "40000001ns", "p99": "2s" } } })),
             fired(5, 6, json!({ "do": "heal" })),
             fired(6, 7, json!({ "do": "clock-jump", "target": "brokers(2)", "by": "-5s" })),
         ]);
@@ -239,7 +244,7 @@ mod tests {
             1500ms - start [broker 1]  false
             3s 4.500s partition [broker 1, broker 2, controller 1] between broker 1 and broker 2, controller 1, for 1.500s true
             4s 10s disk-slow [broker 2] sync 2s true
-            5s 6s slow-link [broker 1, broker 2] between broker 1 and broker 2 true
+            5s 6s slow-link [broker 1, broker 2] between broker 1 and broker 2, latency lognormal p50 0.040s p99 2s true
             6s - heal []  false
             7s - clock-jump [broker 2] by -5s true
         "#]]

@@ -3,6 +3,8 @@
 //! What is shown is chosen by what can have caused it: what destroys, what was done to the nodes, who led and who was in sync,
 //! and the last that flowed through the partition.
 
+use std::collections::BTreeSet;
+
 use ottla::types::TopicPartition;
 
 use crate::event::{Event, Who};
@@ -53,6 +55,7 @@ fn group(kind: &str, is_of_quorum: bool) -> Option<Group> {
         "fault.started" | "fault.ended" => Group::Fault,
         "node.started"
         | "node.ended"
+        | "node.left-out"
         | "node.stopping"
         | "controller.elected"
         | "controller.resigned"
@@ -164,7 +167,9 @@ pub fn slice(events: &[Event], violation: &Violation) -> Vec<String> {
         return Vec::new();
     }
     let of_rows = rows.iter().map(|row| &events[row.event].who);
-    let mut lanes: Vec<&Who> = of_rows.chain(violation.node.as_ref()).collect();
+    let everybody: BTreeSet<&Who> = events.iter().map(|event| &event.who).collect();
+    let named = everybody.into_iter().filter(|who| is_named(who, &violation.what));
+    let mut lanes: Vec<&Who> = of_rows.chain(violation.node.as_ref()).chain(named).collect();
     lanes.sort();
     lanes.dedup();
     lanes.retain(|who| **who != Who::Testbed);
@@ -186,6 +191,19 @@ pub fn slice(events: &[Event], violation: &Violation) -> Vec<String> {
     let what = format!("{}: {}", violation.check, violation.what);
     out.push(line(&columns, &down, violation.at, violation.node.as_ref(), '✘', &what));
     out
+}
+
+/// Whether a sentence speaks of a node: of `broker 1`, and not of `broker 12`.
+fn is_named(who: &Who, what: &str) -> bool {
+    if !matches!(who, Who::Broker(_) | Who::Controller(_)) {
+        return false;
+    }
+    let name = who.to_string();
+    let part_of_word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '/';
+    what.match_indices(&name).any(|(from, _)| {
+        !what[..from].ends_with(part_of_word)
+            && !what[from + name.len()..].starts_with(part_of_word)
+    })
 }
 
 fn words(events: &[Event], row: &Row) -> String {
@@ -362,6 +380,16 @@ mod tests {
                 8.000s  ●      │  log.truncated orders-0, 19 → 12
                 9.000s  │      │  ✘ lost-write: record 4 of writer/0 was acknowledged at offset 17 and is not in the log"#]]
         .assert_eq(&format!("slice:\n{slice}"));
+    }
+
+    #[test]
+    fn who_is_named_in_words_only_has_a_lane() {
+        let killed = event(1_000, Who::Broker(1), "fault.started").note("kill leader(orders-0)");
+        let others = [2, 3, 31].map(|id| event(500, Who::Broker(id), "produce.acked"));
+        let events: Vec<Event> = others.into_iter().chain([killed]).collect();
+        let what = "broker 3 holds offset 17, and controller 31 said so";
+        let slice = slice(&events, &violation(9_000, what));
+        assert_eq!(slice[1].trim(), "1   3", "{slice:#?}");
     }
 
     #[test]

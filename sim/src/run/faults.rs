@@ -229,7 +229,10 @@ impl Doing<'_> {
                     "fault.ended",
                     "shutdown: still running after 90 s".into(),
                 );
-            } else if self.stage.is_healed() && !self.stage.cluster.is_running(node) {
+            } else if self.stage.is_healed()
+                && !self.stage.cluster.is_running(node)
+                && !self.stage.is_left_out(node)
+            {
                 // Everything was healed while it was still stopping: it is to come back as the dead ones did.
                 self.stage.start(node);
             }

@@ -16,7 +16,7 @@ use crate::explore::Reached;
 use crate::history::{CommitOutcome, FINAL_READER, History, Outcome, Sent};
 use crate::scenario::Plan;
 use crate::scenario::duration::Span;
-use crate::scenario::plan::{Action, Budget, Properties, Step, WorkloadPlan};
+use crate::scenario::plan::{Action, Budget, Heal, Properties, Step, WorkloadPlan};
 use crate::stats::{Fate, Stats, all_groups};
 use crate::tally;
 use crate::verdict::{Fired, SeedRun, Violation};
@@ -236,7 +236,9 @@ impl Findings<'_> {
         let last_fault = fired.iter().map(|fired| fired.at).max().unwrap_or_default();
         let has_storm_only =
             plan.chaos.is_some() && plan.timeline.is_empty() && last_fault < settled;
-        let after = (settled, if has_storm_only { plan.run_for } else { settled });
+        // Whoever stands still for good is asked, and waited for, again and again.
+        let is_whole = plan.heal == Heal::All;
+        let after = (settled, if has_storm_only && is_whole { plan.run_for } else { settled });
         let mut calm = vec![before, after];
         calm.retain(|(from, to)| from < to);
         calm.into_iter().map(|(from, to)| (at(from), at(to))).collect()

@@ -44,6 +44,7 @@ use crate::chunks::Chunks;
 use crate::event::{Event, Who};
 use crate::history::SharedHistory;
 use crate::scenario::duration::Span;
+use crate::scenario::plan::Heal;
 use crate::scenario::{Plan, Scenario};
 use crate::stats::LastViews;
 use crate::verdict::{Fired, VariantRun, Violation};
@@ -207,8 +208,9 @@ async fn play(stage: &Arc<Stage>, plan: &Plan, resolved: &Value) -> Finished {
         node: None,
         partition: None,
         what: format!(
-            "{} after the end of the run, with everything healed, not all is well",
-            plan.converge_within
+            "{} after the end of the run, with {} healed, not all is well",
+            plan.converge_within,
+            if plan.heal == Heal::All { "everything" } else { "a core" }
         ),
         evidence: std::iter::once(reason.clone()).chain(waiting.iter().cloned()).collect(),
     });

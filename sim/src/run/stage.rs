@@ -24,7 +24,7 @@ use crate::event::{Event, Recorder, Who};
 use crate::history::{History, Outcome, SharedHistory};
 use crate::scenario::Plan;
 use crate::scenario::duration::Span;
-use crate::scenario::plan::{Action, DiskOperation, Step, WorkloadKind};
+use crate::scenario::plan::{Action, DiskOperation, Heal, Step, WorkloadKind};
 use crate::scenario::target::PartitionName;
 use crate::stats::LastViews;
 use crate::verdict::show_time;
@@ -69,6 +69,8 @@ struct State {
     present: BTreeSet<Member>,
     /// Those that a step has removed, and when.
     removed: BTreeMap<Member, Span>,
+    /// Those that stay as broken as they were where no more than a core is healed.
+    left_out: BTreeSet<Member>,
     /// Which brokers were to hold each partition, the preferred leader first, as far as the testbed asked for it or was told.
     assignments: BTreeMap<PartitionName, Vec<u32>>,
     /// How many clients of the testbed itself there have been.
@@ -470,11 +472,24 @@ impl Stage {
         self.lock().is_healed
     }
 
-    /// Ends every fault and starts every dead node. Whoever ends by itself from now on is started again, until the tasks that are
-    /// returned are aborted.
+    /// Ends every fault and starts every dead node; where the scenario heals a core, of that alone. Whoever ends by itself from now on
+    /// is started again, until the tasks that are returned are aborted.
     pub(super) fn heal(self: &Arc<Self>) -> Vec<JoinHandle<()>> {
+        let healed = match self.plan.heal {
+            Heal::All => "everything is healed".to_owned(),
+            Heal::Core => self.leave_out(),
+        };
         self.lock().is_healed = true;
-        self.cluster.heal();
+        let left_out = self.lock().left_out.clone();
+        let left_out: Vec<NodeId> =
+            left_out.into_iter().map(|member| self.member(member).node).collect();
+        self.cluster.heal(&left_out);
+        for node in left_out {
+            let process = self.world().machine(node).process();
+            if process.is_some_and(|process| !process.is_paused()) {
+                self.cluster.pause(node);
+            }
+        }
         let mut supervisors = Vec::new();
         for member in self.present() {
             let node = self.member(member).node;
@@ -486,8 +501,33 @@ impl Stage {
                 supervisors.push(spawn(replace_disk(Arc::clone(self), member)));
             }
         }
-        self.record(Who::Testbed, "fault.ended", "everything is healed".into());
+        self.record(Who::Testbed, "fault.ended", healed);
         supervisors
+    }
+
+    /// Chooses whom the core does without, and tells it.
+    fn leave_out(&self) -> String {
+        let min_isr = topic_facts(&self.plan, "").min_isr;
+        let chosen = here::left_out(self, min_isr);
+        for member in &chosen {
+            let runs = self.cluster.is_running(self.member(*member).node);
+            let how = if runs { "it stands still from now on" } else { "it stays dead" };
+            self.record(member.who(), "node.left-out", how.to_owned());
+        }
+        let mut state = self.lock();
+        state.present.retain(|member| !chosen.contains(member));
+        state.left_out = chosen;
+        "a core is healed".to_owned()
+    }
+
+    /// The members that are there, with their machines.
+    pub(super) fn present_nodes(&self) -> Vec<(Member, NodeId)> {
+        self.present().into_iter().map(|member| (member, self.member(member).node)).collect()
+    }
+
+    /// Whether a node stays as it is although faults are over.
+    pub(super) fn is_left_out(&self, node: NodeId) -> bool {
+        self.lock().left_out.iter().any(|member| self.member(*member).node == node)
     }
 
     /// Starts a node of the cluster, once what it left on its disk is known: a write may have reached it after the process was gone.

@@ -201,6 +201,12 @@ impl Ghost {
         self.node(node).is_some_and(|state| state.is_running)
     }
 
+    /// Whether a node runs and does not stand still.
+    #[must_use]
+    pub fn works(&self, node: NodeId) -> bool {
+        self.node(node).is_some_and(|state| state.is_running && !state.is_paused)
+    }
+
     /// A node's copy of a partition.
     #[must_use]
     pub fn log(&self, node: NodeId, partition: TopicIdPartition) -> Option<&GhostLog> {

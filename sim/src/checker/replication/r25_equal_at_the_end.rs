@@ -18,7 +18,7 @@ pub(crate) fn at_end(ghost: &Ghost, disks: &[NodeDisk<'_>], at: SimTime, out: &m
         let (Some(state), Some(copies)) = (of.state(), copies.get(&partition)) else { continue };
         let Some(leader) = state.leader.and_then(|leader| copies.get(&leader)) else { continue };
         // Who was taken out for good cannot hold what came after.
-        let is_there = |member| ghost.node_of(member).is_some_and(|node| ghost.is_running(node));
+        let is_there = |member| ghost.node_of(member).is_some_and(|node| ghost.works(node));
         let others = state.replicas.iter().filter(|member| Some(*member) != state.leader);
         for member in others.filter(|member| is_there(*member)) {
             let copy = copies.get(&member).map_or(&[][..], Vec::as_slice);

@@ -12,6 +12,7 @@ mod groups;
 mod histories;
 mod in_sync;
 mod leaders;
+mod left_out;
 mod loaded_groups;
 mod logs;
 mod quorum;

@@ -3,7 +3,7 @@
 mod faults;
 mod refuse;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -177,6 +177,11 @@ pub(super) fn may(stage: &Stage, fault: Fault, _: NodeId) -> bool {
         | Fault::FailSync
         | Fault::Rot => stage.is_whole(None).is_ok(),
     }
+}
+
+/// Whom a core can do without: nobody, for a scenario that asks for that is refused.
+pub(super) fn left_out(_: &Stage, _: usize) -> BTreeSet<Member> {
+    BTreeSet::new()
 }
 
 /// What a fault on these nodes together puts at stake; `None` where it is tolerable.

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::scenario::error::Problem;
-use crate::scenario::plan::{Action, ExpectationKind, When};
+use crate::scenario::plan::{Action, ExpectationKind, Heal, When};
 use crate::scenario::{Plan, Scenario};
 use crate::which;
 
@@ -15,6 +15,10 @@ pub fn refuse(scenario: &Scenario, variant: Option<&str>, seed: u64) -> Vec<Prob
     let resolved = scenario.resolved(variant, seed);
     let mut refusals = Refusals { scenario, variant, found: Vec::new() };
     refusals.world(&resolved);
+    if plan.heal == Heal::Core {
+        let why = "whom a core can do without is known only where every disk is seen";
+        refusals.add("/heal", "`heal = \"core\"`", why);
+    }
     refusals.steps(&plan);
     refusals.expectations(&plan);
     refusals.found.sort();

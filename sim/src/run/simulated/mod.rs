@@ -4,12 +4,13 @@ mod draws;
 mod faults;
 mod state;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ottla::server::{Config, FormatOptions, Node, format};
 use ottla::types::{Observation, Uuid};
+use rand::seq::SliceRandom as _;
 
 use super::ears::Ears;
 use super::node::Member;
@@ -21,6 +22,7 @@ use crate::event::{Event, Who};
 use crate::history::SharedHistory;
 use crate::oracle::Halt;
 use crate::scenario::Plan;
+use crate::scenario::draw::rng_of;
 use crate::scenario::duration::Span;
 use crate::trace::TraceResult;
 use crate::verdict::SeedRun;
@@ -170,6 +172,15 @@ pub(super) async fn halted(stage: &Stage) {
 /// Whether a fault puts no acknowledged record at stake, by the checkers' atlas.
 pub(super) fn may(stage: &Stage, fault: Fault, node: NodeId) -> bool {
     stage.ears.oracle.may(fault, node)
+}
+
+/// Whom a core can do without, of the nodes that are there, as the seed draws them.
+pub(super) fn left_out(stage: &Stage, usual_min_isr: usize) -> BTreeSet<Member> {
+    let mut members = stage.present_nodes();
+    members.shuffle(&mut rng_of(stage.plan.seed, "/heal"));
+    let order: Vec<NodeId> = members.iter().map(|(_, node)| *node).collect();
+    let left = stage.ears.oracle.left_out(&order, usual_min_isr);
+    members.into_iter().filter(|(_, node)| left.contains(node)).map(|(member, _)| member).collect()
 }
 
 /// What a fault on these nodes together puts at stake, by the checkers' atlas; `None` where it is tolerable.

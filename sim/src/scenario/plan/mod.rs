@@ -36,6 +36,9 @@ pub struct Plan {
     pub run_for: Span,
     /// When every fault ends; at the end of `run_for` where the file does not say.
     pub heal_at: Option<Span>,
+    /// What is healed then.
+    #[serde(default)]
+    pub heal: Heal,
     /// How long after `run_for` the cluster may take to answer everything.
     #[serde(default = "converge_within_default")]
     pub converge_within: Span,
@@ -148,6 +151,17 @@ impl Plan {
     pub fn is_without(&self, name: &str) -> bool {
         self.without.iter().any(|without| without.name == name)
     }
+}
+
+/// What is healed where faults end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Heal {
+    /// Everything.
+    #[default]
+    All,
+    /// A core that should be able to work. Who is dead outside of it stays dead, who runs stands still.
+    Core,
 }
 
 /// Which faults a scenario may hold.

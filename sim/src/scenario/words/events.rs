@@ -211,6 +211,11 @@ pub const EVENTS: &[EventWord] = &[
         Story::Each,
         "A fault was lifted, by its `for`, by a step or at `heal-at`.",
     ),
+    event(
+        "node.left-out",
+        Story::Each,
+        "A node stays as it is although faults are over: no more than a core is healed (`heal = \"core\"`), and it is outside.",
+    ),
     event("admin.refused", Story::Each, "The cluster refused what an administrator asked for."),
     event("partition.moved", Story::Each, "A partition's replicas are other ones."),
     event("storm.drawn", Story::Each, "What a seed has drawn for its storm."),

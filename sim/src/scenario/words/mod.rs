@@ -52,6 +52,11 @@ pub const SCENARIO: Shape = Shape::Table(&[
         "When every fault ends and dead nodes start; what is left of `run-for` is the liveness phase. Default: at the end of `run-for`.",
     ),
     optional(
+        "heal",
+        Shape::Word { noun: "what is healed", of: heals },
+        "`all` (default), or `core`: no more than a core that should be able to work, a majority of the voters and of each partition a replica that may lead and `min.insync.replicas` in all. As many nodes as can be are left out of it, as the seed draws them: the dead stay dead, the others stand still for good.",
+    ),
+    optional(
         "converge-within",
         Shape::Time,
         "How long after `run-for` the cluster may take to answer everything and to give all records to a fresh reader. Default 60s.",
@@ -93,6 +98,10 @@ pub const SCENARIO: Shape = Shape::Table(&[
         "The same scenario with some values changed; each runs with each seed.",
     ),
 ]);
+
+fn heals() -> Vec<&'static str> {
+    vec!["all", "core"]
+}
 
 fn budgets() -> Vec<&'static str> {
     vec!["tolerable", "beyond"]

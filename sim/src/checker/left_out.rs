@@ -1,0 +1,67 @@
+//! Whom the cluster can do without for good: the nodes outside of the core that is healed (`heal = "core"`).
+//!
+//! A core should be able to work. It has a majority of the voters. Of each partition somebody is in it who may be elected without
+//! loss and whose bytes nobody doubts, and enough replicas for `min.insync.replicas`. A partition that cannot be sure of that with
+//! everybody there, or that is being moved, is left all of its replicas.
+
+use std::collections::BTreeSet;
+
+use ottla::types::{BrokerId, BrokerSet, TopicIdPartition};
+
+use super::Ghost;
+use super::atlas::eligible;
+use super::ghost::log::METADATA;
+use super::ghost::{GhostNode, GhostPartition};
+use crate::world::NodeId;
+
+/// As many as can be left out together, of `order`, each looked at once in that order. `usual_min_isr` is that of topics of which the
+/// plan says nothing.
+#[must_use]
+pub fn left_out(ghost: &Ghost, order: &[NodeId], usual_min_isr: usize) -> BTreeSet<NodeId> {
+    let mut left = BTreeSet::new();
+    for node in order {
+        left.insert(*node);
+        if !can_work(ghost, &left, usual_min_isr) {
+            left.remove(node);
+        }
+    }
+    left
+}
+
+fn can_work(ghost: &Ghost, left: &BTreeSet<NodeId>, usual_min_isr: usize) -> bool {
+    let voters = &ghost.quorum().voters;
+    let in_core = voters.iter().filter(|voter| !left.contains(voter)).count();
+    let brokers: BrokerSet = left.iter().filter_map(|node| ghost.broker_of(*node)).collect();
+    in_core * 2 > voters.len()
+        && ghost
+            .partitions()
+            .filter(|(id, _)| *id != METADATA)
+            .all(|(id, of)| can_go_on(ghost, id, of, &brokers, usual_min_isr))
+}
+
+/// Whether a partition has a leader, and takes records, without these brokers.
+fn can_go_on(
+    ghost: &Ghost,
+    id: TopicIdPartition,
+    of: &GhostPartition,
+    left: &BrokerSet,
+    usual_min_isr: usize,
+) -> bool {
+    let Some(state) = of.state() else { return true };
+    let core = state.replicas.without(left);
+    if core == state.replicas {
+        return true;
+    }
+    let node_of = |broker| ghost.node(ghost.node_of(broker)?);
+    let is_sound = |node: &GhostNode| node.failed_dirs.is_empty() && !node.may_stop_dirty();
+    let may_lead = |broker: &BrokerId| {
+        let is_clean = !of.dirty.contains_key(broker);
+        core.contains(*broker) && is_clean && node_of(*broker).is_some_and(is_sound)
+    };
+    let told = ghost.facts(id.topic_id).min_isr;
+    let min_isr = if told == 0 { usual_min_isr } else { told };
+    let is_moved = !state.adding.is_empty() || !state.removing.is_empty();
+    !is_moved
+        && core.len() >= min_isr.clamp(1, state.replicas.len())
+        && eligible(ghost, id, of).iter().any(|broker| may_lead(&broker))
+}
