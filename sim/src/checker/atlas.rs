@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use ottla::types::{BrokerId, BrokerSet, TopicIdPartition};
 
 use super::Ghost;
-use super::ghost::{GhostNode, GhostPartition};
+use super::ghost::{GhostNode, GhostPartition, PartitionState};
 use crate::world::NodeId;
 
 /// A kind of fault, as far as the atlas tells them apart.
@@ -159,15 +159,21 @@ fn tolerates(
 /// E: in the committed state, and in what the leader has asked for.
 pub(super) fn eligible(ghost: &Ghost, id: TopicIdPartition, of: &GhostPartition) -> BrokerSet {
     let Some(state) = of.state() else { return BrokerSet::EMPTY };
-    let pending = state
-        .leader
-        .and_then(|leader| ghost.leading(ghost.node_of(leader)?, id))
-        .and_then(|leading| leading.pending);
-    match pending {
-        Some((asked, _)) => {
+    match asked_for(ghost, id, state) {
+        Some(asked) => {
             let kept = asked.union(&state.elr);
             state.eligible().iter().filter(|broker| kept.contains(*broker)).collect()
         }
         None => state.eligible(),
     }
+}
+
+/// The ISR that the leader has asked for and was not answered yet.
+pub(super) fn asked_for(
+    ghost: &Ghost,
+    id: TopicIdPartition,
+    state: &PartitionState,
+) -> Option<BrokerSet> {
+    let leader = ghost.node_of(state.leader?)?;
+    ghost.leading(leader, id)?.pending.map(|(asked, _)| asked)
 }

@@ -508,7 +508,8 @@ impl Stage {
     /// Chooses whom the core does without, and tells it.
     fn leave_out(&self) -> String {
         let min_isr = topic_facts(&self.plan, "").min_isr;
-        let chosen = here::left_out(self, min_isr);
+        let node_of = |member| (member, self.member(member).node);
+        let chosen = here::left_out(self, self.present().into_iter().map(node_of), min_isr);
         for member in &chosen {
             let runs = self.cluster.is_running(self.member(*member).node);
             let how = if runs { "it stands still from now on" } else { "it stays dead" };
@@ -518,11 +519,6 @@ impl Stage {
         state.present.retain(|member| !chosen.contains(member));
         state.left_out = chosen;
         "a core is healed".to_owned()
-    }
-
-    /// The members that are there, with their machines.
-    pub(super) fn present_nodes(&self) -> Vec<(Member, NodeId)> {
-        self.present().into_iter().map(|member| (member, self.member(member).node)).collect()
     }
 
     /// Whether a node stays as it is although faults are over.

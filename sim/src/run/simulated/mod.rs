@@ -174,9 +174,13 @@ pub(super) fn may(stage: &Stage, fault: Fault, node: NodeId) -> bool {
     stage.ears.oracle.may(fault, node)
 }
 
-/// Whom a core can do without, of the nodes that are there, as the seed draws them.
-pub(super) fn left_out(stage: &Stage, usual_min_isr: usize) -> BTreeSet<Member> {
-    let mut members = stage.present_nodes();
+/// Whom of `members` a core can do without, as the seed draws them.
+pub(super) fn left_out(
+    stage: &Stage,
+    members: impl Iterator<Item = (Member, NodeId)>,
+    usual_min_isr: usize,
+) -> BTreeSet<Member> {
+    let mut members: Vec<(Member, NodeId)> = members.collect();
     members.shuffle(&mut rng_of(stage.plan.seed, "/heal"));
     let order: Vec<NodeId> = members.iter().map(|(_, node)| *node).collect();
     let left = stage.ears.oracle.left_out(&order, usual_min_isr);
