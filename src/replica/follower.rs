@@ -10,7 +10,7 @@ use super::event::{Effect, FollowedBatches, Truncation};
 use super::partition::{Partition, State, check_epoch};
 use super::{FetchState, TruncateTo};
 use crate::log::{LocalLog, ProducerState};
-use crate::protocol::record_batch::{ControlRecord, EndTransactionMarker, RawBatch};
+use crate::protocol::record_batch::{BatchHeader, ControlRecord, EndTransactionMarker, RawBatch};
 use crate::types::{BrokerId, ErrorCode, LeaderEpoch, Now, Observation, Offset};
 
 /// A transaction marker is never larger, whatever it says it decompresses to.
@@ -114,6 +114,18 @@ impl Partition {
             return Err(ErrorCode::InvalidRecord);
         }
         Ok(if self.is_log_empty() { Offset::ZERO } else { fetch_offset })
+    }
+
+    /// Whether nobody can say any more that what this log holds was ever committed: the leader's log starts at `leader_start`, where this
+    /// one ends or beyond, and its `first` batch is of a later epoch than the last one here. The leader has forgotten where the epochs
+    /// before its start ended, so it takes any end up to there for the right one (swarm-disk, seed 114).
+    ///
+    /// Kafka: appends (`LeaderEpochFileCache.endOffsetFor` says so), and serves such records where a crash takes the log's start back.
+    pub fn is_past_proof(&self, leader_start: Offset, first: &BatchHeader) -> bool {
+        let latest = self.epochs.latest().map(|latest| latest.epoch);
+        let oldest = self.log.segments()[0].base_offset;
+        let end = self.log.log_end_offset();
+        oldest < end && leader_start >= end && latest < first.leader_epoch
     }
 
     fn is_log_empty(&self) -> bool {

@@ -121,7 +121,7 @@ pub enum Observation {
     LogFlushed { partition: TopicIdPartition, end_offset: Offset },
     /// A new segment was begun.
     LogRolled { partition: TopicIdPartition, base_offset: Offset },
-    /// The end of the log was cut back.
+    /// The end of the log was cut back. Where `to` is not below `from`, all of the log is gone, and it begins anew there.
     LogTruncated { partition: TopicIdPartition, from: Offset, to: Offset },
     /// The start of the log moved up.
     LogStartMoved { partition: TopicIdPartition, from: Offset, to: Offset },

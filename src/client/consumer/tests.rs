@@ -140,6 +140,9 @@ impl Harness {
                             epoch => write!(text, " under {epoch}").unwrap(),
                         }
                     }
+                    if request.max_wait_ms < 500 {
+                        write!(text, ", waits {} ms", request.max_wait_ms).unwrap();
+                    }
                     text.push('\n');
                     self.open.insert(number, Open::Fetch(token, Vec::new()));
                     self.next += 1;

@@ -293,6 +293,31 @@ fn a_follower_that_is_too_far_behind_begins_anew() {
     assert_eq!(again.handle.log_end_offset(), leader.handle.log_end_offset());
 }
 
+/// swarm-disk, seed 114: what it wrote and nobody committed ends where its leader's log begins now.
+#[test]
+fn what_no_leader_can_vouch_for_is_not_kept() {
+    let (leader, follower) = (new(1), new(2));
+    lead(&leader, 1, 0, &[1, 2]);
+    follow(&follower, 1, 0);
+    append(&leader, 18);
+    catch_up(&leader, &follower, 2);
+    lead(&follower, 2, 1, &[1, 2]);
+    append(&follower, 9);
+    run(follower.handle.flush()).unwrap();
+    lead(&leader, 1, 2, &[1]);
+    append(&leader, 10);
+    leader.handle.delete_records(Some(Offset::new(50))).unwrap();
+    follow(&follower, 1, 2);
+    catch_up(&leader, &follower, 2);
+    assert_eq!(follower.handle.log_end_offset(), Offset::new(56));
+    let ours = stored(&follower);
+    assert!(ours.iter().all(|batch| batch.header.base_offset >= Offset::new(50)), "{ours:?}");
+    // Nor does it come back with the power.
+    follower.disk.power_loss(0);
+    let again = opened(2, follower.checkpoints(), &follower.disk);
+    assert_eq!(again.handle.log_start_offset(), Offset::new(50));
+}
+
 #[test]
 fn damaged_batches_and_a_full_disk_are_refused_and_tried_again() {
     let (leader, follower) = (new(1), new(2));

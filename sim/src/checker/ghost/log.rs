@@ -218,7 +218,7 @@ impl GhostLog {
             Observation::LogTruncated { from, to, .. } => {
                 // Emptied, to begin anew further up: what lies before is committed, and nothing is known of who wrote it
                 // (swarm-disk, seed 53).
-                let is_emptied = to > from;
+                let is_emptied = to >= from;
                 if is_emptied {
                     let ends = self.batches.iter().map(|batch| batch.end_offset);
                     self.former_boundaries.extend(ends.chain([self.start, self.end]));

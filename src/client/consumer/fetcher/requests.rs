@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Asked, Effect, Fetcher, InFlight, RequestToken};
+use super::{Asked, Effect, Fetcher, InFlight, PartitionState, Position, RequestToken};
 use crate::protocol::OffsetSpec;
 use crate::protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use crate::protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -12,10 +12,13 @@ use crate::protocol::messages::offset_for_leader_epoch_request::{
 use crate::protocol::messages::{
     FetchRequest, ListOffsetsRequest, Message, OffsetForLeaderEpochRequest,
 };
-use crate::types::{BrokerId, Uuid};
+use crate::types::{BrokerId, TopicPartition, Uuid};
 
 /// The last Fetch version that names topics; later ones carry ids (KIP-516).
 const FETCH_BY_NAME_MAX: i16 = 12;
+
+/// How long a fetch may wait beside which another one is to come.
+const SHORT_WAIT: Duration = Duration::from_millis(100);
 
 impl Fetcher {
     pub(super) fn list_offsets(
@@ -107,7 +110,7 @@ impl Fetcher {
             versions.max = FETCH_BY_NAME_MAX;
         }
         let request = FetchRequest {
-            max_wait_ms: millis_on_the_wire(self.config.fetch_wait_max),
+            max_wait_ms: millis_on_the_wire(self.wait_of_fetch(node, &partitions)),
             min_bytes: self.config.fetch_bytes_min.cast_signed(),
             max_bytes: self.config.fetch_bytes_max.cast_signed(),
             isolation_level: self.config.isolation_level,
@@ -118,6 +121,32 @@ impl Fetcher {
         let target = self.view.broker(node).expect("who is read is a broker that is known");
         let token = self.begin(node, partitions);
         out.push(Effect::Fetch { target, token, request, versions });
+    }
+
+    /// How long a fetch of these partitions may wait at its broker: `fetch.max.wait.ms`, and not for long while another partition of
+    /// that broker has nowhere to begin yet. Nothing more is asked there before this one is answered.
+    ///
+    /// Kafka: `AbstractFetch.createFetchRequest` lets each wait as long as any.
+    fn wait_of_fetch(&self, node: BrokerId, asked: &[Asked]) -> Duration {
+        let comes_later = |partition: &TopicPartition, state: &PartitionState| {
+            let is_waited_for = match state.position {
+                Position::Unset | Position::Reset(_) => true,
+                Position::At(_) => state.checked.is_none() || state.not_before > self.looked_at,
+                Position::Lost(_) => false,
+            };
+            is_waited_for
+                && !state.is_paused
+                && self.view.leader(partition) == Some(node)
+                && asked.iter().all(|asked| asked.partition != *partition)
+        };
+        if self.partitions.iter().any(|(partition, state)| comes_later(partition, state)) {
+            crate::mark!(
+                "consumer's fetch does not wait long: another partition is to be read there"
+            );
+            self.config.fetch_wait_max.min(SHORT_WAIT)
+        } else {
+            self.config.fetch_wait_max
+        }
     }
 
     /// Notes that these partitions are asked about.
