@@ -242,14 +242,18 @@ impl PartitionUpdate<'_> {
         }
     }
 
-    /// Notes the leader that a partition loses together with its last in-sync replica, and forgets it once somebody leads.
+    /// Notes the leader that a partition loses together with its last in-sync replica, and forgets it once somebody leads. Where nobody
+    /// led any more, because nobody in sync could, that last replica is noted: it alone still holds everything (swarm-disk, seed 254).
+    ///
+    /// Kafka: `PartitionChangeBuilder.maybeUpdateLastKnownLeader` notes that nobody led, and so nobody ever leads again.
     fn last_known_leader(
         &self,
         new_isr: Option<&[BrokerId]>,
         leader: Option<BrokerId>,
     ) -> Option<Vec<BrokerId>> {
         let known = &self.partition.last_known_elr;
-        let lost = self.partition.leader.filter(|_| new_isr.is_some_and(<[BrokerId]>::is_empty));
+        let last = self.partition.leader.or_else(|| self.partition.isr.first().copied());
+        let lost = last.filter(|_| new_isr.is_some_and(<[BrokerId]>::is_empty));
         match (lost, leader) {
             (Some(lost), _) if known[..] != [lost] => Some(vec![lost]),
             (None, Some(_)) if !known.is_empty() => Some(Vec::new()),

@@ -92,6 +92,13 @@ pub async fn open_log(
         found.push(Found { base_offset: name.offset, length });
     }
     let epochs = read_leader_epochs(files.disk(), files.dir()).await?;
+    let epochs = epochs.filter(|epochs| {
+        let is_whole = reach_back(epochs, &found, options.log_start_offset);
+        if !is_whole {
+            crate::mark!("a log's epochs begin behind its start");
+        }
+        is_whole
+    });
     let snapshots = names.iter().filter(|name| name.suffix == Suffix::Snapshot);
     let snapshots: Vec<Offset> = snapshots.map(|name| name.offset).collect();
     let open = Opening { files, options, found, snapshots, epochs };
@@ -100,6 +107,14 @@ pub async fn open_log(
         restore_start(&mut opened, start, &open.options).await?;
     }
     Ok(opened)
+}
+
+/// Whether epochs name that of each batch: they do not where segments came back with a loss of power that were deleted after the epochs
+/// had been written without them, and the start was not written yet (deleted-segments-leave-no-hole, seed 8).
+fn reach_back(epochs: &LeaderEpochCache, found: &[Found], start: Option<Offset>) -> bool {
+    let Some(first) = found.iter().find(|segment| segment.length > 0) else { return true };
+    let start = start.map_or(first.base_offset, |start| start.max(first.base_offset));
+    epochs.earliest().is_some_and(|earliest| earliest.start_offset <= start)
 }
 
 /// Removes indexes whose segment is gone: a crash came between removing the one and the other.

@@ -296,12 +296,7 @@ impl UnifiedLog {
             return Ok(());
         }
         let gone = self.log.move_start(to);
-        for segment in &gone {
-            self.files.remove_segment(*segment).await?;
-        }
-        if !gone.is_empty() {
-            self.files.sync_dir().await?;
-        }
+        self.files.remove_oldest(&gone).await?;
         if self.epochs.truncate_from_start(to) {
             super::write_leader_epochs(self.files.disk(), self.files.dir(), &self.epochs).await?;
         }

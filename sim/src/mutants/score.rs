@@ -64,7 +64,7 @@ impl Table<'_> {
             "# Planted bugs: what is found, by what, in how many seeds\n\n\
              {} mutants of `sim/mutants/`, {core} of the core set, each alone in the tree of commit {}. *Storms*: seeds 1 to {} of \
              {}, of which each mutant has the one that can reach it. *Scenarios*: seeds 1 to {} of all {} scenarios and variants, the one that aims at the bug first. \
-             Each search ends with its first red seed. *Check*: what fired first in simulated time; `expect …` where only an expectation of the \
+             Each search ends with its first seed that is red with the bug and green without it. *Check*: what fired first in simulated time; `expect …` where only an expectation of the \
              file was missed.\n\nMade by `{}`, which `cargo sim report` leaves alone: CPU times differ from machine to machine.\n{rest}",
             self.mutants.len(),
             self.commit,

@@ -217,6 +217,17 @@ fn a_crashed_last_member_returns_as_last_known_leader_uncleanly() {
 }
 
 #[test]
+fn the_last_member_of_a_partition_that_nobody_leads_is_known_too() {
+    // Broker 1 led and left; broker 3 is in sync, and could not take over.
+    let goes = Case { isr: &[3], leader: None, target_isr: Some(&[]), live: &[1], ..HEALTHY };
+    check(&goes, &expect!["isr [] elr [3] last-known [3]"]);
+    let crashed = Case { isr: &[], elr: &[3], last_known: &[3], leader: None, ..HEALTHY };
+    check(&Case { crashed: Some(3), live: &[1], ..crashed.clone() }, &expect!["elr []"]);
+    let returns = Case { elr: &[], live: &[1, 3], ..crashed };
+    check(&returns, &expect!["leader 3 isr [3] last-known [] Recovering"]);
+}
+
+#[test]
 fn unclean_election_takes_any_live_replica_only_if_allowed() {
     let case = Case { isr: &[1], leader: None, live: &[3], ..HEALTHY };
     check(&case, &expect!["nothing"]);

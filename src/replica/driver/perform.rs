@@ -311,8 +311,8 @@ impl PartitionHandle {
     }
 
     async fn remove(&self, segments: &[Offset], start: Offset) -> Result<(), StorageError> {
+        self.files.remove_oldest(segments).await?;
         for segment in segments {
-            self.files.remove_segment(*segment).await?;
             self.files.remove(*segment, Suffix::Snapshot).await?;
         }
         let epochs = self.lock().machine.epochs().clone();

@@ -3,6 +3,7 @@
 //! A planted bug may do anything: end the process, or never end. So it is never run in the process that keeps the results.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -19,6 +20,9 @@ use crate::run::{Job, run_once};
 use crate::runner::{Options, Progress, RunOne, run_all};
 use crate::scenario::NO_VARIANT;
 use crate::verdict::SeedRun;
+
+const SIGINT: i32 = 2;
+const SIGTERM: i32 = 15;
 
 /// A seed that says nothing for so long has gone astray: the longest of the clean tree takes a few seconds.
 const SEED_WITHIN: Duration = Duration::from_secs(180);
@@ -143,6 +147,10 @@ pub(super) fn ask(question: &Question<'_>) -> Result<Answer, Stop> {
     if status.code() == Some(i32::from(super::super::stop::EXIT_BAD_INPUT)) {
         let why = std::fs::read_to_string(&log).unwrap_or_default();
         return Err(Stop::bad_input(format!("{}: {}", question.scenario, why.trim())));
+    }
+    // Whoever ends the search ends its processes too: that is no bug's doing.
+    if let Some(SIGINT | SIGTERM) = status.signal() {
+        return Err(Stop::bad_input("the search was interrupted; the same command goes on"));
     }
     let wanted = question.last - question.first + 1;
     let is_whole = answer.seeds.len() as u64 == wanted || answer.first_red().is_some();

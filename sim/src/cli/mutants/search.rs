@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::super::Stop;
-use super::probe::{Question, ask};
+use super::probe::{Answer, Question, ask};
 use crate::mutants::patch::Mutant;
 use crate::mutants::result::{Found, MutantResult, Search};
 
@@ -155,7 +155,7 @@ impl Searcher {
         Ok(())
     }
 
-    /// Runs what is left of seeds 1 to `last`, and takes in what is found.
+    /// Runs what is left of seeds 1 to `last`, and takes in what is found. A seed that is red without the bug finds nothing.
     fn run(
         &self,
         binary: &Path,
@@ -165,36 +165,58 @@ impl Searcher {
         last: u64,
     ) -> Result<(), Stop> {
         let search = if is_storm { &mut bug.result.storm } else { &mut bug.result.scenarios };
-        let first = green(search, place) + 1;
-        if first > last {
+        let (scenario, variant) = (&place.path, place.variant.as_deref());
+        loop {
+            let first = green(search, place) + 1;
+            if first > last {
+                return Ok(());
+            }
+            let planted = bug.planted.then_some(bug.name.as_str());
+            let answer = self.ask(binary, planted, place, first, last)?;
+            search.cpu_ms += answer.cpu_ms();
+            let reached = answer.seeds.iter().map(|probed| u64::from(probed.reached));
+            search.reached += reached.sum::<u64>();
+            let first_red = answer.first_red();
+            let found = first_red.and_then(|probed| Some((probed.seed, probed.red.clone()?)));
+            let Some((seed, red)) = found else {
+                match answer.died {
+                    None => search.note_green(scenario, variant, last),
+                    Some(how) => bug.result.died = Some(how),
+                }
+                return Ok(());
+            };
+            if bug.planted && self.ask(binary, None, place, seed, seed)?.first_red().is_some() {
+                eprintln!("seed {seed} of {scenario} is red without {} too", bug.name);
+                search.note_green(scenario, variant, seed);
+                continue;
+            }
+            if seed > 1 {
+                search.note_green(scenario, variant, seed - 1);
+            }
+            let (scenario, variant) = (scenario.clone(), place.variant.clone());
+            search.found = Some(Found { scenario, variant, seed, red });
             return Ok(());
         }
-        let question = Question {
+    }
+
+    fn ask(
+        &self,
+        binary: &Path,
+        planted: Option<&str>,
+        place: &Place,
+        first: u64,
+        last: u64,
+    ) -> Result<Answer, Stop> {
+        ask(&Question {
             binary,
             root: &self.root,
-            planted: bug.planted.then_some(bug.name.as_str()),
+            planted,
             scenario: &place.path,
             variant: place.variant.as_deref(),
             first,
             last,
             jobs: self.jobs,
-        };
-        let answer = ask(&question)?;
-        search.cpu_ms += answer.cpu_ms();
-        search.reached += answer.seeds.iter().map(|probed| u64::from(probed.reached)).sum::<u64>();
-        let (scenario, variant) = (&place.path, place.variant.as_deref());
-        match answer.first_red().and_then(|probed| Some((probed.seed, probed.red.clone()?))) {
-            Some((seed, red)) => {
-                let (scenario, variant) = (scenario.clone(), place.variant.clone());
-                if seed > 1 {
-                    search.note_green(&scenario, variant.as_deref(), seed - 1);
-                }
-                search.found = Some(Found { scenario, variant, seed, red });
-            }
-            None if answer.died.is_none() => search.note_green(scenario, variant, last),
-            None => bug.result.died = answer.died,
-        }
-        Ok(())
+        })
     }
 }
 
