@@ -3,7 +3,7 @@
 //! A cluster only remembers the factory of each node, so that whoever injects faults can say "start it again". Disks, clocks
 //! and addresses are the world's and outlive every start. Clients are nodes like brokers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -112,7 +112,7 @@ impl Cluster {
     }
 
     /// Ends every fault of network, disks and clocks, and lets paused nodes go on but those `left_out`. Dead nodes stay dead.
-    pub fn heal(&self, left_out: &[NodeId]) {
+    pub fn heal(&self, left_out: &BTreeSet<NodeId>) {
         self.world.network().lift_all();
         for machine in self.world.machines() {
             machine.disk.lift_all();

@@ -116,16 +116,15 @@ impl Partition {
         Ok(if self.is_log_empty() { Offset::ZERO } else { fetch_offset })
     }
 
-    /// Whether nobody can say any more that what this log holds was ever committed: the leader's log starts at `leader_start`, where this
-    /// one ends or beyond, and its `first` batch is of a later epoch than the last one here. The leader has forgotten where the epochs
+    /// Whether nobody can say any more that what this log holds was ever committed, where the leader's log starts no earlier than this
+    /// one ends: its `first` batch is of a later epoch than the last one here. The leader has forgotten where the epochs
     /// before its start ended, so it takes any end up to there for the right one (swarm-disk, seed 114).
     ///
     /// Kafka: appends (`LeaderEpochFileCache.endOffsetFor` says so), and serves such records where a crash takes the log's start back.
-    pub fn is_past_proof(&self, leader_start: Offset, first: &BatchHeader) -> bool {
+    pub fn is_past_proof(&self, first: &BatchHeader) -> bool {
         let latest = self.epochs.latest().map(|latest| latest.epoch);
         let oldest = self.log.segments()[0].base_offset;
-        let end = self.log.log_end_offset();
-        oldest < end && leader_start >= end && latest < first.leader_epoch
+        oldest < self.log.log_end_offset() && latest < first.leader_epoch
     }
 
     fn is_log_empty(&self) -> bool {

@@ -1,5 +1,5 @@
-//! L: what must come about within a bound once everything is healed, or a core of it; who stands still for good is not waited for. Asked again and again while the run converges; what does not hold
-//! in the end is a violation.
+//! L: what must come about within a bound once everything is healed, or a core of it: who stands still for good is not waited for.
+//! Asked again and again while the run converges; what does not hold in the end is a violation.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use ottla::types::{
 };
 
 use super::Ghost;
-use super::ghost::GhostPartition;
 use super::ghost::groups::{GhostCoordinator, GhostGroup};
+use super::ghost::{GhostNode, GhostPartition};
 use crate::world::SimTime;
 
 /// An ISR change is answered within this long (`request.timeout.ms` and one more attempt).
@@ -74,7 +74,7 @@ fn not_in_sync(ghost: &Ghost, id: TopicIdPartition, of: &GhostPartition) -> Opti
     // Whoever left for good, or whose disk has failed since its start, cannot be waited for.
     let is_live = |broker| {
         let node = ghost.node_of(broker).and_then(|node| ghost.node(node));
-        node.is_some_and(|node| node.is_running && !node.is_paused && node.failed_dirs.is_empty())
+        node.is_some_and(GhostNode::works_whole)
     };
     let live: BrokerSet = state.replicas.iter().filter(|broker| is_live(*broker)).collect();
     if !state.isr.contains_all(&live) {
@@ -178,7 +178,7 @@ fn uncoordinated(ghost: &Ghost) -> Vec<String> {
 fn metadata_differs(ghost: &Ghost) -> Option<String> {
     let applied = |broker| {
         let node = ghost.node_of(broker)?;
-        let state = ghost.node(node).filter(|state| state.is_running && !state.is_paused)?;
+        let state = ghost.node(node).filter(|state| state.works())?;
         Some((broker, state.applied?))
     };
     let all: Vec<_> = ghost.brokers().filter_map(applied).collect();

@@ -4,7 +4,7 @@ use ottla::types::ErrorCode;
 
 use super::{Stop, print};
 use crate::scenario::error::suggest;
-use crate::scenario::schema::{Field, Shape, Word};
+use crate::scenario::schema::{Field, Inside, Shape, Word};
 use crate::scenario::{target, words};
 
 /// The target that a step has by its `when`.
@@ -103,27 +103,13 @@ fn walk(place: &str, shape: &'static Shape, show: &mut dyn FnMut(&str, &'static 
             walk(field.name, &field.shape, show);
         }
     };
-    match shape {
-        Shape::Table(fields) => all(place, fields),
-        Shape::Tagged(tagged) => {
+    match shape.inside() {
+        Some(Inside::Table(fields)) => all(place, fields),
+        Some(Inside::Tagged(tagged)) => {
             all(place, tagged.common);
             tagged.words.iter().for_each(|word| all(word.name, word.fields));
         }
-        Shape::Named(inner) | Shape::List(inner) | Shape::Pair(inner) => walk(place, inner, show),
-        Shape::Text
-        | Shape::Flag
-        | Shape::Count { .. }
-        | Shape::Signed
-        | Shape::Ratio
-        | Shape::Time
-        | Shape::SignedTime
-        | Shape::Spread(_)
-        | Shape::Seeds
-        | Shape::Target
-        | Shape::Condition
-        | Shape::Property
-        | Shape::Any
-        | Shape::Word { .. } => {}
+        None => {}
     }
 }
 
@@ -140,10 +126,9 @@ fn keys(fields: &[Field]) -> String {
 }
 
 fn inside(shape: &Shape) -> String {
-    match shape {
-        Shape::Table(fields) => keys(fields),
-        Shape::Named(inner) | Shape::List(inner) => inside(inner),
-        Shape::Tagged(tagged) => {
+    match shape.inside() {
+        Some(Inside::Table(fields)) => keys(fields),
+        Some(Inside::Tagged(tagged)) => {
             let names: Vec<&str> = tagged.words.iter().map(|word| word.name).collect();
             format!(
                 "    {} (required): one of {}\n{}",
@@ -152,21 +137,7 @@ fn inside(shape: &Shape) -> String {
                 keys(tagged.common)
             )
         }
-        Shape::Text
-        | Shape::Flag
-        | Shape::Count { .. }
-        | Shape::Signed
-        | Shape::Ratio
-        | Shape::Time
-        | Shape::SignedTime
-        | Shape::Spread(_)
-        | Shape::Seeds
-        | Shape::Target
-        | Shape::Condition
-        | Shape::Property
-        | Shape::Any
-        | Shape::Pair(_)
-        | Shape::Word { .. } => String::new(),
+        None => String::new(),
     }
 }
 

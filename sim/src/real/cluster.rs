@@ -1,6 +1,6 @@
 //! The nodes of a real run: how each is started, and what can be done to it. Has the names that the simulated one has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -111,7 +111,7 @@ impl Cluster {
     }
 
     /// Heals every cut and lets paused nodes go on but those `left_out`. Dead nodes stay dead.
-    pub fn heal(&self, left_out: &[NodeId]) {
+    pub fn heal(&self, left_out: &BTreeSet<NodeId>) {
         self.world.heal_all();
         for machine in self.world.machines() {
             let is_paused = machine.process().is_some_and(|process| process.is_paused());

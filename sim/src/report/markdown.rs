@@ -1,7 +1,7 @@
 //! The pages of `reports/`: one a scenario, and an index. Written by `cargo sim report`, checked in, compared byte for byte.
 
 use super::story::{self, Told};
-use super::{lines_in_words, lost_in_words, picture, seeds_in_words, text, thousands};
+use super::{lines_in_words, picture, seeds_in_words, text, totals_in_words};
 use super::{values_of, words_of};
 use crate::scenario::plan::Plan;
 use crate::verdict::{SeedRun, VariantRun, Verdict};
@@ -78,7 +78,7 @@ fn section(run: &VariantRun) -> String {
     for row in text::expectation_rows(run) {
         out.push_str(&format!("| {} |\n", row.map(|cell| cell.replace('|', "\\|")).join(" | ")));
     }
-    out.push_str(&totals(run));
+    out.push_str(&format!("\n{}\n", totals_in_words(run)));
     if let Some(first) = run.seeds.first() {
         out.push_str(&story_table(first));
         out.push_str(&without(&first.plan));
@@ -89,23 +89,6 @@ fn section(run: &VariantRun) -> String {
 fn seeds(run: &VariantRun) -> String {
     let seeds: Vec<u64> = run.seeds.iter().map(|seed| seed.seed).collect();
     seeds_in_words(&seeds)
-}
-
-fn totals(run: &VariantRun) -> String {
-    let total = |of: fn(&SeedRun) -> u64| run.seeds.iter().map(of).sum::<u64>();
-    let sum = |of| thousands(total(of));
-    let lost = lost_in_words(
-        total(|seed| seed.totals.acked_lost),
-        total(|seed| seed.totals.acked_not_read),
-    );
-    format!(
-        "\nIn all seeds: {} records sent, {} acknowledged, {} failed, {} unknown; {lost}, {} duplicates.\n",
-        sum(|seed| seed.totals.sent),
-        sum(|seed| seed.totals.acked),
-        sum(|seed| seed.totals.failed),
-        sum(|seed| seed.totals.unknown),
-        sum(|seed| seed.totals.duplicates),
-    )
 }
 
 fn story_table(seed: &SeedRun) -> String {

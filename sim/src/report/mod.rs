@@ -201,6 +201,25 @@ pub fn lost_in_words(lost: u64, not_read: u64) -> String {
     }
 }
 
+/// What became of all records under all seeds, as a sentence.
+#[must_use]
+pub fn totals_in_words(run: &VariantRun) -> String {
+    let total = |of: fn(&SeedRun) -> u64| run.seeds.iter().map(of).sum::<u64>();
+    let sum = |of| thousands(total(of));
+    let lost = lost_in_words(
+        total(|seed| seed.totals.acked_lost),
+        total(|seed| seed.totals.acked_not_read),
+    );
+    format!(
+        "In all seeds: {} records sent, {} acknowledged, {} failed, {} unknown; {lost}, {} duplicates.",
+        sum(|seed| seed.totals.sent),
+        sum(|seed| seed.totals.acked),
+        sum(|seed| seed.totals.failed),
+        sum(|seed| seed.totals.unknown),
+        sum(|seed| seed.totals.duplicates),
+    )
+}
+
 /// A number with its thousands apart: `1,234,567`.
 #[must_use]
 pub fn thousands(number: u64) -> String {

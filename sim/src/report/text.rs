@@ -3,9 +3,8 @@
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::story::{self, Line, Told};
-use super::{beyond_budget, lanes, lines_in_words, lost_in_words};
-use super::{repro_command, seeds_in_words, thousands};
-use super::{values_of, words_of};
+use super::{beyond_budget, lanes, lines_in_words, repro_command, seeds_in_words};
+use super::{totals_in_words, values_of, words_of};
 use crate::scenario::duration::Span;
 use crate::scenario::plan::{Budget, OverSeeds, Plan};
 use crate::scenario::words::{INVARIANTS, upheld};
@@ -29,7 +28,7 @@ pub fn variant(run: &VariantRun) -> String {
     if let Some(first) = run.seeds.first() {
         out.push_str(&format!("\n   What happened under seed {}:\n", first.seed));
         out.push_str(&story_text(&story::tell(&first.events)));
-        out.push_str(&totals(run));
+        out.push_str(&format!("\n   {}\n", totals_in_words(run)));
         if !first.plan.expect.is_empty() {
             out.push('\n');
             out.push_str(&indent(&expectation_table(run).to_string()));
@@ -72,23 +71,6 @@ fn story_text(lines: &[Line]) -> String {
         out.push_str(&format!("     {}\n", row.trim_end()));
     }
     out
-}
-
-fn totals(run: &VariantRun) -> String {
-    let total = |of: fn(&SeedRun) -> u64| run.seeds.iter().map(of).sum::<u64>();
-    let sum = |of| thousands(total(of));
-    let lost = lost_in_words(
-        total(|seed| seed.totals.acked_lost),
-        total(|seed| seed.totals.acked_not_read),
-    );
-    format!(
-        "\n   In all seeds: {} records sent, {} acknowledged, {} failed, {} unknown; {lost}, {} duplicates.\n",
-        sum(|seed| seed.totals.sent),
-        sum(|seed| seed.totals.acked),
-        sum(|seed| seed.totals.failed),
-        sum(|seed| seed.totals.unknown),
-        sum(|seed| seed.totals.duplicates),
-    )
 }
 
 /// The table of expectations: what was asked, what was seen, in how many seeds it held.

@@ -70,7 +70,7 @@ struct State {
     /// Those that a step has removed, and when.
     removed: BTreeMap<Member, Span>,
     /// Those that stay as broken as they were where no more than a core is healed.
-    left_out: BTreeSet<Member>,
+    left_out: BTreeSet<NodeId>,
     /// Which brokers were to hold each partition, the preferred leader first, as far as the testbed asked for it or was told.
     assignments: BTreeMap<PartitionName, Vec<u32>>,
     /// How many clients of the testbed itself there have been.
@@ -476,13 +476,14 @@ impl Stage {
     /// is started again, until the tasks that are returned are aborted.
     pub(super) fn heal(self: &Arc<Self>) -> Vec<JoinHandle<()>> {
         let healed = match self.plan.heal {
-            Heal::All => "everything is healed".to_owned(),
-            Heal::Core => self.leave_out(),
+            Heal::All => "everything is healed",
+            Heal::Core => {
+                self.leave_out();
+                "a core is healed"
+            }
         };
         self.lock().is_healed = true;
         let left_out = self.lock().left_out.clone();
-        let left_out: Vec<NodeId> =
-            left_out.into_iter().map(|member| self.member(member).node).collect();
         self.cluster.heal(&left_out);
         for node in left_out {
             let process = self.world().machine(node).process();
@@ -501,29 +502,30 @@ impl Stage {
                 supervisors.push(spawn(replace_disk(Arc::clone(self), member)));
             }
         }
-        self.record(Who::Testbed, "fault.ended", healed);
+        self.record(Who::Testbed, "fault.ended", healed.into());
         supervisors
     }
 
     /// Chooses whom the core does without, and tells it.
-    fn leave_out(&self) -> String {
-        let min_isr = topic_facts(&self.plan, "").min_isr;
-        let node_of = |member| (member, self.member(member).node);
-        let chosen = here::left_out(self, self.present().into_iter().map(node_of), min_isr);
-        for member in &chosen {
-            let runs = self.cluster.is_running(self.member(*member).node);
-            let how = if runs { "it stands still from now on" } else { "it stays dead" };
-            self.record(member.who(), "node.left-out", how.to_owned());
+    fn leave_out(&self) {
+        let present = self.present();
+        let nodes = present.iter().map(|member| self.member(*member).node).collect();
+        let left_out = here::left_out(self, nodes, topic_facts(&self.plan, "").min_isr);
+        for member in present {
+            let node = self.member(member).node;
+            if left_out.contains(&node) {
+                let runs = self.cluster.is_running(node);
+                let how = if runs { "it stands still from now on" } else { "it stays dead" };
+                self.record(member.who(), "node.left-out", how.to_owned());
+                self.lock().present.remove(&member);
+            }
         }
-        let mut state = self.lock();
-        state.present.retain(|member| !chosen.contains(member));
-        state.left_out = chosen;
-        "a core is healed".to_owned()
+        self.lock().left_out = left_out;
     }
 
     /// Whether a node stays as it is although faults are over.
     pub(super) fn is_left_out(&self, node: NodeId) -> bool {
-        self.lock().left_out.iter().any(|member| self.member(*member).node == node)
+        self.lock().left_out.contains(&node)
     }
 
     /// Starts a node of the cluster, once what it left on its disk is known: a write may have reached it after the process was gone.

@@ -66,6 +66,41 @@ pub enum Shape {
     Tagged(&'static Tagged),
 }
 
+/// The table that a shape is, or whose values it lists.
+#[derive(Clone, Copy, Debug)]
+pub enum Inside {
+    /// One of known keys.
+    Table(&'static [Field]),
+    /// One whose keys depend on a word.
+    Tagged(&'static Tagged),
+}
+
+impl Shape {
+    /// The table inside of it; `None` where it is a value, or values, without keys.
+    #[must_use]
+    pub const fn inside(&self) -> Option<Inside> {
+        match self {
+            Self::Table(fields) => Some(Inside::Table(fields)),
+            Self::Tagged(tagged) => Some(Inside::Tagged(tagged)),
+            Self::Named(inner) | Self::List(inner) | Self::Pair(inner) => inner.inside(),
+            Self::Text
+            | Self::Flag
+            | Self::Count { .. }
+            | Self::Signed
+            | Self::Ratio
+            | Self::Time
+            | Self::SignedTime
+            | Self::Spread(_)
+            | Self::Seeds
+            | Self::Target
+            | Self::Condition
+            | Self::Property
+            | Self::Any
+            | Self::Word { .. } => None,
+        }
+    }
+}
+
 /// A key of a table.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {

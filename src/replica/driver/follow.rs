@@ -182,8 +182,8 @@ impl PartitionHandle {
             crate::mark!("a leader's log starts within a batch");
             self.truncate(leader_epoch, TruncateTo::FullyAndStartAt(first.base_offset)).await?;
         } else if let Some(first) = first
-            && let Some(start) = append.leader_log_start_offset
-            && self.lock().machine.is_past_proof(start, &first)
+            && append.leader_log_start_offset.is_some_and(|start| start >= fetch_offset)
+            && self.lock().machine.is_past_proof(&first)
         {
             crate::mark!("a follower's log ends where its leader's begins, in another epoch");
             self.truncate(leader_epoch, TruncateTo::FullyAndStartAt(fetch_offset)).await?;

@@ -94,6 +94,18 @@ impl GhostNode {
         !self.is_running && self.last_stop == Some(Stop::Shutdown) && self.failed_dirs.is_empty()
     }
 
+    /// Whether it runs and does not stand still.
+    #[must_use]
+    pub fn works(&self) -> bool {
+        self.is_running && !self.is_paused
+    }
+
+    /// Whether it works, with all of its log directories.
+    #[must_use]
+    pub fn works_whole(&self) -> bool {
+        self.works() && self.failed_dirs.is_empty()
+    }
+
     /// Whether it is about to stop and may be unable to do so in good order, or stops at its next write or sync.
     #[must_use]
     pub fn may_stop_dirty(&self) -> bool {
@@ -204,7 +216,7 @@ impl Ghost {
     /// Whether a node runs and does not stand still.
     #[must_use]
     pub fn works(&self, node: NodeId) -> bool {
-        self.node(node).is_some_and(|state| state.is_running && !state.is_paused)
+        self.node(node).is_some_and(GhostNode::works)
     }
 
     /// A node's copy of a partition.

@@ -40,7 +40,7 @@ fn waits_too_long(
     (group, known): (ShortName, &GhostGroup),
     at: SimTime,
 ) -> Option<Violation> {
-    let state = ghost.node(node).filter(|state| state.is_running && !state.is_paused)?;
+    let state = ghost.node(node).filter(|state| state.works())?;
     if let Some(found) = consumers_wait_too_long(ghost, (node, term), (group, known), at) {
         return Some(found);
     }

@@ -67,12 +67,8 @@ fn active_controller(ghost: &Ghost) -> Option<(NodeId, SimTime)> {
     let (_, term) = ghost.quorum().newest_active()?;
     let node = ghost.node_of(term.leader)?;
     let is_active = ghost.quorum().node(node).is_some_and(|voter| voter.is_active);
-    let state = ghost.node(node).filter(|state| is_active && can_act(state))?;
+    let state = ghost.node(node).filter(|state| is_active && state.works_whole())?;
     Some((node, term.active_at?.max(state.resumed_at.unwrap_or_default())))
-}
-
-fn can_act(state: &crate::checker::ghost::GhostNode) -> bool {
-    state.is_running && !state.is_paused && state.failed_dirs.is_empty()
 }
 
 /// A member of the ISR that lacks something and has not fetched for longer than one and a half times `replica.lag.time.max.ms`, while
@@ -92,7 +88,7 @@ fn not_asked_out(
             && state.leader_epoch == leading.epoch
             && of.partition_epoch() == Some(leading.partition_epoch)
     });
-    let state = ghost.node(node).filter(|state| is_current && can_act(state))?;
+    let state = ghost.node(node).filter(|state| is_current && state.works_whole())?;
     if own == Some(member) || leading.pending.is_some() || !leading.isr.contains(member) {
         return None;
     }

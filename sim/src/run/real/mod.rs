@@ -180,11 +180,7 @@ pub(super) fn may(stage: &Stage, fault: Fault, _: NodeId) -> bool {
 }
 
 /// Whom a core can do without: nobody, for a scenario that asks for that is refused.
-pub(super) fn left_out(
-    _: &Stage,
-    _: impl Iterator<Item = (Member, NodeId)>,
-    _: usize,
-) -> BTreeSet<Member> {
+pub(super) fn left_out(_: &Stage, _: Vec<NodeId>, _: usize) -> BTreeSet<NodeId> {
     BTreeSet::new()
 }
 

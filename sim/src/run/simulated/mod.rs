@@ -174,17 +174,14 @@ pub(super) fn may(stage: &Stage, fault: Fault, node: NodeId) -> bool {
     stage.ears.oracle.may(fault, node)
 }
 
-/// Whom of `members` a core can do without, as the seed draws them.
+/// Whom of these nodes a core can do without, as the seed draws them.
 pub(super) fn left_out(
     stage: &Stage,
-    members: impl Iterator<Item = (Member, NodeId)>,
+    mut nodes: Vec<NodeId>,
     usual_min_isr: usize,
-) -> BTreeSet<Member> {
-    let mut members: Vec<(Member, NodeId)> = members.collect();
-    members.shuffle(&mut rng_of(stage.plan.seed, "/heal"));
-    let order: Vec<NodeId> = members.iter().map(|(_, node)| *node).collect();
-    let left = stage.ears.oracle.left_out(&order, usual_min_isr);
-    members.into_iter().filter(|(_, node)| left.contains(node)).map(|(member, _)| member).collect()
+) -> BTreeSet<NodeId> {
+    nodes.shuffle(&mut rng_of(stage.plan.seed, "/heal"));
+    stage.ears.oracle.left_out(&nodes, usual_min_isr)
 }
 
 /// What a fault on these nodes together puts at stake, by the checkers' atlas; `None` where it is tolerable.
