@@ -405,6 +405,7 @@ impl Recorder {
                 log_end_offset,
                 bytes_scanned,
                 bytes_cut,
+                ..
             } => {
                 let opened = of("log.recovered", partition)
                     .offsets(*log_start_offset, *log_end_offset)

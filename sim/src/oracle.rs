@@ -149,6 +149,9 @@ impl Oracle {
         let words = |stake| match stake {
             Stake::Vote => "the word of a voter that forgets its vote".to_owned(),
             Stake::Record(id) => format!("an acknowledged record of {}", ghost.name(id)),
+            Stake::Mending => {
+                "the mending of what rots, on a disk whose files are written anew,".to_owned()
+            }
         };
         atlas::at_stake(ghost, fault, nodes).map(words)
     }

@@ -227,6 +227,7 @@ impl LogObserver {
                 log_end_offset,
                 bytes_scanned,
                 bytes_cut,
+                ..
             } if bytes_cut > 0 => {
                 warn!(target: "log", partition = self.name(partition), start = %log_start_offset, end = %log_end_offset, bytes_scanned, bytes_cut, "log recovered: bytes that made no whole batch were cut off");
             }

@@ -257,6 +257,7 @@ goldens! {
     records_are_in_the_log_before_the_next_are_asked_for: "fetcher_append.txt";
     a_log_that_parted_from_its_leaders_is_cut_in_rounds: "fetcher_diverging.txt";
     who_is_out_of_range_asks_for_the_leaders_ends: "fetcher_out_of_range.txt";
+    batches_of_a_term_to_come_are_fetched_anew: "fetcher_term_to_come.txt";
     errors_are_waited_out_and_terms_awaited: "fetcher_errors.txt";
     a_session_that_is_lost_is_begun_anew: "fetcher_session.txt";
     what_was_asked_in_an_older_term_is_void: "fetcher_terms.txt";

@@ -55,6 +55,8 @@ pub struct OpenedLog {
     pub durable_end_offset: Offset,
     /// It is as a clean stop left it: nothing was scanned.
     pub is_clean: bool,
+    /// Where the scan began: what the indexes say of earlier batches is believed. `None` where nothing was scanned.
+    pub scanned_from: Option<Offset>,
     /// Bytes that were read to recover.
     pub bytes_scanned: u64,
     /// Bytes that were not valid, and are gone.
@@ -139,9 +141,7 @@ async fn restore_start(
 ) -> Result<(), StorageError> {
     let files = &opened.files;
     if start <= opened.log.log_end_offset() {
-        for segment in opened.log.move_start(start) {
-            files.remove_segment(segment).await?;
-        }
+        files.remove_oldest(&opened.log.move_start(start)).await?;
         opened.epochs.truncate_from_start(opened.log.log_start_offset());
         return Ok(());
     }
@@ -197,6 +197,7 @@ impl Opening {
             files: self.files.clone(),
             durable_end_offset: start,
             is_clean: false,
+            scanned_from: None,
             bytes_scanned: 0,
             bytes_cut: 0,
         })
@@ -233,6 +234,7 @@ impl Opening {
             files: self.files.clone(),
             durable_end_offset: end,
             is_clean: true,
+            scanned_from: None,
             bytes_scanned: 0,
             bytes_cut: 0,
         }))
@@ -289,6 +291,7 @@ impl Opening {
             epochs,
             end: self.found[at].base_offset,
             jumped: false,
+            scanned_from: self.found[at].base_offset,
             bytes_scanned: 0,
             bytes_cut: 0,
         };
@@ -306,6 +309,8 @@ struct Recovery<'a> {
     end: Offset,
     /// The next batch is the first after an index entry: any offset may be its.
     jumped: bool,
+    /// The last offset of the batch that the scan began with, or where its segment begins.
+    scanned_from: Offset,
     bytes_scanned: u64,
     bytes_cut: u64,
 }
@@ -361,6 +366,7 @@ impl Recovery<'_> {
             Some((index, entry)) => {
                 let mut segment = Segment::with_index(base_offset, entry.1, index, now);
                 segment.distrust_index_files();
+                self.scanned_from = entry.0;
                 (segment, Some(entry))
             }
             None => (Segment::new(base_offset, sizes, now), None),
@@ -390,6 +396,7 @@ impl Recovery<'_> {
         let now = self.opening.options.now;
         let mut segment = Segment::new(found.base_offset, self.opening.sizes(), now);
         self.end = found.base_offset;
+        self.scanned_from = self.scanned_from.min(found.base_offset);
         self.jumped = false;
         let files = self.opening.files.clone();
         let start = self.scan_start(found);
@@ -445,6 +452,7 @@ impl Recovery<'_> {
             files: opening.files.clone(),
             durable_end_offset: opening.options.recovery_point.min(end),
             is_clean: false,
+            scanned_from: Some(self.scanned_from),
             bytes_scanned: self.bytes_scanned,
             bytes_cut: self.bytes_cut,
         })

@@ -10,6 +10,9 @@
 //!
 //! Who is asked to stop while its disk is full may be unable to write that it stopped in good order: it counts as in U from then on. So
 //! does who stops at its next write or sync, and as in D where that is a sync (swarm-disk, seed 8).
+//!
+//! Rot is mended when everything is healed, so that a replica that has rot is as good as another in the end: unless its node has read and
+//! written anew what rotted, as one does whose log directory has failed. One disk has either the one or the other.
 
 use std::collections::BTreeSet;
 
@@ -75,6 +78,8 @@ pub enum Stake {
     Vote,
     /// An acknowledged record of this partition.
     Record(TopicIdPartition),
+    /// What rotted would be read as it is and written anew, for good: a healed disk reads as it was written.
+    Mending,
 }
 
 /// Whether a fault on a node is tolerable now.
@@ -90,6 +95,9 @@ pub fn at_stake(ghost: &Ghost, fault: Fault, nodes: &[NodeId]) -> Option<Stake> 
     if fault == Fault::Wipe && voters.len() > 1 && nodes.iter().any(|node| voters.contains(node)) {
         return Some(Stake::Vote); // static voters: it may vote a second time
     }
+    if nodes.iter().filter_map(|node| ghost.node(*node)).any(|node| writes_rot_anew(node, fault)) {
+        return Some(Stake::Mending);
+    }
     // Everything is durable of who stopped in good order.
     let is_safe = |node: &NodeId| {
         !matches!(fault, Fault::Wipe | Fault::Rot)
@@ -100,6 +108,22 @@ pub fn at_stake(ghost: &Ghost, fault: Fault, nodes: &[NodeId]) -> Option<Stake> 
     let mut partitions = ghost.partitions();
     let lost = partitions.find(|(id, of)| !tolerates(ghost, *id, of, fault, &struck));
     lost.map(|(id, _)| Stake::Record(id))
+}
+
+/// Whether a node would come to write what rotted anew: it does so with all that may not be durable when it starts after a directory of
+/// its own has failed (swarm-disk, seed 174).
+const fn writes_rot_anew(node: &GhostNode, fault: Fault) -> bool {
+    match fault {
+        Fault::Rot => node.has_bad_disk,
+        Fault::FailWrite | Fault::FailSync => node.has_rot,
+        Fault::Kill
+        | Fault::Shutdown
+        | Fault::Isolate
+        | Fault::PowerLoss
+        | Fault::Wipe
+        | Fault::Fill
+        | Fault::Clock => false,
+    }
 }
 
 fn tolerates(

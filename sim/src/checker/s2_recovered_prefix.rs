@@ -1,7 +1,7 @@
 //! S2: a recovered log ends at the end of a batch and holds every byte that was said to be durable; after the mere death of the
 //! process it holds everything that was written, since the page cache survives. And every batch that it keeps is whole.
 
-use ottla::types::Observation;
+use ottla::types::{Observation, Offset};
 
 use super::disk_logs::NodeDisk;
 use super::{Event, Ghost, Occurrence, Violation};
@@ -23,7 +23,9 @@ pub(super) fn at_event(ghost: &Ghost, occurrence: &Occurrence, out: &mut Vec<Vio
     if node.has_rot {
         return;
     }
-    let (least, why) = if log.may_lack {
+    let (least, why) = if log.begins_anew() {
+        (Offset::ZERO, "is to go")
+    } else if log.may_lack {
         (log.synced_end, "was said to be durable")
     } else {
         (log.end, "was written, and the page cache survived")

@@ -2,8 +2,9 @@
 //!
 //! Looked at while the node runs or after it stopped in good order: after a crash an index may be stale until it is rebuilt. A log that
 //! is being cut is cut before its indexes are: until something is appended, entries behind its end mean nothing. After a scan nobody
-//! reads by the files, which the next checkpoint writes anew: until the node stops, entries behind the end of the scan in a segment
-//! that was there already mean nothing, whatever was appended since (swarm-terms, seeds 6 and 61).
+//! reads by the files, which the next checkpoint writes anew: until the node stops, entries from where the scan began on mean nothing in
+//! a segment that was there already, be they of what was scanned (swarm-disk, seed 410) or of what stood behind its end, whatever was
+//! appended since (swarm-terms, seeds 6 and 61).
 
 use ottla::types::Offset;
 
@@ -43,8 +44,8 @@ pub(super) fn on_disk(ghost: &Ghost, disk: &NodeDisk<'_>, at: SimTime, out: &mut
 /// Where the entries end that a running node has to have right; `None` where all are.
 fn trusted_end(log: &GhostLog, segment: &SegmentFile) -> Option<Offset> {
     let cut = log.is_being_cut.then_some(log.end);
-    let scanned = log.scanned_end.filter(|end| segment.base_offset <= end.value());
-    cut.into_iter().chain(scanned).min()
+    let scanned = log.scanned.filter(|scanned| segment.base_offset <= scanned.end.value());
+    cut.into_iter().chain(scanned.map(|scanned| scanned.from)).min()
 }
 
 /// Entries from `end` on are passed over.

@@ -7,9 +7,6 @@ use crate::scenario::error::suggest;
 use crate::scenario::schema::{Field, Inside, Shape, Word};
 use crate::scenario::{target, words};
 
-/// The target that a step has by its `when`.
-const EVENT: (&str, &str) = ("$event", "Whom the event of this step's `when` happened to.");
-
 /// Explains a word, or lists all of them.
 pub(super) fn explain(name: Option<&str>) -> Result<u8, Stop> {
     let Some(name) = name else {
@@ -49,7 +46,6 @@ fn meanings(name: &str) -> Vec<String> {
     }
     for (form, doc) in target::FORMS
         .iter()
-        .chain([&EVENT])
         .filter(|(form, _)| *form == name || form.starts_with(&format!("{name}(")))
     {
         found.push(format!("{form} (target)\n  {doc}\n"));
@@ -163,7 +159,6 @@ fn known() -> Vec<&'static str> {
     names.extend(words::error_names());
     names.extend(target::FORMS.iter().map(|(form, _)| *form));
     names.extend(target::KINDS);
-    names.push(EVENT.0);
     each_inner(&mut |_, field| names.push(field.name));
     names
 }
@@ -179,7 +174,7 @@ fn all() -> String {
         |list: &'static [Word]| list.iter().map(|word| (word.name, word.doc)).collect::<Vec<_>>();
     [
         section("Actions (do)", of(words::ACTIONS)),
-        section("Targets", [target::FORMS, &[EVENT]].concat()),
+        section("Targets", target::FORMS.to_vec()),
         section("Workloads (kind)", of(words::WORKLOADS)),
         section("Expectations (that)", of(words::EXPECTATIONS)),
         section("Events", words::EVENTS.iter().map(|event| (event.name, event.doc)).collect()),

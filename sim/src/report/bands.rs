@@ -189,7 +189,13 @@ fn words(value: &Value) -> String {
     match value {
         // What was drawn is written to the nanosecond, and nobody reads that.
         Value::String(text) => Span::parse(text).map_or(text.clone(), |span| span.to_string()),
-        Value::Array(values) => values.iter().map(words).collect::<Vec<_>>().join(" to "),
+        Value::Array(values) => {
+            let is_time =
+                |value: &Value| value.as_str().is_some_and(|text| Span::parse(text).is_ok());
+            let is_band = values.len() == 2 && values.iter().all(is_time);
+            let between = if is_band { " to " } else { ", " };
+            values.iter().map(words).collect::<Vec<_>>().join(between)
+        }
         Value::Object(table) => {
             let said = table.iter().map(|(key, value)| format!("{key} {}", words(value)));
             said.collect::<Vec<_>>().join(" ")

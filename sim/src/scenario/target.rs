@@ -69,6 +69,7 @@ pub const FORMS: &[(&str, &str)] = &[
     ("writer/*", "Every client of the workload `writer`."),
     ("clients(*)", "Every client of every workload."),
     ("$victim", "What an earlier step resolved to and kept with `save-as = \"victim\"`."),
+    ("$event", "Whom the event of this step's `when` happened to."),
 ];
 
 /// A group of nodes that some are drawn from.
@@ -399,7 +400,7 @@ mod tests {
                 `x` is not the number of a client: write `writer/0` or `writer/*`
                 `controller(1)` is not a target: write `controller(active)`
                 `coordinator(readers)` is not a target: write `coordinator(group:readers)`
-                `` is not a target: known are brokers(1), brokers(*), controllers(1), controllers(*), nodes(*), controller(active), coordinator(group:readers), leader(orders-0), follower(orders-0, 1), followers(orders-0), replicas(orders-0), isr(orders-0), osr(orders-0), preferred(orders-0), random(brokers), minority(brokers), writer/0, writer/*, clients(*), $victim
+                `` is not a target: known are brokers(1), brokers(*), controllers(1), controllers(*), nodes(*), controller(active), coordinator(group:readers), leader(orders-0), follower(orders-0, 1), followers(orders-0), replicas(orders-0), isr(orders-0), osr(orders-0), preferred(orders-0), random(brokers), minority(brokers), writer/0, writer/*, clients(*), $victim, $event
             "#]],
         );
     }

@@ -116,6 +116,22 @@ impl GhostBatch {
     }
 }
 
+/// What of a log was scanned when it was opened. Its index files may say of batches from `from` on what a log before it left, until a
+/// checkpoint writes them anew; of segments that were begun from `end` on they say what is true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scanned {
+    /// Where the scan began.
+    pub from: Offset,
+    /// Where the log ended then, or was cut to since.
+    pub end: Offset,
+}
+
+impl Scanned {
+    fn cut_to(self, end: Offset) -> Self {
+        Self { from: self.from.min(end), end: self.end.min(end) }
+    }
+}
+
 /// A node's copy of a partition, as it said it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GhostLog {
@@ -137,9 +153,8 @@ pub struct GhostLog {
     pub is_open: bool,
     /// Where the last recovery ended, until something was appended, cut or removed.
     pub recovered_end: Option<Offset>,
-    /// Where the log ended when it was last scanned, or was cut to since: its index files may have entries from there on that a log
-    /// before it left, until a checkpoint writes them anew.
-    pub scanned_end: Option<Offset>,
+    /// What was last scanned, as far as it was not cut since.
+    pub scanned: Option<Scanned>,
     /// Whether bytes that were not synced may be gone since it was last opened: by a power loss, or with a write or sync that failed.
     pub may_lack: bool,
     /// From here on the node took the batches in one after the other: of what stands before, a snapshot knows each producer's last one.
@@ -197,12 +212,13 @@ impl GhostLog {
                 self.synced_end = self.synced_end.max(end_offset);
             }
             Observation::LogRecovered {
-                log_start_offset, log_end_offset, bytes_scanned, ..
+                log_start_offset, log_end_offset, scanned_from, ..
             } => {
-                let may_differ = bytes_scanned > 0
-                    || self.is_being_cut
-                    || self.scanned_end == Some(log_end_offset);
-                self.scanned_end = may_differ.then_some(log_end_offset);
+                let cut = self.is_being_cut.then_some(log_end_offset);
+                let before = self.scanned.filter(|scanned| scanned.end == log_end_offset);
+                let from = [scanned_from, cut, before.map(|scanned| scanned.from)];
+                let from = from.into_iter().flatten().min();
+                self.scanned = from.map(|from| Scanned { from, end: log_end_offset });
                 self.cut_to(log_end_offset);
                 self.start = log_start_offset;
                 self.end = log_end_offset;
@@ -234,7 +250,7 @@ impl GhostLog {
                 self.high_watermark = self.high_watermark.map(|known| known.min(to));
                 self.synced_end = self.synced_end.min(to);
                 self.recovered_end = None;
-                self.scanned_end = self.scanned_end.map(|known| known.min(to));
+                self.scanned = self.scanned.map(|known| known.cut_to(to));
                 self.window_from = to;
             }
             Observation::ProduceDuplicate { base_offset, producer, .. }
@@ -412,6 +428,12 @@ impl GhostLog {
     #[must_use]
     pub fn find(&self, stamp: ProducerStamp) -> Option<&GhostBatch> {
         self.stamps.get(&stamp)
+    }
+
+    /// Whether it was emptied to begin further up, and nothing was appended since: a stop in between leaves any part of what went.
+    #[must_use]
+    pub fn begins_anew(&self) -> bool {
+        self.is_being_cut && self.start == self.end
     }
 
     /// Whether a batch ends or begins at `offset`, or the log does; or did before it was emptied.

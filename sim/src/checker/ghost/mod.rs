@@ -64,6 +64,8 @@ pub struct GhostNode {
     pub lacked_space: bool,
     /// Whether bytes of its files were changed by a fault.
     pub has_rot: bool,
+    /// Whether a write or a sync of its disk was ever meant to fail.
+    pub has_bad_disk: bool,
     /// Whether it stopped in good order and has opened no log of a topic since: all that it has is durable.
     pub is_clean: bool,
     /// The last of its starts that ended so that what it holds is in U: a partition that is made before the controller hears of it begins
@@ -509,6 +511,7 @@ impl Ghost {
                 let state = self.nodes.entry(node).or_default();
                 let armed = if of_syncs { &mut state.armed_syncs } else { &mut state.armed_writes };
                 *armed = if begin { *armed + 1 } else { armed.saturating_sub(1) };
+                state.has_bad_disk = true;
             }
             Event::SpaceRefused => {
                 let state = self.nodes.entry(node).or_default();

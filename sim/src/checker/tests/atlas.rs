@@ -84,6 +84,30 @@ fn what_strikes_several_at_once_is_weighed_together() {
     assert_eq!(at_stake(Fault::PowerLoss, &[]), None);
 }
 
+/// Swarm-disk, seed 174: what had rotted was written anew after a failed sync, and no healing mended that.
+#[test]
+fn a_disk_rots_or_fails_but_not_both() {
+    let out_of_sync = || {
+        let mut run = Run::settled();
+        run.change(version(1, 1, 0, &[1, 2])).takes_over(1, 0, 1, &[1, 2]);
+        run
+    };
+    let fails = [Fault::FailWrite, Fault::FailSync];
+    let mut run = out_of_sync();
+    assert!(may(run.checkers.ghost(), Fault::Rot, NodeId(3)));
+    run.tell(3, Event::DiskRotted);
+    for fault in fails {
+        assert_eq!(at_stake(run.checkers.ghost(), fault, &[NodeId(3)]), Some(Stake::Mending));
+    }
+    assert!(may(run.checkers.ghost(), Fault::Rot, NodeId(3)), "more of it is no other thing");
+    assert!(may(run.checkers.ghost(), Fault::PowerLoss, NodeId(3)));
+    let mut run = out_of_sync();
+    run.tell(3, Event::DiskErrors { of_syncs: true, begin: true });
+    run.tell(3, Event::DiskErrors { of_syncs: true, begin: false });
+    assert!(!may(run.checkers.ghost(), Fault::Rot, NodeId(3)));
+    assert!(fails.into_iter().all(|fault| may(run.checkers.ghost(), fault, NodeId(3))));
+}
+
 #[test]
 fn a_smaller_isr_permits_less() {
     let mut run = Run::settled();

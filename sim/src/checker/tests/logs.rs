@@ -127,20 +127,27 @@ fn s2_sees_lost_bytes_and_a_cut_batch() {
 }
 
 /// Swarm-disk, seed 52, with another bug planted: the power was lost while a follower was to begin anew where its leader's log begins.
+/// And seed 68: when all had been removed, durably, and nothing begun.
 #[test]
-fn s2_lets_a_power_loss_bring_back_what_was_emptied() {
+fn s2_demands_nothing_of_a_log_that_begins_anew() {
     let emptied = Event::Observed(Observation::LogTruncated {
         partition: partition(),
         from: Offset::new(3),
         to: Offset::new(9),
     });
-    let start = [Event::Started, appended(0, 3, 1, None), emptied];
+    let start = [Event::Started, appended(0, 3, 1, None), flushed(3), emptied];
     let after =
         |stop, end| [&start[..], &[Event::Stopped(stop), Event::Started, scanned(end)]].concat();
     assert!(fired(&after(Stop::PowerLoss, 3)).is_empty());
     assert!(fired(&after(Stop::PowerLoss, 9)).is_empty());
-    assert_eq!(fired(&after(Stop::PowerLoss, 2)), ["S2"], "no batch ended there");
-    assert_eq!(fired(&after(Stop::Kill, 3)), ["S2"], "the page cache survives a kill");
+    for stop in [Stop::PowerLoss, Stop::Kill] {
+        assert!(fired(&after(stop, 0)).is_empty());
+        assert!(fired(&after(stop, 3)).is_empty());
+        assert_eq!(fired(&after(stop, 2)), ["S2"], "no batch ended there");
+    }
+    let begun = [&start[..], &[appended(9, 10, 2, None)]].concat();
+    let killed = [Event::Stopped(Stop::Kill), Event::Started, scanned(9)];
+    assert_eq!(fired(&[begun, killed.to_vec()].concat()), ["S2"], "the page cache survives a kill");
 }
 
 #[test]

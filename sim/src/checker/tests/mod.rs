@@ -59,20 +59,26 @@ fn flushed(end: i64) -> Event {
 
 /// The log was opened as a clean stop left it.
 fn recovered(end: i64) -> Event {
-    opened(end, 0)
+    opened(end, None)
 }
 
-/// The log was opened after a crash.
+/// The log was opened after a crash, and all of it scanned.
 fn scanned(end: i64) -> Event {
-    opened(end, 100)
+    scanned_from(0, end)
 }
 
-fn opened(end: i64, bytes_scanned: u64) -> Event {
+/// The log was opened after a crash, and scanned from an offset on.
+fn scanned_from(from: i64, end: i64) -> Event {
+    opened(end, Some(Offset::new(from)))
+}
+
+fn opened(end: i64, scanned_from: Option<Offset>) -> Event {
     Event::Observed(Observation::LogRecovered {
         partition: partition(),
         log_start_offset: Offset::ZERO,
         log_end_offset: Offset::new(end),
-        bytes_scanned,
+        scanned_from,
+        bytes_scanned: if scanned_from.is_some() { 100 } else { 0 },
         bytes_cut: 0,
     })
 }
