@@ -243,6 +243,7 @@ impl LogManager {
             partition: id,
             log_start_offset,
             log_end_offset,
+            durable_end_offset: opened.durable_end_offset,
             scanned_from: opened.scanned_from,
             bytes_scanned: opened.bytes_scanned,
             bytes_cut: opened.bytes_cut,

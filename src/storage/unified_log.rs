@@ -70,6 +70,7 @@ impl UnifiedLog {
             partition: what.id,
             log_start_offset: log.log_start_offset(),
             log_end_offset: log.log_end_offset(),
+            durable_end_offset: opened.durable_end_offset,
             scanned_from: opened.scanned_from,
             bytes_scanned: opened.bytes_scanned,
             bytes_cut: opened.bytes_cut,

@@ -130,6 +130,8 @@ pub enum Observation {
         partition: TopicIdPartition,
         log_start_offset: Offset,
         log_end_offset: Offset,
+        /// Everything below is held to be durable.
+        durable_end_offset: Offset,
         /// Where the scan began: what the index files say of earlier batches is believed.
         scanned_from: Option<Offset>,
         bytes_scanned: u64,

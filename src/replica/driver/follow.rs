@@ -293,7 +293,12 @@ impl PartitionHandle {
                 return Ok(None);
             }
         };
-        let point = find_cut(&self.files, segment, size, position, to).await?;
+        let mut point = find_cut(&self.files, segment, size, position, to).await?;
+        if point.end_offset.is_none() && position > 0 {
+            // The batch that the index names has rotted: whatever stands before it in the segment tells where the log ends.
+            crate::mark!("a follower's cut meets rot");
+            point = find_cut(&self.files, segment, size, 0, to).await?;
+        }
         let end_offset = point.end_offset.unwrap_or(segment).max(cut.log_start_offset);
         let producers = producers_at(&self.files, &cut.segments, end_offset).await?;
         Ok(Some(Truncation::At {

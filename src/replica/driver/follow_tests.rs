@@ -9,6 +9,8 @@ use crate::replica::{
 use crate::types::{BrokerEpoch, PartitionEpoch};
 
 const NODES: [i32; 2] = [1, 2];
+/// Where a batch says which format it has.
+const MAGIC_AT: usize = 16;
 
 /// Polls a future, the worker of the broker's directory and what it would start, in turn.
 fn with_worker<T>(broker: &Broker, future: impl Future<Output = T>) -> T {
@@ -225,6 +227,35 @@ fn a_follower_cuts_what_its_leader_does_not_have() {
     follow(&again, 1, 2);
     catch_up(&leader, &again, 2);
     assert_equal(&leader, &again);
+}
+
+/// Swarm-disk, seed 602: the log was said to end where its segment begins, and the file did not.
+#[test]
+fn a_cut_that_meets_rot_ends_before_it() {
+    for whole in 0..4 {
+        let disk = TestDisk::new();
+        let (leader, follower) = diverged(&disk);
+        let cut = leader.handle.lock().machine.epochs().epoch_for_offset(Offset::new(36));
+        assert_eq!(cut, Some(LeaderEpoch::new(0)), "the follower's log is cut at 36");
+        let base = |name: &str| name.strip_suffix(".log").and_then(|base| base.parse().ok());
+        let files = disk.files_in(&dir());
+        let bases = files.iter().filter_map(|(name, _)| base(name)).filter(|base: &u64| *base < 36);
+        // From its batch of this number on no batch of the segment looks like one.
+        disk.edit(&log_file(bases.max().unwrap()), |bytes| {
+            let batches: Vec<RawBatch> =
+                RawBatches::new(bytes.clone().into()).map(Result::unwrap).collect();
+            let mut position = 0;
+            for (number, batch) in batches.iter().enumerate() {
+                bytes[position + MAGIC_AT] = if number < whole { 2 } else { 9 };
+                position += batch.bytes.len();
+            }
+        });
+        catch_up(&leader, &follower, 2);
+        assert_equal(&leader, &follower);
+        append(&leader, 9);
+        catch_up(&leader, &follower, 2);
+        assert_equal(&leader, &follower);
+    }
 }
 
 #[test]

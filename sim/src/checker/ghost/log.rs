@@ -212,7 +212,11 @@ impl GhostLog {
                 self.synced_end = self.synced_end.max(end_offset);
             }
             Observation::LogRecovered {
-                log_start_offset, log_end_offset, scanned_from, ..
+                log_start_offset,
+                log_end_offset,
+                durable_end_offset,
+                scanned_from,
+                ..
             } => {
                 let cut = self.is_being_cut.then_some(log_end_offset);
                 let before = self.scanned.filter(|scanned| scanned.end == log_end_offset);
@@ -223,7 +227,8 @@ impl GhostLog {
                 self.start = log_start_offset;
                 self.end = log_end_offset;
                 self.high_watermark = None;
-                self.synced_end = self.synced_end.min(log_end_offset);
+                // A cut that a loss of power undid leaves what was synced before it (swarm-disk, seed 573).
+                self.synced_end = self.synced_end.min(log_end_offset).max(durable_end_offset);
                 self.is_open = true;
                 self.is_being_cut = false;
                 self.may_lack = false;

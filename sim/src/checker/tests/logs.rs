@@ -126,6 +126,24 @@ fn s2_sees_lost_bytes_and_a_cut_batch() {
     assert!(fired(&after(Stop::Kill, 6)).is_empty());
 }
 
+/// Swarm-disk, seed 573: a loss of power undid a cut, and what was synced before it is durable, as its node said.
+#[test]
+fn s2_takes_a_node_at_its_word_when_it_opens_a_log() {
+    let cut = Event::Observed(Observation::LogTruncated {
+        partition: partition(),
+        from: Offset::new(3),
+        to: Offset::new(0),
+    });
+    let lost = || [Event::Stopped(Stop::PowerLoss), Event::Started];
+    let start = [Event::Started, appended(0, 3, 1, None), flushed(3), cut];
+    let after = |durable| {
+        let opened = [opened_durable(durable, 3, Some(Offset::ZERO))];
+        fired(&[&start[..], &lost()[..], &opened[..], &lost()[..], &[scanned(0)]].concat())
+    };
+    assert!(after(0).is_empty());
+    assert_eq!(after(3), ["S2"], "synced bytes are gone");
+}
+
 /// Swarm-disk, seed 52, with another bug planted: the power was lost while a follower was to begin anew where its leader's log begins.
 /// And seed 68: when all had been removed, durably, and nothing begun.
 #[test]

@@ -73,10 +73,16 @@ fn scanned_from(from: i64, end: i64) -> Event {
 }
 
 fn opened(end: i64, scanned_from: Option<Offset>) -> Event {
+    opened_durable(0, end, scanned_from)
+}
+
+/// The log was opened, and its node holds what is below an offset to be durable.
+fn opened_durable(durable: i64, end: i64, scanned_from: Option<Offset>) -> Event {
     Event::Observed(Observation::LogRecovered {
         partition: partition(),
         log_start_offset: Offset::ZERO,
         log_end_offset: Offset::new(end),
+        durable_end_offset: Offset::new(durable),
         scanned_from,
         bytes_scanned: if scanned_from.is_some() { 100 } else { 0 },
         bytes_cut: 0,
