@@ -259,14 +259,26 @@ impl LogFiles {
         snapshot: Bytes,
     ) -> Result<(), StorageError> {
         self.save_indexes(indexes).await?;
-        let path = self.path(end_offset, Suffix::Snapshot);
-        let replaced = replace_file(self.disk(), &path, snapshot).await;
-        replaced.map_err(StorageError::on("write a producer snapshot", &path))?;
+        self.save_snapshot(end_offset, snapshot).await?;
         self.remove_old_snapshots().await
     }
 
+    /// Writes a producer snapshot, durably.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn save_snapshot(
+        &self,
+        end_offset: Offset,
+        snapshot: Bytes,
+    ) -> Result<(), StorageError> {
+        let path = self.path(end_offset, Suffix::Snapshot);
+        let replaced = replace_file(self.disk(), &path, snapshot).await;
+        replaced.map_err(StorageError::on("write a producer snapshot", &path))
+    }
+
     /// The offsets of the snapshots, and of the segments; both rise.
-    async fn list(&self) -> Result<(Vec<Offset>, Vec<Offset>), StorageError> {
+    pub(super) async fn list(&self) -> Result<(Vec<Offset>, Vec<Offset>), StorageError> {
         let names = self.disk.read_dir(&self.dir).await;
         let names = names.map_err(StorageError::on("list a log's directory", &self.dir))?;
         let names: Vec<LogFileName> =

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::checkpoint::{read_leader_epochs, write_leader_epochs};
 use super::failed_sync::rewrite_segments;
+use super::truncation::keep_producers;
 use super::{LogFileName, LogFiles, StorageError, Suffix};
 use crate::log::{
     IndexSizes, LeaderEpochCache, LocalLog, OffsetIndex, ProducerState, ScanStart, ScannedBatch,
@@ -141,7 +142,9 @@ async fn restore_start(
 ) -> Result<(), StorageError> {
     let files = &opened.files;
     if start <= opened.log.log_end_offset() {
-        files.remove_oldest(&opened.log.move_start(start)).await?;
+        let gone = opened.log.move_start(start);
+        keep_producers(files, &gone).await?;
+        files.remove_oldest(&gone).await?;
         opened.epochs.truncate_from_start(opened.log.log_start_offset());
         return Ok(());
     }
@@ -266,7 +269,11 @@ impl Opening {
     }
 
     async fn recover(&self) -> Result<OpenedLog, StorageError> {
-        let mut limit = self.options.recovery_point;
+        // A snapshot vouches for all before it, also where the file of recovery points is still to be written: it is saved after the sync,
+        // and gone before what it stands for is cut.
+        let newest = self.snapshots.last().copied();
+        let mut limit = newest
+            .map_or(self.options.recovery_point, |newest| newest.max(self.options.recovery_point));
         loop {
             let recovery = self.scan(limit).await?;
             if recovery.producers.end_offset() <= recovery.end {

@@ -82,6 +82,34 @@ pub async fn producers_at(
     Ok(producers)
 }
 
+/// Makes a snapshot of the producers where the log will begin when its oldest segments are `gone`, unless a newer one is there: else a
+/// scan after a loss of power would know of no producer whose last batch went with them, and take what it sends again for new
+/// (swarm-disk, seed 988). Without space there is none: what goes makes room.
+///
+/// Kafka: a snapshot is taken with each roll (`UnifiedLog.roll`), and may not be durable when segments go.
+///
+/// # Errors
+/// `Io`.
+pub async fn keep_producers(files: &LogFiles, gone: &[Offset]) -> Result<(), StorageError> {
+    let Some(last) = gone.last() else { return Ok(()) };
+    let (snapshots, segments) = files.list().await?;
+    let Some(start) = segments.into_iter().find(|segment| segment > last) else { return Ok(()) };
+    if snapshots.last().is_some_and(|newest| *newest >= start) {
+        return Ok(());
+    }
+    crate::mark!("segments go that no producer snapshot stands for");
+    let mut sizes = Vec::new();
+    for segment in gone {
+        let on = StorageError::on("read a segment's length", files.dir());
+        sizes.push((*segment, files.segment(*segment).await?.length().await.map_err(on)?));
+    }
+    let producers = producers_at(files, &sizes, start).await?;
+    match files.save_snapshot(start, producers.encode_snapshot().into()).await {
+        Err(error) if !error.is_no_space() => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 async fn newest_snapshot(
     files: &LogFiles,
     first: Offset,

@@ -9,7 +9,7 @@ use super::{After, Inner, PartitionHandle};
 use crate::log::LeaderEpochCache;
 use crate::replica::{Checkpoint, Effect, Event, Role};
 use crate::runtime::{BoxFuture, File, Io, SyncDone};
-use crate::storage::{StorageError, Suffix, start_sync, write_leader_epochs};
+use crate::storage::{StorageError, Suffix, keep_producers, start_sync, write_leader_epochs};
 use crate::types::{Now, Offset};
 
 thread_local! {
@@ -311,6 +311,7 @@ impl PartitionHandle {
     }
 
     async fn remove(&self, segments: &[Offset], start: Offset) -> Result<(), StorageError> {
+        keep_producers(&self.files, segments).await?;
         self.files.remove_oldest(segments).await?;
         for segment in segments {
             self.files.remove(*segment, Suffix::Snapshot).await?;

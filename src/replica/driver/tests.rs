@@ -43,7 +43,12 @@ struct Checkpoints {
 fn start(disk: &TestDisk, config: &Arc<LogConfig>, tail: usize, known: Checkpoints) -> Broker {
     let broker = open(disk, config, tail, known, (1, IsrChanges::none()));
     let handle = &broker.handle;
-    let epoch = handle.lock().machine.epochs().latest().map_or(0, |last| last.epoch.value() + 1);
+    // Of a log that begins at its end the cache knows no epoch any more: a controller would.
+    let logs = disk.files_in(&dir()).into_iter().filter(|(name, _)| name.ends_with(".log"));
+    let batches = logs.flat_map(|(_, bytes)| RawBatches::new(bytes.into()).map_while(Result::ok));
+    let written = batches.filter_map(|batch| batch.header.leader_epoch).max();
+    let known = handle.lock().machine.epochs().latest().map(|last| last.epoch);
+    let epoch = known.max(written).map_or(0, |last| last.value() + 1);
     let alone = LeaderState::alone(BrokerId::new(1), LeaderEpoch::new(epoch));
     run(handle.become_leader(alone)).unwrap();
     broker
