@@ -81,6 +81,8 @@ pub struct Outcome {
     pub error: Option<ErrorCode>,
     /// How often it stands in the log at the end.
     pub found: u32,
+    /// Whether it stood before where the log begins in the end: retention or DeleteRecords took it.
+    pub deleted: bool,
     /// Whether it stands before a record that the same client sent earlier with the same key.
     pub reordered: bool,
 }
@@ -151,8 +153,11 @@ pub struct Totals {
     pub sent: u64,
     /// Acknowledged ones.
     pub acked: u64,
-    /// Acknowledged ones that a fresh reader did not find.
+    /// Acknowledged ones that a fresh reader did not find, though nothing had deleted them.
     pub acked_lost: u64,
+    /// Acknowledged ones that retention or DeleteRecords took.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub acked_deleted: u64,
     /// Acknowledged ones that no fresh reader found, as it did not come to the end: nobody knows whether they are there.
     #[serde(skip_serializing_if = "is_zero")]
     pub acked_not_read: u64,
@@ -183,11 +188,13 @@ impl Stats {
                 Fate::Failed => totals.failed += 1,
                 Fate::Unknown => totals.unknown += 1,
             }
-            let not_found = u64::from(outcome.is_acked_lost());
-            if self.not_converged.is_none() {
-                totals.acked_lost += not_found;
-            } else {
-                totals.acked_not_read += not_found;
+            if outcome.is_acked_lost() {
+                let of = match (outcome.deleted, &self.not_converged) {
+                    (true, _) => &mut totals.acked_deleted,
+                    (false, None) => &mut totals.acked_lost,
+                    (false, Some(_)) => &mut totals.acked_not_read,
+                };
+                *of += 1;
             }
             totals.duplicates += u64::from(outcome.found.saturating_sub(1));
             totals.reordered += u64::from(outcome.reordered);
@@ -216,6 +223,11 @@ mod tests {
         let totals = stats.totals();
         assert_eq!((totals.acked, totals.acked_lost, totals.acked_not_read), (4, 1, 0));
         assert!(serde_json::to_value(totals).unwrap().get("acked-not-read").is_none());
+        let lost = stats.outcomes.iter_mut().find(|outcome| outcome.is_acked_lost()).unwrap();
+        lost.deleted = true;
+        let totals = stats.totals();
+        assert_eq!((totals.acked, totals.acked_lost, totals.acked_deleted), (4, 0, 1));
+        stats.outcomes.iter_mut().for_each(|outcome| outcome.deleted = false);
         stats.not_converged = Some("orders-0 has no leader".into());
         let totals = stats.totals();
         assert_eq!((totals.acked, totals.acked_lost, totals.acked_not_read), (4, 0, 1));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ottla::types::{ErrorCode, Offset, PartitionIndex, TopicPartition};
 
-use crate::checker::{self, Context, history_checks};
+use crate::checker::{self, Context, Removed, history_checks};
 use crate::event::Recorder;
 use crate::history::{FINAL_READER, History, Outcome, SendId, Sent};
 use crate::scenario::duration::Span;
@@ -32,10 +32,20 @@ pub fn show(recorder: &Recorder, found: &checker::Violation) -> Violation {
     }
 }
 
-/// The numbers that expectations are held against.
+/// The numbers that expectations are held against. `removed` is what retention and deletions took.
 #[must_use]
-pub fn stats(recorder: &Recorder, history: &History, end: SimTime) -> Stats {
+pub fn stats(recorder: &Recorder, history: &History, removed: &[Removed], end: SimTime) -> Stats {
     let found = found_at(history);
+    let mut starts: BTreeMap<&TopicPartition, Offset> = BTreeMap::new();
+    for one in removed {
+        let start = starts.entry(&one.partition).or_default();
+        *start = one.to.max(*start);
+    }
+    let is_deleted = |sent: &Sent| {
+        let Outcome::Acked { offset: Some(offset) } = sent.outcome else { return false };
+        let start = sent.partition.as_ref().and_then(|partition| starts.get(partition));
+        start.is_some_and(|start| offset < *start)
+    };
     let reordered = reordered(history, &found);
     let mut clients: BTreeMap<&str, (Arc<str>, u32)> = BTreeMap::new();
     let outcomes = history.sent.iter().map(|sent| {
@@ -54,6 +64,7 @@ pub fn stats(recorder: &Recorder, history: &History, end: SimTime) -> Stats {
             found: found
                 .get(&sent.id)
                 .map_or(0, |offsets| u32::try_from(offsets.len()).unwrap_or(u32::MAX)),
+            deleted: is_deleted(sent),
             reordered: reordered.contains(&sent.id),
         }
     });

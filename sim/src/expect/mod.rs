@@ -308,6 +308,7 @@ mod tests {
             fate,
             error: (fate != Fate::Acked).then_some(ErrorCode::RequestTimedOut),
             found,
+            deleted: false,
             reordered: false,
         }
     }

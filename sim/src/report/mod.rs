@@ -17,6 +17,7 @@ pub mod text;
 use crate::scenario::duration::Span;
 use crate::scenario::plan::{Action, Budget, Expectation, ExpectationKind, Of, OfGroup};
 use crate::scenario::target::PartitionName;
+use crate::stats::Totals;
 use crate::verdict::{Fired, SeedRun, VariantRun, show_time};
 use crate::which;
 
@@ -186,19 +187,23 @@ pub fn beyond_budget(seed: &SeedRun) -> Vec<String> {
     lines
 }
 
-/// How many acknowledged records are gone, and how many nobody looked for: `3 acknowledged ones lost`.
+/// How many acknowledged records are gone, were deleted, and were looked for by nobody: `3 acknowledged ones lost`.
 #[must_use]
-pub fn lost_in_words(lost: u64, not_read: u64) -> String {
-    let gone = format!("{} acknowledged ones lost", thousands(lost));
-    let not_read_words = || {
-        let count = thousands(not_read);
-        format!("{count} acknowledged ones not read, as the cluster did not converge")
-    };
-    match (lost, not_read) {
-        (_, 0) => gone,
-        (0, _) => not_read_words(),
-        (_, _) => format!("{gone}, {}", not_read_words()),
-    }
+pub fn lost_in_words(of: &Totals) -> String {
+    let gone = format!("{} acknowledged ones lost", thousands(of.acked_lost));
+    let not_read = format!(
+        "{} acknowledged ones not read, as the cluster did not converge",
+        thousands(of.acked_not_read)
+    );
+    let deleted = format!("{} deleted by retention or DeleteRecords", thousands(of.acked_deleted));
+    let said = [
+        (of.acked_lost > 0 || of.acked_not_read == 0, gone),
+        (of.acked_not_read > 0, not_read),
+        (of.acked_deleted > 0, deleted),
+    ];
+    let said: Vec<String> =
+        said.into_iter().filter_map(|(is, words)| is.then_some(words)).collect();
+    said.join(", ")
 }
 
 /// What became of all records under all seeds, as a sentence.
@@ -206,10 +211,12 @@ pub fn lost_in_words(lost: u64, not_read: u64) -> String {
 pub fn totals_in_words(run: &VariantRun) -> String {
     let total = |of: fn(&SeedRun) -> u64| run.seeds.iter().map(of).sum::<u64>();
     let sum = |of| thousands(total(of));
-    let lost = lost_in_words(
-        total(|seed| seed.totals.acked_lost),
-        total(|seed| seed.totals.acked_not_read),
-    );
+    let lost = lost_in_words(&Totals {
+        acked_lost: total(|seed| seed.totals.acked_lost),
+        acked_not_read: total(|seed| seed.totals.acked_not_read),
+        acked_deleted: total(|seed| seed.totals.acked_deleted),
+        ..Totals::default()
+    });
     format!(
         "In all seeds: {} records sent, {} acknowledged, {} failed, {} unknown; {lost}, {} duplicates.",
         sum(|seed| seed.totals.sent),
@@ -285,11 +292,19 @@ pub(crate) mod tests {
 
     #[test]
     fn what_nobody_looked_for_is_not_called_lost() {
-        assert_eq!(lost_in_words(0, 0), "0 acknowledged ones lost");
-        assert_eq!(lost_in_words(1_200, 0), "1,200 acknowledged ones lost");
+        let said = |acked_lost, acked_not_read, acked_deleted| {
+            let totals = Totals { acked_lost, acked_not_read, acked_deleted, ..Totals::default() };
+            lost_in_words(&totals)
+        };
+        assert_eq!(said(0, 0, 0), "0 acknowledged ones lost");
+        assert_eq!(said(1_200, 0, 0), "1,200 acknowledged ones lost");
         let not_read = "80 acknowledged ones not read, as the cluster did not converge";
-        assert_eq!(lost_in_words(0, 80), not_read);
-        assert_eq!(lost_in_words(3, 80), format!("3 acknowledged ones lost, {not_read}"));
+        assert_eq!(said(0, 80, 0), not_read);
+        assert_eq!(said(3, 80, 0), format!("3 acknowledged ones lost, {not_read}"));
+        assert_eq!(
+            said(0, 0, 5),
+            "0 acknowledged ones lost, 5 deleted by retention or DeleteRecords"
+        );
     }
 
     #[test]

@@ -101,6 +101,7 @@ pub(crate) fn red() -> SeedRun {
         fate: Fate::Acked,
         error: None,
         found: u32::from(record < 4),
+        deleted: false,
         reordered: false,
     };
     let stats = Stats {

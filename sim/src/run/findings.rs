@@ -107,7 +107,8 @@ fn leave_out_the_end(plan: &Plan, measured: &mut [Option<Measurement>]) {
 impl Findings<'_> {
     /// Judges the run.
     pub(super) fn judge(self, finished: Finished) -> SeedRun {
-        let mut stats = tally::stats(&self.ears.recorder, self.history, self.seen.end);
+        let mut stats =
+            tally::stats(&self.ears.recorder, self.history, &self.removed(), self.seen.end);
         stats.groups = all_groups(&self.ears.recorder, self.history, &self.plan.groups());
         stats.converged_after = finished.converged_after;
         stats.not_converged = finished.not_converged.clone();

@@ -239,7 +239,7 @@ fn a_cut_that_meets_rot_ends_before_it() {
         assert_eq!(cut, Some(LeaderEpoch::new(0)), "the follower's log is cut at 36");
         let base = |name: &str| name.strip_suffix(".log").and_then(|base| base.parse().ok());
         let files = disk.files_in(&dir());
-        let bases = files.iter().filter_map(|(name, _)| base(name)).filter(|base: &u64| *base < 36);
+        let bases = files.keys().filter_map(|name| base(name)).filter(|base: &u64| *base < 36);
         // From its batch of this number on no batch of the segment looks like one.
         disk.edit(&log_file(bases.max().unwrap()), |bytes| {
             let batches: Vec<RawBatch> =

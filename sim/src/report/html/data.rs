@@ -42,7 +42,7 @@ pub(super) fn of(run: &VariantRun, seed: &SeedRun) -> Value {
         "runFor": nanos(seed.plan.run_for),
         "healAt": nanos(seed.plan.heal_at()),
         "totals": seed.totals,
-        "lost": lost_in_words(seed.totals.acked_lost, seed.totals.acked_not_read),
+        "lost": lost_in_words(&seed.totals),
         "expectations": expectations(seed),
         "beyondBudget": beyond_budget(seed),
         "violations": violations(seed, &words),

@@ -77,7 +77,7 @@ pub const EXPECTATIONS: &[Word] = &[
     },
     Word {
         name: "acked-lost",
-        doc: "How many acknowledged records a fresh reader did not find at the end. Keyed by the record's identity, never by offset: after a loss new records reuse the offsets.",
+        doc: "How many acknowledged records a fresh reader did not find at the end, deleted ones among them. Keyed by the record's identity, never by offset: after a loss new records reuse the offsets.",
         fields: &[OF_WORKLOAD, OF_PARTITION],
     },
     Word {
