@@ -243,11 +243,20 @@ pub fn sync(file: &dyn File) -> BoxFuture<'static, io_std::Result<()>> {
 /// Writes a whole small file so that after a crash either the old or the new content is there:
 /// `<path>.tmp`, sync, rename, sync of the directory (Kafka: `CheckpointFile.write`, `Utils.atomicMoveWithFallback`).
 pub async fn replace_file(disk: &dyn Disk, path: &Path, content: Bytes) -> io_std::Result<()> {
-    let temporary = temporary_path(path);
-    let file = disk.open(&temporary, OpenMode::Truncate).await?;
+    replace_file_from(disk, &temporary_path(path), path, content).await
+}
+
+/// [`replace_file`] with a temporary file of this name: for who may not be the only one that replaces the file.
+pub(crate) async fn replace_file_from(
+    disk: &dyn Disk,
+    temporary: &Path,
+    path: &Path,
+    content: Bytes,
+) -> io_std::Result<()> {
+    let file = disk.open(temporary, OpenMode::Truncate).await?;
     file.write_at(0, vec![content]).await?;
     sync(file.as_ref()).await?;
-    disk.rename(&temporary, path).await?;
+    disk.rename(temporary, path).await?;
     let parent = path.parent().expect("a file stands in a directory");
     disk.sync_dir(parent).await
 }

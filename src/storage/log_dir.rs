@@ -25,6 +25,8 @@ const MARK_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct LogProgress {
     log_start_offset: AtomicI64,
     recovery_point: AtomicI64,
+    /// The recovery point that the checkpoint's file says.
+    written_recovery_point: AtomicI64,
     high_watermark: AtomicI64,
     /// The files are as a clean stop leaves them: the recovery point is the log's end.
     clean: AtomicBool,
@@ -37,6 +39,7 @@ impl LogProgress {
         Self {
             log_start_offset: AtomicI64::new(log_start_offset.value()),
             recovery_point: AtomicI64::new(recovery_point.value()),
+            written_recovery_point: AtomicI64::new(recovery_point.value()),
             high_watermark: AtomicI64::new(high_watermark.value()),
             clean: AtomicBool::new(false),
         }
@@ -72,6 +75,12 @@ impl LogProgress {
     #[must_use]
     pub fn recovery_point(&self) -> Offset {
         Self::load(&self.recovery_point)
+    }
+
+    /// Recovery after a crash would surely start here or later: a file says so.
+    #[must_use]
+    pub fn written_recovery_point(&self) -> Offset {
+        Self::load(&self.written_recovery_point).min(self.recovery_point())
     }
 
     /// Everything below is committed.
@@ -404,6 +413,11 @@ impl LogDir {
         let disk = self.env.disk.as_ref();
         let points = self.offsets(LogProgress::recovery_point);
         write_offsets(disk, &self.path.join(RECOVERY_POINTS), &points).await?;
+        for (id, progress) in &self.lock().logs {
+            if let Some(point) = points.get(id) {
+                progress.written_recovery_point.store(point.value(), Ordering::Relaxed);
+            }
+        }
         let starts = self.offsets(LogProgress::log_start_offset);
         write_offsets(disk, &self.path.join(LOG_STARTS), &starts).await
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{LogFileName, StorageError, Suffix};
 use crate::log::{IndexKind, IndexPart};
-use crate::runtime::{Disk, File, Io, OpenMode, SyncDone, replace_file, sync};
+use crate::runtime::{Disk, File, Io, OpenMode, SyncDone, replace_file, replace_file_from, sync};
 use crate::types::Offset;
 
 /// The open files of one log's directory. Shared: any task may read and write at any position.
@@ -259,21 +259,24 @@ impl LogFiles {
         snapshot: Bytes,
     ) -> Result<(), StorageError> {
         self.save_indexes(indexes).await?;
-        self.save_snapshot(end_offset, snapshot).await?;
+        let path = self.path(end_offset, Suffix::Snapshot);
+        let replaced = replace_file(self.disk(), &path, snapshot).await;
+        replaced.map_err(StorageError::on("write a producer snapshot", &path))?;
         self.remove_old_snapshots().await
     }
 
-    /// Writes a producer snapshot, durably.
+    /// Saves the state of producers at the beginning of a segment, durably: for when it is the first. A checkpoint may be saved meanwhile.
     ///
     /// # Errors
     /// `Io`.
-    pub async fn save_snapshot(
+    pub(super) async fn save_first_snapshot(
         &self,
-        end_offset: Offset,
+        segment: Offset,
         snapshot: Bytes,
     ) -> Result<(), StorageError> {
-        let path = self.path(end_offset, Suffix::Snapshot);
-        let replaced = replace_file(self.disk(), &path, snapshot).await;
+        let path = self.path(segment, Suffix::Snapshot);
+        let temporary = path.with_extension("snapshot.first.tmp");
+        let replaced = replace_file_from(self.disk(), &temporary, &path, snapshot).await;
         replaced.map_err(StorageError::on("write a producer snapshot", &path))
     }
 

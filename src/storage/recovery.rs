@@ -1,7 +1,7 @@
 //! Opening a log: after a clean stop nothing is scanned, after a crash only what the recovery point does not cover.
 //!
 //! Recovery keeps the longest valid prefix: it scans batches from the last state of producers that is saved (at or before
-//! the recovery point), holds each against its checksum, and cuts the log where the first one fails. Running it twice, or
+//! the recovery point, or at the beginning of the log), holds each against its checksum, and cuts the log where the first one fails. Running it twice, or
 //! again after a crash in its middle, gives the same log.
 //!
 //! Kafka: `LogLoader`, `LogSegment.recover`.
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::checkpoint::{read_leader_epochs, write_leader_epochs};
 use super::failed_sync::rewrite_segments;
-use super::truncation::keep_producers;
+use super::truncation::remove_oldest;
 use super::{LogFileName, LogFiles, StorageError, Suffix};
 use crate::log::{
     IndexSizes, LeaderEpochCache, LocalLog, OffsetIndex, ProducerState, ScanStart, ScannedBatch,
@@ -96,7 +96,7 @@ pub async fn open_log(
     }
     let epochs = read_leader_epochs(files.disk(), files.dir()).await?;
     let epochs = epochs.filter(|epochs| {
-        let is_whole = reach_back(epochs, &found, options.log_start_offset);
+        let is_whole = reach_back(epochs, &found, &options);
         if !is_whole {
             crate::mark!("a log's epochs begin behind its start");
         }
@@ -113,11 +113,15 @@ pub async fn open_log(
 }
 
 /// Whether epochs name that of each batch: they do not where segments came back with a loss of power that were deleted after the epochs
-/// had been written without them, and the start was not written yet (deleted-segments-leave-no-hole, seed 8).
-fn reach_back(epochs: &LeaderEpochCache, found: &[Found], start: Option<Offset>) -> bool {
+/// had been written without them, and the start was not written yet (deleted-segments-leave-no-hole, seed 8), nor where part of a segment
+/// was deleted. Where there is none, nothing may be left that one is needed for.
+fn reach_back(epochs: &LeaderEpochCache, found: &[Found], options: &OpenOptions) -> bool {
     let Some(first) = found.iter().find(|segment| segment.length > 0) else { return true };
-    let start = start.map_or(first.base_offset, |start| start.max(first.base_offset));
-    epochs.earliest().is_some_and(|earliest| earliest.start_offset <= start)
+    let start = options.log_start_offset.unwrap_or(Offset::ZERO).max(first.base_offset);
+    match epochs.earliest() {
+        Some(earliest) => earliest.start_offset <= start,
+        None => options.recovery_point <= start,
+    }
 }
 
 /// Removes indexes whose segment is gone: a crash came between removing the one and the other.
@@ -143,8 +147,7 @@ async fn restore_start(
     let files = &opened.files;
     if start <= opened.log.log_end_offset() {
         let gone = opened.log.move_start(start);
-        keep_producers(files, &gone).await?;
-        files.remove_oldest(&gone).await?;
+        remove_oldest(files, &gone, options.recovery_point).await?;
         opened.epochs.truncate_from_start(opened.log.log_start_offset());
         return Ok(());
     }
@@ -259,7 +262,8 @@ impl Opening {
         limit: Offset,
     ) -> Result<(Offset, ProducerState), StorageError> {
         let first = self.found[0].base_offset;
-        let usable = first..=limit;
+        // One at the beginning stands for segments that are gone, whatever the recovery point says.
+        let usable = first..=limit.max(first);
         for offset in self.snapshots.iter().rev().filter(|offset| usable.contains(offset)) {
             if let Some(producers) = self.read_snapshot(*offset).await? {
                 return Ok((*offset, producers));
@@ -269,11 +273,7 @@ impl Opening {
     }
 
     async fn recover(&self) -> Result<OpenedLog, StorageError> {
-        // A snapshot vouches for all before it, also where the file of recovery points is still to be written: it is saved after the sync,
-        // and gone before what it stands for is cut.
-        let newest = self.snapshots.last().copied();
-        let mut limit = newest
-            .map_or(self.options.recovery_point, |newest| newest.max(self.options.recovery_point));
+        let mut limit = self.options.recovery_point;
         loop {
             let recovery = self.scan(limit).await?;
             if recovery.producers.end_offset() <= recovery.end {

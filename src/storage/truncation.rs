@@ -1,6 +1,8 @@
-//! What is read before a log is cut: where the cut is, and what is left of the producers.
+//! What is read before a log is cut, at its end or at its beginning: where the cut is, and what is left of the producers.
 //!
 //! Kafka: `UnifiedLog.truncateTo`, `ProducerStateManager.truncateAndReload`.
+
+use bytes::Bytes;
 
 use super::recovery::scan_batches;
 use super::{LogFiles, StorageError, Suffix};
@@ -82,20 +84,53 @@ pub async fn producers_at(
     Ok(producers)
 }
 
-/// Makes a snapshot of the producers where the log will begin when its oldest segments are `gone`, unless a newer one is there: else a
-/// scan after a loss of power would know of no producer whose last batch went with them, and take what it sends again for new
-/// (swarm-disk, seed 988). Without space there is none: what goes makes room.
+/// Removes the oldest segments, and keeps in a snapshot what they tell of producers, unless one stands for that which recovery would
+/// take: from the beginning of the log on, up to `recovery_point`, which a file says. Else a scan after a loss of power would know of no
+/// producer whose last batch went with them, and take what it sends again for new (swarm-disk, seed 988). The snapshot counts only where
+/// its segment is the first one: a segment before it that comes back is scanned.
+///
+/// What cannot be read does not hold up the removal, nor does a lack of space, for what goes makes room: then there may be no snapshot.
 ///
 /// Kafka: a snapshot is taken with each roll (`UnifiedLog.roll`), and may not be durable when segments go.
 ///
 /// # Errors
 /// `Io`.
-pub async fn keep_producers(files: &LogFiles, gone: &[Offset]) -> Result<(), StorageError> {
-    let Some(last) = gone.last() else { return Ok(()) };
+pub async fn remove_oldest(
+    files: &LogFiles,
+    gone: &[Offset],
+    recovery_point: Offset,
+) -> Result<(), StorageError> {
+    let kept = first_snapshot(files, gone, recovery_point).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "nothing can be kept of the producers of segments that go");
+        None
+    });
+    let Some((start, snapshot)) = kept else { return files.remove_oldest(gone).await };
+    match files.save_first_snapshot(start, snapshot.clone()).await {
+        Err(error) if error.is_no_space() => {
+            files.remove_oldest(gone).await?;
+            match files.save_first_snapshot(start, snapshot).await {
+                Err(error) if !error.is_no_space() => Err(error),
+                Ok(()) | Err(_) => Ok(()),
+            }
+        }
+        saved => {
+            saved?;
+            files.remove_oldest(gone).await
+        }
+    }
+}
+
+/// The snapshot of the producers where the log begins without `gone`, and that offset; `None` where none is needed.
+async fn first_snapshot(
+    files: &LogFiles,
+    gone: &[Offset],
+    recovery_point: Offset,
+) -> Result<Option<(Offset, Bytes)>, StorageError> {
+    let Some(last) = gone.last() else { return Ok(None) };
     let (snapshots, segments) = files.list().await?;
-    let Some(start) = segments.into_iter().find(|segment| segment > last) else { return Ok(()) };
-    if snapshots.last().is_some_and(|newest| *newest >= start) {
-        return Ok(());
+    let Some(start) = segments.into_iter().find(|segment| segment > last) else { return Ok(None) };
+    if snapshots.iter().any(|snapshot| (start..=recovery_point).contains(snapshot)) {
+        return Ok(None);
     }
     crate::mark!("segments go that no producer snapshot stands for");
     let mut sizes = Vec::new();
@@ -104,10 +139,7 @@ pub async fn keep_producers(files: &LogFiles, gone: &[Offset]) -> Result<(), Sto
         sizes.push((*segment, files.segment(*segment).await?.length().await.map_err(on)?));
     }
     let producers = producers_at(files, &sizes, start).await?;
-    match files.save_snapshot(start, producers.encode_snapshot().into()).await {
-        Err(error) if !error.is_no_space() => Err(error),
-        Ok(()) | Err(_) => Ok(()),
-    }
+    Ok(Some((start, producers.encode_snapshot().into())))
 }
 
 async fn newest_snapshot(

@@ -299,8 +299,11 @@ impl UnifiedLog {
         }
         let gone = self.log.move_start(to);
         self.files.remove_oldest(&gone).await?;
+        // The file names the epoch of each batch that is left: the next open does not know the start yet.
+        let mut kept = self.epochs.clone();
+        kept.truncate_from_start(self.log.segments()[0].base_offset);
         if self.epochs.truncate_from_start(to) {
-            super::write_leader_epochs(self.files.disk(), self.files.dir(), &self.epochs).await?;
+            super::write_leader_epochs(self.files.disk(), self.files.dir(), &kept).await?;
         }
         self.env.observe(Observation::LogStartMoved { partition: self.id, from, to });
         Ok(())

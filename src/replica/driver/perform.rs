@@ -9,7 +9,7 @@ use super::{After, Inner, PartitionHandle};
 use crate::log::LeaderEpochCache;
 use crate::replica::{Checkpoint, Effect, Event, Role};
 use crate::runtime::{BoxFuture, File, Io, SyncDone};
-use crate::storage::{StorageError, Suffix, keep_producers, start_sync, write_leader_epochs};
+use crate::storage::{StorageError, Suffix, remove_oldest, start_sync, write_leader_epochs};
 use crate::types::{Now, Offset};
 
 thread_local! {
@@ -311,14 +311,18 @@ impl PartitionHandle {
     }
 
     async fn remove(&self, segments: &[Offset], start: Offset) -> Result<(), StorageError> {
-        keep_producers(&self.files, segments).await?;
-        self.files.remove_oldest(segments).await?;
+        let written = self.progress.written_recovery_point();
+        remove_oldest(&self.files, segments, written).await?;
         for segment in segments {
             self.files.remove(*segment, Suffix::Snapshot).await?;
         }
         let epochs = self.lock().machine.epochs().clone();
         if epochs.earliest().is_some_and(|earliest| earliest.start_offset == start) {
-            write_leader_epochs(self.files.disk(), self.files.dir(), &epochs).await?;
+            match write_leader_epochs(self.files.disk(), self.files.dir(), &epochs).await {
+                // The file names more than is needed: the next open cuts that off.
+                Err(error) if error.is_no_space() => {}
+                written => written?,
+            }
         }
         self.dir.want_checkpoints();
         Ok(())

@@ -117,7 +117,7 @@ impl GhostBatch {
 }
 
 /// What of a log was scanned when it was opened. Its index files may say of batches from `from` on what a log before it left, until a
-/// checkpoint writes them anew; of segments that were begun from `end` on they say what is true.
+/// checkpoint writes them anew; of segments that were begun behind `end` they say what is true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scanned {
     /// Where the scan began.
@@ -438,7 +438,7 @@ impl GhostLog {
     /// Whether it was emptied to begin further up, and nothing was appended since: a stop in between leaves any part of what went.
     #[must_use]
     pub fn begins_anew(&self) -> bool {
-        self.is_being_cut && self.start == self.end
+        self.is_being_cut && self.start == self.end && !self.former_boundaries.is_empty()
     }
 
     /// Whether a batch ends or begins at `offset`, or the log does; or did before it was emptied.
