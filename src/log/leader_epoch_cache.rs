@@ -42,6 +42,13 @@ pub struct EpochCheckpointError {
     pub what: &'static str,
 }
 
+/// The epoch in which the record at `offset` was written; `None` below the first of `entries`, whose start offsets rise.
+#[must_use]
+pub fn epoch_at(entries: &[EpochEntry], offset: Offset) -> Option<LeaderEpoch> {
+    let above = entries.partition_point(|entry| entry.start_offset <= offset);
+    above.checked_sub(1).map(|at| entries[at].epoch)
+}
+
 impl LeaderEpochCache {
     /// An empty cache.
     #[must_use]
@@ -124,8 +131,14 @@ impl LeaderEpochCache {
     /// The epoch in which the record at `offset` was written; `None` below the first known epoch.
     #[must_use]
     pub fn epoch_for_offset(&self, offset: Offset) -> Option<LeaderEpoch> {
+        epoch_at(&self.entries, offset)
+    }
+
+    /// The epochs from the one on in which the record at `offset` was written.
+    #[must_use]
+    pub fn entries_from(&self, offset: Offset) -> &[EpochEntry] {
         let above = self.entries.partition_point(|entry| entry.start_offset <= offset);
-        above.checked_sub(1).map(|at| self.entries[at].epoch)
+        &self.entries[above.saturating_sub(1)..]
     }
 
     /// Removes the epochs that begin at or after `end_offset`, the new end of the log. Returns whether something changed.

@@ -19,7 +19,7 @@ pub mod validator;
 
 pub use config::{ConfigError, ConfigMap, LogConfig};
 pub use index_error::{IndexError, IndexFault};
-pub use leader_epoch_cache::{EpochEndOffset, EpochEntry, LeaderEpochCache};
+pub use leader_epoch_cache::{EpochEndOffset, EpochEntry, LeaderEpochCache, epoch_at};
 pub use local_log::{IndexKind, IndexPart, LocalLog, Lookup, Placement, Segment, SegmentLimits};
 pub use offset_index::{OffsetIndex, OffsetPosition};
 pub use producer_snapshot::SnapshotError;

@@ -33,5 +33,5 @@ pub use log_manager::{LogManager, LogManagerOptions, OpenedPartition, lock_log_d
 pub use meta_properties::{META_PROPERTIES, MetaProperties};
 pub use reader::{BatchesRead, ReadError, SegmentRead, read_batches};
 pub use recovery::{OpenOptions, OpenedLog, load_index, open_log};
-pub use truncation::{CutPoint, find_cut, producers_at, remove_oldest};
+pub use truncation::{CutPoint, find_cut, producers_at, remove_keeping_producers};
 pub use unified_log::{AppendInfo, OpenLog, UnifiedLog};

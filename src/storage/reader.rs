@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{LogFiles, StorageError, Suffix};
+use crate::log::{EpochEntry, epoch_at};
 use crate::protocol::record_batch::{BatchHeader, HEADER_BYTES, RawBatch};
 use crate::types::Offset;
 
@@ -13,7 +14,7 @@ const READ_SLACK_BYTES: usize = 4096;
 
 /// What to read of one segment.
 #[derive(Clone, Copy, Debug)]
-pub struct SegmentRead {
+pub struct SegmentRead<'a> {
     /// The segment.
     pub segment: Offset,
     /// The start of a batch at or before the wanted one.
@@ -33,6 +34,8 @@ pub struct SegmentRead {
     /// Whether each batch begins where the one before it ends, as in every log that was never compacted. A batch's base
     /// offset lies outside its checksum: this is what finds rot in it.
     pub is_gapless: bool,
+    /// Which epoch began where, from the one of `offset` on: a batch's epoch lies outside its checksum too. Empty: it is not looked at.
+    pub epochs: &'a [EpochEntry],
 }
 
 /// What was read: whole batches.
@@ -89,7 +92,10 @@ impl ReadError {
 ///
 /// # Errors
 /// `Storage`; `Rotten`, where no batch before the rotten one can be returned.
-pub async fn read_batches(files: &LogFiles, read: SegmentRead) -> Result<BatchesRead, ReadError> {
+pub async fn read_batches(
+    files: &LogFiles,
+    read: SegmentRead<'_>,
+) -> Result<BatchesRead, ReadError> {
     let mut out = BatchesRead::default();
     let mut position = read.position;
     while position < read.size {
@@ -136,7 +142,7 @@ enum Taken {
 fn take_batches(
     chunk: &Bytes,
     at: u64,
-    read: &SegmentRead,
+    read: &SegmentRead<'_>,
     out: &mut BatchesRead,
 ) -> Result<Taken, ReadError> {
     let rotten = |offset: usize, why: String| ReadError::Rotten {
@@ -215,7 +221,7 @@ fn is_in_its_place(
     header: &BatchHeader,
     expected: Option<Offset>,
     has_some: bool,
-    read: &SegmentRead,
+    read: &SegmentRead<'_>,
 ) -> bool {
     match expected {
         Some(expected) => header.base_offset == expected,
@@ -223,7 +229,15 @@ fn is_in_its_place(
     }
 }
 
-fn check(batch: &RawBatch, read: &SegmentRead) -> Result<(), String> {
+fn check(batch: &RawBatch, read: &SegmentRead<'_>) -> Result<(), String> {
+    let offset = batch.header.base_offset;
+    if let Some((known, told)) = epoch_at(read.epochs, offset).zip(batch.header.leader_epoch)
+        && known != told
+    {
+        return Err(format!(
+            "leader epoch {told} at offset {offset}, which was written in {known}"
+        ));
+    }
     if !read.verify {
         return Ok(());
     }
@@ -234,7 +248,7 @@ fn check(batch: &RawBatch, read: &SegmentRead) -> Result<(), String> {
 /// beyond what this reader may see.
 async fn read_one(
     files: &LogFiles,
-    read: &SegmentRead,
+    read: &SegmentRead<'_>,
     position: u64,
     need: usize,
 ) -> Result<Option<RawBatch>, ReadError> {

@@ -1,8 +1,8 @@
 //! Opening a log: after a clean stop nothing is scanned, after a crash only what the recovery point does not cover.
 //!
 //! Recovery keeps the longest valid prefix: it scans batches from the last state of producers that is saved (at or before
-//! the recovery point, or at the beginning of the log), holds each against its checksum, and cuts the log where the first one fails. Running it twice, or
-//! again after a crash in its middle, gives the same log.
+//! the recovery point, or at the beginning of the log), holds each against its checksum, and cuts the log where the first
+//! one fails. Running it twice, or again after a crash in its middle, gives the same log.
 //!
 //! Kafka: `LogLoader`, `LogSegment.recover`.
 
@@ -11,14 +11,14 @@ use std::sync::Arc;
 
 use super::checkpoint::{read_leader_epochs, write_leader_epochs};
 use super::failed_sync::rewrite_segments;
-use super::truncation::remove_oldest;
+use super::truncation::remove_keeping_producers;
 use super::{LogFileName, LogFiles, StorageError, Suffix};
 use crate::log::{
     IndexSizes, LeaderEpochCache, LocalLog, OffsetIndex, ProducerState, ScanStart, ScannedBatch,
     Scanner, Segment, SegmentIndex, SegmentLimits, TimeIndex,
 };
 use crate::runtime::Disk;
-use crate::types::{Offset, Timestamp};
+use crate::types::{LeaderEpoch, Offset, Timestamp};
 
 /// Bytes read at once while scanning.
 const SCAN_BYTES: usize = 1 << 20;
@@ -147,7 +147,7 @@ async fn restore_start(
     let files = &opened.files;
     if start <= opened.log.log_end_offset() {
         let gone = opened.log.move_start(start);
-        remove_oldest(files, &gone, options.recovery_point).await?;
+        remove_keeping_producers(files, &gone, options.recovery_point).await?;
         opened.epochs.truncate_from_start(opened.log.log_start_offset());
         return Ok(());
     }
@@ -426,6 +426,10 @@ impl Recovery<'_> {
         let may_skip = std::mem::take(&mut self.jumped) || compacted;
         let follows = header.base_offset == self.end || (header.base_offset > self.end && may_skip);
         let Some(epoch) = header.leader_epoch.filter(|_| follows) else { return false };
+        if self.is_of_another_epoch(header.base_offset, epoch) {
+            crate::mark!("recovery finds a batch of another leader epoch than its offset's");
+            return false;
+        }
         segment.append(header);
         self.end = header.end_offset();
         if self.epochs.latest().is_none_or(|latest| epoch > latest.epoch) {
@@ -435,6 +439,16 @@ impl Recovery<'_> {
             self.producers.on_batch(header, batch.marker);
         }
         true
+    }
+
+    /// Whether the epochs, which are durable before a batch of theirs is written, name another one for this offset: what lies outside the
+    /// checksum rotted (swarm-disk, seed 133), or a cut was not durable. What lies below the recovery point is not cut for that: whoever
+    /// reads the batch is told.
+    fn is_of_another_epoch(&self, base_offset: Offset, epoch: LeaderEpoch) -> bool {
+        let is_known = self.epochs.latest().is_some_and(|latest| epoch <= latest.epoch);
+        base_offset >= self.opening.options.recovery_point
+            && is_known
+            && self.epochs.epoch_for_offset(base_offset).is_some_and(|known| known != epoch)
     }
 
     async fn finish(mut self) -> Result<OpenedLog, StorageError> {

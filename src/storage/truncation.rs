@@ -95,7 +95,7 @@ pub async fn producers_at(
 ///
 /// # Errors
 /// `Io`.
-pub async fn remove_oldest(
+pub async fn remove_keeping_producers(
     files: &LogFiles,
     gone: &[Offset],
     recovery_point: Offset,
@@ -105,18 +105,16 @@ pub async fn remove_oldest(
         None
     });
     let Some((start, snapshot)) = kept else { return files.remove_oldest(gone).await };
-    match files.save_first_snapshot(start, snapshot.clone()).await {
-        Err(error) if error.is_no_space() => {
-            files.remove_oldest(gone).await?;
-            match files.save_first_snapshot(start, snapshot).await {
-                Err(error) if !error.is_no_space() => Err(error),
-                Ok(()) | Err(_) => Ok(()),
-            }
-        }
-        saved => {
-            saved?;
-            files.remove_oldest(gone).await
-        }
+    let saved = files.save_first_snapshot(start, snapshot.clone()).await;
+    let is_full = saved.as_ref().is_err_and(StorageError::is_no_space);
+    if !is_full {
+        saved?;
+        return files.remove_oldest(gone).await;
+    }
+    files.remove_oldest(gone).await?;
+    match files.save_first_snapshot(start, snapshot).await {
+        Err(error) if !error.is_no_space() => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

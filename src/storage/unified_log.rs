@@ -239,6 +239,7 @@ impl UnifiedLog {
                 first_batch_whole: true,
                 verify: true,
                 is_gapless: true,
+                epochs: self.epochs.entries_from(offset),
             };
             let found = read_batches(&self.files, read).await;
             let found = found.map_err(|error| error.into_storage(&self.files))?;
@@ -356,6 +357,7 @@ impl UnifiedLog {
                 first_batch_whole: true,
                 verify: false,
                 is_gapless: false,
+                epochs: &[],
             };
             let found = read_batches(&self.files, read).await;
             let found = found.map_err(|error| error.into_storage(&self.files))?;

@@ -209,6 +209,26 @@ fn rot_is_refused_when_read() {
     assert!(matches!(error, StorageError::Corrupt { .. }), "{error}");
 }
 
+/// The leader epoch lies outside the checksum.
+#[test]
+fn rot_in_a_batchs_epoch_is_refused_when_read_and_cut_off_by_recovery() {
+    let disk = TestDisk::new();
+    let mut log = open(&disk, 1 << 20);
+    for term in [1, 3, 3] {
+        run(log.append(epoch(term), batch(1, 600))).unwrap();
+    }
+    run(log.flush()).unwrap();
+    disk.edit(&dir().join("00000000000000000000.log"), |bytes| {
+        let second = bytes.len() / 3;
+        assert_eq!(bytes[second + 12..second + 16], [0, 0, 0, 3]);
+        bytes[second + 15] = 2;
+    });
+    let error = run(log.read(Offset::new(1), 1 << 20, Offset::MAX)).unwrap_err();
+    assert!(error.to_string().contains("leader epoch 2 at offset 1"), "{error}");
+    disk.power_loss(0);
+    assert_eq!(contents(&open(&disk, 1 << 20)), [(0, 1, 1)]);
+}
+
 /// What a test does to a log.
 #[derive(Clone, Debug)]
 enum Step {

@@ -9,7 +9,9 @@ use super::{After, Inner, PartitionHandle};
 use crate::log::LeaderEpochCache;
 use crate::replica::{Checkpoint, Effect, Event, Role};
 use crate::runtime::{BoxFuture, File, Io, SyncDone};
-use crate::storage::{StorageError, Suffix, remove_oldest, start_sync, write_leader_epochs};
+use crate::storage::{
+    StorageError, Suffix, remove_keeping_producers, start_sync, write_leader_epochs,
+};
 use crate::types::{Now, Offset};
 
 thread_local! {
@@ -312,7 +314,7 @@ impl PartitionHandle {
 
     async fn remove(&self, segments: &[Offset], start: Offset) -> Result<(), StorageError> {
         let written = self.progress.written_recovery_point();
-        remove_oldest(&self.files, segments, written).await?;
+        remove_keeping_producers(&self.files, segments, written).await?;
         for segment in segments {
             self.files.remove(*segment, Suffix::Snapshot).await?;
         }

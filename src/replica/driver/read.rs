@@ -3,7 +3,7 @@
 use super::read_cursors::ReadCursor;
 use super::{Inner, PartitionHandle};
 use crate::log::validator::DECOMPRESSED_BYTES_MAX;
-use crate::log::{Lookup, TimestampOffset};
+use crate::log::{EpochEntry, Lookup, TimestampOffset};
 use crate::protocol::Records;
 use crate::protocol::record_batch::{RawBatch, RawBatches, TimestampType};
 use crate::replica::ServedBy;
@@ -85,8 +85,17 @@ pub struct TimestampedOffset {
 /// Where to go on reading.
 enum Plan {
     Memory(BatchesRead),
-    Disk { segment: Offset, position: u64, size: u64, next: Option<Offset>, generation: u64 },
-    Index { segment: Offset },
+    Disk {
+        segment: Offset,
+        position: u64,
+        size: u64,
+        next: Option<Offset>,
+        generation: u64,
+        epochs: Vec<EpochEntry>,
+    },
+    Index {
+        segment: Offset,
+    },
 }
 
 impl PartitionHandle {
@@ -157,7 +166,7 @@ impl PartitionHandle {
                 }
                 // What is rare is boxed: a future is as large as the largest it waits for, and is moved whole.
                 Plan::Index { segment } => Box::pin(self.load_index_of(segment)).await?,
-                Plan::Disk { segment, position, size, next, generation } => {
+                Plan::Disk { segment, position, size, next, generation, epochs } => {
                     let read = SegmentRead {
                         segment,
                         position,
@@ -168,6 +177,7 @@ impl PartitionHandle {
                         first_batch_whole: request.first_batch_whole,
                         verify: self.options.fetch_verify,
                         is_gapless,
+                        epochs: &epochs,
                     };
                     let read = Box::pin(read_batches(&self.files, read)).await;
                     if self.is_outdated(generation, request.offset, by)? {
@@ -376,7 +386,8 @@ impl Inner {
                 let generation = self.machine.generation();
                 let known = self.cursors.position(offset, segment, generation);
                 let position = known.unwrap_or(position);
-                Plan::Disk { segment, position, size, next, generation }
+                let epochs = self.machine.epochs().entries_from(offset).to_vec();
+                Plan::Disk { segment, position, size, next, generation, epochs }
             }
             Lookup::NeedsIndex { segment } => Plan::Index { segment },
         }

@@ -12,6 +12,8 @@ use crate::storage::{OpenOptions, open_log};
 use crate::types::{Acks, Now, Observation, PartitionIndex, Timestamp, Uuid};
 
 const MIB: usize = 1 << 20;
+/// Where a batch says in which term it was written.
+const LEADER_EPOCH_AT: usize = 12;
 
 /// A broker with one directory and one partition.
 struct Broker {
@@ -238,6 +240,20 @@ fn rot_is_answered_with_corrupt_message() {
     let observed = broker.world.observed();
     let rot = |o: &Observation| matches!(o, Observation::SegmentCorrupt { .. });
     assert!(observed.iter().any(rot), "{observed:?}");
+}
+
+/// A batch's leader epoch lies outside its checksum: what rots there is found by what is known of epochs.
+#[test]
+fn another_epoch_than_the_offsets_is_answered_with_corrupt_message() {
+    let broker = start(&TestDisk::new(), &config(&[]), 0, Checkpoints::default());
+    broker.append(1, 100).unwrap();
+    broker.append(1, 100).unwrap();
+    broker.disk.edit(&log_file(0), |bytes| {
+        let second = bytes.len() / 2;
+        bytes[second + LEADER_EPOCH_AT + 3] ^= 1;
+    });
+    assert_eq!(broker.read(0, MIB).unwrap().len(), 1, "what is before it is served");
+    assert_eq!(broker.read(1, MIB).unwrap_err(), ErrorCode::CorruptMessage);
 }
 
 #[test]
