@@ -118,13 +118,18 @@ impl Partition {
 
     /// Whether nobody can say any more that what this log holds was ever committed, where the leader's log starts no earlier than this
     /// one ends: its `first` batch is of a later epoch than the last one here. The leader has forgotten where the epochs
-    /// before its start ended, so it takes any end up to there for the right one (swarm-disk, seed 114).
+    /// before its start ended, so it takes any end up to there for the right one (swarm-disk, seed 114). Until that batch has come, what the
+    /// leader says of its log is not believed of this one (swarm-disk, seed 133).
     ///
     /// Kafka: appends (`LeaderEpochFileCache.endOffsetFor` says so), and serves such records where a crash takes the log's start back.
     pub fn is_past_proof(&self, first: &BatchHeader) -> bool {
-        let latest = self.epochs.latest().map(|latest| latest.epoch);
-        let oldest = self.log.segments()[0].base_offset;
-        oldest < self.log.log_end_offset() && latest < first.leader_epoch
+        self.epochs.latest().map(|latest| latest.epoch) < first.leader_epoch
+    }
+
+    /// Whether segments hold records, be it below the log's start.
+    #[must_use]
+    pub fn has_records(&self) -> bool {
+        self.log.segments()[0].base_offset < self.log.log_end_offset()
     }
 
     fn is_log_empty(&self) -> bool {

@@ -181,12 +181,24 @@ impl PartitionHandle {
             }
             crate::mark!("a leader's log starts within a batch");
             self.truncate(leader_epoch, TruncateTo::FullyAndStartAt(first.base_offset)).await?;
-        } else if let Some(first) = first
-            && append.leader_log_start_offset.is_some_and(|start| start >= fetch_offset)
-            && self.lock().machine.is_past_proof(&first)
+        } else if append.leader_log_start_offset.is_some_and(|start| start >= fetch_offset)
+            && self.lock().machine.has_records()
         {
-            crate::mark!("a follower's log ends where its leader's begins, in another epoch");
-            self.truncate(leader_epoch, TruncateTo::FullyAndStartAt(fetch_offset)).await?;
+            match first {
+                None if append.leader_high_watermark > Some(fetch_offset) => {
+                    crate::mark!(
+                        "a follower's log ends where its leader's begins, and waits for proof"
+                    );
+                    return Ok(fetch_offset);
+                }
+                Some(first) if self.lock().machine.is_past_proof(&first) => {
+                    crate::mark!(
+                        "a follower's log ends where its leader's begins, in another epoch"
+                    );
+                    self.truncate(leader_epoch, TruncateTo::FullyAndStartAt(fetch_offset)).await?;
+                }
+                Some(_) | None => {}
+            }
         }
         let end_offset = {
             let inner = self.lock();

@@ -324,9 +324,8 @@ fn a_follower_that_is_too_far_behind_begins_anew() {
     assert_eq!(again.handle.log_end_offset(), leader.handle.log_end_offset());
 }
 
-/// swarm-disk, seed 114: what it wrote and nobody committed ends where its leader's log begins now.
-#[test]
-fn what_no_leader_can_vouch_for_is_not_kept() {
+/// A follower with records that nobody committed, up to offset 50 and beyond, and a leader whose log begins there.
+fn parted_below_the_start() -> (Broker, Broker) {
     let (leader, follower) = (new(1), new(2));
     lead(&leader, 1, 0, &[1, 2]);
     follow(&follower, 1, 0);
@@ -339,6 +338,33 @@ fn what_no_leader_can_vouch_for_is_not_kept() {
     append(&leader, 10);
     leader.handle.delete_records(Some(Offset::new(50))).unwrap();
     follow(&follower, 1, 2);
+    (leader, follower)
+}
+
+/// swarm-disk, seed 133: an answer that had no room for a batch told the follower of a watermark beyond what it holds of its own.
+#[test]
+fn a_watermark_is_not_believed_of_what_no_leader_can_vouch_for() {
+    let (leader, follower) = parted_below_the_start();
+    assert!(fetch_once(&leader, &follower, 2, 700), "it is cut");
+    let state = with_worker(&follower, follower.handle.ready_to_fetch()).unwrap();
+    assert_eq!(state.offset, Offset::new(50));
+    let before = follower.handle.high_watermark();
+    assert!(before < state.offset);
+    let append = FollowerAppend {
+        leader_epoch: state.leader_epoch,
+        fetch_offset: state.offset,
+        records: Bytes::new(),
+        leader_high_watermark: Some(leader.handle.high_watermark()),
+        leader_log_start_offset: Some(leader.handle.log_start_offset()),
+    };
+    with_worker(&follower, follower.handle.append_as_follower(append)).unwrap();
+    assert_eq!(follower.handle.high_watermark(), before);
+}
+
+/// swarm-disk, seed 114: what it wrote and nobody committed ends where its leader's log begins now.
+#[test]
+fn what_no_leader_can_vouch_for_is_not_kept() {
+    let (leader, follower) = parted_below_the_start();
     catch_up(&leader, &follower, 2);
     assert_eq!(follower.handle.log_end_offset(), Offset::new(56));
     let ours = stored(&follower);
