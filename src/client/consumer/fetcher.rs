@@ -88,6 +88,11 @@ enum Position {
     Unset,
     /// To be asked for.
     Reset(OffsetSpec),
+    /// Its leader has no such offset. To be asked for, unless another one leads by now: logs of replicas do not begin at the same offset
+    /// at all times, so that one may have it, and who went to where its log begins would read again what it has read (swarm-disk, seed 522).
+    ///
+    /// Kafka: resets (`FetchCollector.handleInitializeErrors`).
+    Refused { at: FetchPosition, by: Leader, then: OffsetSpec },
     /// The next record to hand out.
     At(FetchPosition),
     /// There is none, and `auto.offset.reset=none`: the owner must seek.
@@ -399,7 +404,7 @@ impl Fetcher {
     ) -> Result<Option<Offset>, ClientError> {
         match self.state(partition)?.position {
             Position::At(position) => Ok(Some(position.offset)),
-            Position::Reset(_) | Position::Unset => Ok(None),
+            Position::Reset(_) | Position::Refused { .. } | Position::Unset => Ok(None),
             Position::Lost(loss) => Err(lost(partition, loss)),
         }
     }
@@ -465,7 +470,9 @@ impl Fetcher {
         }
         let loss = self.partitions.iter().find_map(|(partition, state)| match state.position {
             Position::Lost(loss) => Some(lost(partition, loss)),
-            Position::At(_) | Position::Reset(_) | Position::Unset => None,
+            Position::At(_) | Position::Reset(_) | Position::Refused { .. } | Position::Unset => {
+                None
+            }
         });
         if let Some(error) = loss {
             return Err(error);
@@ -578,7 +585,7 @@ impl Fetcher {
         let is_wanted = match state.position {
             Position::Lost(_) | Position::Unset => false,
             Position::At(_) => !state.is_paused && !is_buffered,
-            Position::Reset(_) => true,
+            Position::Reset(_) | Position::Refused { .. } => true,
         };
         if !is_wanted || state.not_before > now.monotonic {
             return None;
@@ -590,6 +597,15 @@ impl Fetcher {
             return None;
         };
         let leader = Leader { id, epoch: self.view.partition(partition)?.leader_epoch };
+        if let Position::Refused { at, by, .. } = state.position
+            && by != leader
+        {
+            crate::mark!("consumer asks a new leader for what the one before refused");
+            state.position = Position::At(at);
+            if state.is_paused || is_buffered {
+                return None;
+            }
+        }
         if let Position::At(FetchPosition { epoch: Some(read), .. }) = state.position
             && leader.epoch.is_some_and(|known| known < read)
         {
@@ -608,7 +624,9 @@ impl Fetcher {
         }
         let position = match state.position {
             Position::Lost(_) | Position::Unset => return None,
-            Position::Reset(end) => return Some((leader, Wish::Offset(end))),
+            Position::Reset(end) | Position::Refused { then: end, .. } => {
+                return Some((leader, Wish::Offset(end)));
+            }
             Position::At(position) => position,
         };
         if state.checked == Some(leader) {

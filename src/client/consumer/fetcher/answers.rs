@@ -176,7 +176,10 @@ impl Fetcher {
             self.partitions.get_mut(&asked.partition).expect("an answer to an old question");
         state.failures = 0;
         state.position = match (by_policy, diverging) {
-            (Position::Reset(_) | Position::At(_) | Position::Unset, Some(diverging)) => {
+            (
+                Position::Reset(_) | Position::Refused { .. } | Position::At(_) | Position::Unset,
+                Some(diverging),
+            ) => {
                 state.checked = Some(asked.leader);
                 Position::At(diverging)
             }
@@ -259,7 +262,11 @@ impl Fetcher {
             return;
         }
         crate::mark!("consumer's position is out of range");
-        state.position = by_policy;
+        state.position = if let Position::Reset(then) = by_policy {
+            Position::Refused { at: asked.position, by: asked.leader, then }
+        } else {
+            by_policy
+        };
     }
 
     fn on_partition_error(&mut self, now: Now, asked: &Asked, error: ErrorCode) {
@@ -268,7 +275,10 @@ impl Fetcher {
         if error == ErrorCode::CorruptMessage {
             let offset = match self.partitions[&partition].position {
                 Position::At(position) => position.offset,
-                Position::Reset(_) | Position::Lost(_) | Position::Unset => Offset::ZERO,
+                Position::Reset(_)
+                | Position::Refused { .. }
+                | Position::Lost(_)
+                | Position::Unset => Offset::ZERO,
             };
             let reason = "the broker found its own copy corrupt".to_owned();
             let error = Some(error);

@@ -130,7 +130,7 @@ impl Fetcher {
     fn wait_of_fetch(&self, node: BrokerId, asked: &[Asked]) -> Duration {
         let comes_later = |partition: &TopicPartition, state: &PartitionState| {
             let is_waited_for = match state.position {
-                Position::Unset | Position::Reset(_) => true,
+                Position::Unset | Position::Reset(_) | Position::Refused { .. } => true,
                 Position::At(_) => state.checked.is_none() || state.not_before > self.looked_at,
                 Position::Lost(_) => false,
             };
