@@ -167,6 +167,8 @@ pub struct History {
     pub generations: BTreeSet<(Arc<str>, GenerationId)>,
     /// What each group had committed at the end.
     pub final_offsets: BTreeMap<Arc<str>, FinalOffsets>,
+    /// When the final reader began: what is acknowledged later may stand behind the end that it was told.
+    pub final_read_began: Option<SimTime>,
     /// Whether the final reader came to the end of every partition.
     pub final_read_complete: bool,
 }

@@ -208,14 +208,14 @@ impl Oracle {
         ghost.partitions().flat_map(of).collect()
     }
 
-    /// What the leaders have, of the partitions of these topics.
+    /// What the leaders have, of the partitions of these topics, for a reader that began at `read_from`.
     #[must_use]
-    pub fn held(&self, topics: &dyn Fn(&str) -> bool) -> Vec<HeldLog> {
+    pub fn held(&self, topics: &dyn Fn(&str) -> bool, read_from: SimTime) -> Vec<HeldLog> {
         let inner = self.lock();
         let ghost = inner.checkers.ghost();
         let of = |(id, of): (TopicIdPartition, &GhostPartition)| {
             let name = partition_of(&ghost.name(id)).filter(|name| topics(&name.topic))?;
-            HeldLog::of(ghost, id, of, name)
+            HeldLog::of(ghost, id, of, name, read_from)
         };
         ghost.partitions().filter_map(of).collect()
     }

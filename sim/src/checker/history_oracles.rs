@@ -21,18 +21,20 @@ pub struct HeldLog {
     pub start: Offset,
     /// From which offset up to which, exclusive, batches stood in it: in order, none next to another.
     pub runs: Vec<(Offset, Offset)>,
-    /// Behind the last batch that was acknowledged with `acks=all` and is not declared lost.
+    /// Behind the last batch that was acknowledged with `acks=all` before the last reader began, and is not declared lost. A request that was
+    /// delayed may arrive when its client has closed long since (swarm, seed 219).
     pub acked_end: Offset,
 }
 
 impl HeldLog {
-    /// Of a partition of this name; `None` where nobody leads it whose log is open.
+    /// Of a partition of this name, for a reader that began at `read_from`; `None` where nobody leads it whose log is open.
     #[must_use]
     pub fn of(
         ghost: &Ghost,
         id: TopicIdPartition,
         of: &GhostPartition,
         partition: TopicPartition,
+        read_from: SimTime,
     ) -> Option<Self> {
         let leader = of.state()?.leader?;
         let log = ghost.log_of(leader, id).filter(|log| log.is_open)?;
@@ -44,7 +46,8 @@ impl HeldLog {
                 None => runs.push((from, batch.end_offset)),
             }
         }
-        let acked_end = of.acked.values().map(|acked| acked.batch.end_offset).max();
+        let in_time = of.acked.values().filter(|acked| acked.at <= read_from);
+        let acked_end = in_time.map(|acked| acked.batch.end_offset).max();
         Some(Self {
             partition,
             leader: format!("broker {leader}"),

@@ -1,6 +1,6 @@
-//! S2: a recovered log ends at the end of a batch and holds every byte that was said to be durable; after the mere death of the
-//! process it holds everything that was written, since the page cache survives, unless it was about to begin anew. And every batch that it keeps is
-//! whole.
+//! S2: a recovered log ends at the end of a batch and holds every byte that was said to be durable; after the mere death of
+//! the process it holds everything that was written, since the page cache survives, unless it was about to begin anew. And
+//! every batch that it keeps is whole.
 
 use ottla::types::{Observation, Offset};
 

@@ -44,7 +44,7 @@ impl Oracle {
 
     /// Nobody tells of it here.
     #[must_use]
-    pub fn held(&self, _: &dyn Fn(&str) -> bool) -> Vec<HeldLog> {
+    pub fn held(&self, _: &dyn Fn(&str) -> bool, _: SimTime) -> Vec<HeldLog> {
         Vec::new()
     }
 

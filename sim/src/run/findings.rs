@@ -191,7 +191,9 @@ impl Findings<'_> {
         all.extend(seen);
         all.extend(tally::judge(&self.ears.recorder, self.history, &context));
         if !records_removed {
-            let held = self.ears.oracle.held(&|topic| self.plan.topics.contains_key(topic));
+            let read_from = self.history.final_read_began.unwrap_or(self.seen.end);
+            let of_plan = |topic: &str| self.plan.topics.contains_key(topic);
+            let held = self.ears.oracle.held(&of_plan, read_from);
             let found = oracles_disagree(self.history, &held, self.seen.end);
             all.extend(found.iter().map(|found| tally::show(&self.ears.recorder, found)));
         }

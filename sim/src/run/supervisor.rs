@@ -24,9 +24,10 @@ pub(super) async fn supervise(stage: Arc<Stage>, member: Member, mut process: Ar
     }
 }
 
-/// Stops a node in good order, as an operator does who has replaced the disk of a failed log directory: [`supervise`] starts it again.
+/// Stops a node in good order, as an operator does who has replaced the disk of a failed log directory, or made room on it: [`supervise`]
+/// starts it again.
 pub(super) async fn replace_disk(stage: Arc<Stage>, member: Member) {
-    let what = "a log directory has failed, and its disk is replaced";
+    let what = "a log directory is offline, and its disk is in order again";
     stage.record(member.who(), "fault.started", format!("shutdown: {what}"));
     stage.shut_down(member).await;
 }

@@ -189,6 +189,7 @@ pub struct FinalRead {
 impl FinalRead {
     /// Reads all there is, trying again for as long as it is let. Notes in the history that it came to the end.
     pub async fn run(self, client: Client) {
+        client.history.lock().final_read_began = Some((client.now)());
         let ends = loop {
             match self.ends(&client).await {
                 Ok(ends) => break ends,

@@ -8,6 +8,7 @@ pub mod committed;
 pub mod consumer_groups;
 pub mod groups;
 pub mod log;
+mod node;
 pub mod partition;
 pub mod quorum;
 pub mod replica;
@@ -16,8 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ottla::types::{
-    BrokerEpoch, BrokerId, LeaderEpoch, Observation, Offset, PartitionEpoch, TopicId,
-    TopicIdPartition, Uuid,
+    BrokerEpoch, BrokerId, LeaderEpoch, Observation, Offset, TopicId, TopicIdPartition, Uuid,
 };
 
 use super::disk_logs::SegmentFile;
@@ -28,102 +28,10 @@ use crate::world::{NodeId, SimTime};
 pub use committed::CommittedLog;
 pub use groups::GhostGroups;
 pub use log::{GhostBatch, GhostLog};
+pub use node::{DirtyEnd, GhostNode};
 pub use partition::{Acked, Cut, Dirty, GhostPartition, PartitionState, Proposal};
 pub use quorum::GhostQuorum;
 pub use replica::{GhostReplica, Leading, Role};
-
-/// A node.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GhostNode {
-    /// Whether it runs.
-    pub is_running: bool,
-    /// How often it was started.
-    pub boots: u32,
-    /// Which of its starts each incarnation is that it named.
-    pub incarnations: BTreeMap<Uuid, u32>,
-    /// Until when it last stood still; the world's time.
-    pub resumed_at: Option<SimTime>,
-    /// Whether it stands still.
-    pub is_paused: bool,
-    /// How it stopped last.
-    pub last_stop: Option<Stop>,
-    /// When it stopped last.
-    pub stopped_at: Option<SimTime>,
-    /// The entries of `log.dirs` on which a write or a sync failed in this run of the node.
-    pub failed_dirs: Vec<u32>,
-    /// Whether it was asked to stop in good order, in this run of the node.
-    pub is_stopping: bool,
-    /// Whether nearly nothing fits on its disk.
-    pub is_full: bool,
-    /// How many faults wait for its next write, and for its next sync.
-    pub armed_writes: u32,
-    /// See there.
-    pub armed_syncs: u32,
-    /// Whether it was refused space since it was asked to stop: it may have been unable to say that it stopped in good order, and then
-    /// it did not.
-    pub lacked_space: bool,
-    /// Whether bytes of its files were changed by a fault.
-    pub has_rot: bool,
-    /// Whether a write or a sync of its disk was ever meant to fail.
-    pub has_bad_disk: bool,
-    /// Whether it stopped in good order and has opened no log of a topic since: all that it has is durable.
-    pub is_clean: bool,
-    /// The last of its starts that ended so that what it holds is in U: a partition that is made before the controller hears of it begins
-    /// with that.
-    pub dirty_end: Option<DirtyEnd>,
-    /// Since its start: the newest version of each partition that it told of.
-    pub told: BTreeMap<TopicIdPartition, (PartitionEpoch, LeaderEpoch)>,
-    /// Since its start: the newest registration of each broker that it told of.
-    pub told_brokers: BTreeMap<BrokerId, BrokerEpoch>,
-    /// Since its start: the end of the metadata that it published.
-    pub applied: Option<Offset>,
-}
-
-impl GhostNode {
-    /// Whether it stands still since a stop in good order. Where a log directory had failed before, no stop is in good order: that
-    /// directory cannot be left so. Where there was no space nobody knows.
-    #[must_use]
-    pub fn is_well_stopped(&self) -> bool {
-        self.has_stopped_itself() && !self.lacked_space
-    }
-
-    /// Whether it stands still since a stop that may have been in good order, or not, for want of space (group-swarm, seed 1394).
-    fn may_be_well_stopped(&self) -> bool {
-        self.has_stopped_itself() && self.lacked_space
-    }
-
-    fn has_stopped_itself(&self) -> bool {
-        !self.is_running && self.last_stop == Some(Stop::Shutdown) && self.failed_dirs.is_empty()
-    }
-
-    /// Whether it runs and does not stand still.
-    #[must_use]
-    pub fn works(&self) -> bool {
-        self.is_running && !self.is_paused
-    }
-
-    /// Whether it works, with all of its log directories.
-    #[must_use]
-    pub fn works_whole(&self) -> bool {
-        self.works() && self.failed_dirs.is_empty()
-    }
-
-    /// Whether it is about to stop and may be unable to do so in good order, or stops at its next write or sync.
-    #[must_use]
-    pub fn may_stop_dirty(&self) -> bool {
-        let lacks_space = self.is_stopping && (self.is_full || self.lacked_space);
-        self.is_running && (lacks_space || self.armed_writes > 0 || self.armed_syncs > 0)
-    }
-}
-
-/// A start of a node that has ended so that its copies are in U.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DirtyEnd {
-    /// Which.
-    pub boot: u32,
-    /// See [`Dirty::is_sure`].
-    pub is_sure: bool,
-}
 
 /// How a node's copies came to be in U.
 struct Dirt {
@@ -340,15 +248,24 @@ impl Ghost {
     /// Whether a broker of a partition is in U, or may be, although it was registered since it stopped dirty.
     #[must_use]
     pub fn is_registered_dirty(&self, of: &GhostPartition, broker: BrokerId) -> bool {
-        let boot = self.registration(broker).map(|registration| registration.boot);
-        let ended = of.dirty.get(&broker).and_then(|dirty| dirty.ended_boot);
-        ended.is_some() && boot > ended
+        self.ends_registered(of, broker).next().is_some()
     }
 
     /// Whether a broker of a partition is surely in U although it was registered since it stopped dirty.
     #[must_use]
     pub fn is_surely_dirty(&self, of: &GhostPartition, broker: BrokerId) -> bool {
-        self.is_registered_dirty(of, broker) && of.dirty[&broker].is_sure
+        self.ends_registered(of, broker).any(|is_sure| is_sure)
+    }
+
+    /// The dirty ends before the start that is registered, and whether each is sure.
+    fn ends_registered<'a>(
+        &self,
+        of: &'a GhostPartition,
+        broker: BrokerId,
+    ) -> impl Iterator<Item = bool> + use<'a> {
+        let registered = self.registration(broker).map_or(0, |registration| registration.boot);
+        let ends = of.dirty.get(&broker).into_iter().flat_map(|dirty| &dirty.ends);
+        ends.filter(move |(ended, _)| registered > **ended).map(|(_, is_sure)| *is_sure)
     }
 
     /// What was first written at this place, by whichever node.
@@ -516,6 +433,7 @@ impl Ghost {
             Event::SpaceRefused => {
                 let state = self.nodes.entry(node).or_default();
                 state.lacked_space |= state.is_stopping;
+                state.lacked_space_to_open |= !state.has_opened;
             }
             Event::StopAsked => self.nodes.entry(node).or_default().is_stopping = true,
             Event::Paused => self.nodes.entry(node).or_default().is_paused = true,
@@ -525,11 +443,26 @@ impl Ghost {
                 state.resumed_at = Some(occurrence.at);
             }
             Event::Observed(observation) => {
+                self.apply_to_node(node, &observation);
                 self.apply_to_logs(occurrence.at, node, &observation);
                 self.apply_to_replicas(occurrence, &observation);
                 self.apply_to_metadata(occurrence, &observation);
                 self.quorum.apply(occurrence, &observation);
                 self.groups.apply(occurrence.at, node, &observation);
+            }
+        }
+    }
+
+    /// A directory that could not be opened for want of space stays offline although there is space again (swarm-disk, seed 690). One that
+    /// goes offline later for that must not.
+    fn apply_to_node(&mut self, node: NodeId, observation: &Observation) {
+        let state = self.nodes.entry(node).or_default();
+        if matches!(observation, Observation::NodeStarted { .. }) {
+            state.has_opened = true;
+        } else if let Observation::LogDirOffline { index } = observation {
+            let waits = state.lacked_space_to_open && !state.has_opened;
+            if waits && !state.failed_dirs.contains(index) {
+                state.failed_dirs.push(*index);
             }
         }
     }
@@ -542,6 +475,8 @@ impl Ghost {
         state.is_stopping = false;
         state.lacked_space = false;
         state.failed_dirs.clear();
+        state.has_opened = false;
+        state.lacked_space_to_open = false;
         state.told.clear();
         state.told_brokers.clear();
         state.applied = None;
@@ -597,8 +532,8 @@ impl Ghost {
         for (id, partition) in &mut self.partitions {
             let flushes = facts.get(&id.topic_id).is_some_and(|facts| facts.flushes_each);
             let is_damaged = loses_bytes && !flushes;
-            let ended_boot = has_stopped.then_some(boot);
-            let how = Dirty { boot, ended_boot, is_sure, is_damaged };
+            let ends = has_stopped.then_some((boot, is_sure)).into_iter().collect();
+            let how = Dirty { boot, ends, is_damaged };
             partition.mark_dirty(broker, registered, how);
         }
     }
@@ -775,7 +710,8 @@ impl Ghost {
             };
             let end = self.node_of(broker).and_then(|node| self.node(node)?.dirty_end);
             if let Some(DirtyEnd { boot, is_sure }) = end.filter(|end| registered <= end.boot) {
-                let how = Dirty { boot, ended_boot: Some(boot), is_sure, is_damaged: false };
+                let ends = BTreeMap::from([(boot, is_sure)]);
+                let how = Dirty { boot, ends, is_damaged: false };
                 let of = self.partitions.entry(partition).or_default();
                 of.dirty.insert(broker, how);
             }

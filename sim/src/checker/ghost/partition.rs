@@ -139,15 +139,14 @@ pub struct Cut {
 }
 
 /// How a replica came to be in U.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dirty {
     /// Which start of its node it was last.
     pub boot: u32,
-    /// Which start of its node has ended so: the controller hears of it at the next registration. Of rot and a failed disk it may not
-    /// hear.
-    pub ended_boot: Option<u32>,
-    /// Whether it is sure that it is in U: a node that stops before it opens a log may still count as stopped in good order before.
-    pub is_sure: bool,
+    /// Which starts of its node have ended so since it was last let in, and whether that is sure: a node that stops before it opens a log
+    /// may still count as stopped in good order before. The controller hears of an end at the next registration, and may strike the
+    /// replica when the node has ended so again (swarm, seed 5051). Of rot and a failed disk it may not hear.
+    pub ends: BTreeMap<u32, bool>,
     /// Whether it is in D too: it was eligible and its bytes may be gone.
     pub is_damaged: bool,
 }
@@ -285,8 +284,8 @@ impl GhostPartition {
                 let was_in_sync =
                     state.isr.contains(*broker) || !is_next && state.elr.contains(*broker);
                 let registered = boot_of(*broker);
-                if was_in_sync && registered > dirty.ended_boot {
-                    dirty.ended_boot = None;
+                if was_in_sync {
+                    dirty.ends.retain(|ended, _| registered <= Some(*ended));
                 }
                 let is_back = was_in_sync && registered > Some(dirty.boot);
                 state.replicas.contains(*broker) && !is_back
@@ -307,12 +306,13 @@ impl GhostPartition {
             return;
         }
         let is_eligible = state.counts_on(broker) || self.may_be_let_in(broker, registered);
-        let how = Dirty { is_damaged: how.is_damaged && is_eligible, ..how };
-        let dirty = self.dirty.entry(broker).or_insert(how);
-        dirty.boot = how.boot;
-        dirty.ended_boot = how.ended_boot.or(dirty.ended_boot);
-        dirty.is_sure |= how.is_sure;
-        dirty.is_damaged |= how.is_damaged;
+        let Dirty { boot, ends, is_damaged } = how;
+        let dirty = self.dirty.entry(broker).or_default();
+        dirty.boot = boot;
+        for (ended, is_sure) in ends {
+            *dirty.ends.entry(ended).or_insert(false) |= is_sure;
+        }
+        dirty.is_damaged |= is_damaged && is_eligible;
     }
 
     /// A leader's watermark passed these batches and stands at `to`.

@@ -149,6 +149,20 @@ fn r27_sees_an_election_of_one_who_was_not_eligible() {
     };
     assert_eq!(struck(true), NONE);
     assert_eq!(struck(false), ["R27"]);
+    // It was killed, registered again, and killed once more before the controller struck it: the first end counts (swarm, seed 5051).
+    let killed_again = |is_registered_between: bool| {
+        let mut left = nobody_left();
+        left.elr = &[2];
+        let mut run = Run::settled();
+        run.change(left).stop(2, Stop::Kill).start(2).opens(2, 2);
+        if is_registered_between {
+            run.registered(2, false);
+        }
+        run.stop(2, Stop::Kill).start(2).change(reopened(1));
+        run.fired()
+    };
+    assert_eq!(killed_again(true), NONE);
+    assert_eq!(killed_again(false), ["R27"], "the controller does not know yet");
     // Who was refused space while it stopped may have been unable to say that it stopped in good order (group-swarm, seed 1394).
     let stopped = |refused: bool| {
         let mut left = nobody_left();

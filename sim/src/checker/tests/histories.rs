@@ -7,6 +7,7 @@ use ottla::types::{ShortName, TopicPartition};
 
 use super::*;
 use crate::checker::arrivals::{Arrivals, Reader, Reads, missing};
+use crate::checker::history_oracles::HeldLog;
 use crate::checker::{Context, DeclaredCut, Removed, StepBack, history_checks};
 use crate::history::{
     Commit, CommitOutcome, FINAL_READER, FinalOffsets, History, Outcome, Poll, Processed, Read,
@@ -590,4 +591,21 @@ fn late_duplicates_without_idempotence_promise_no_order_and_overtaking_does() {
     let mut unknown = overtaken;
     unknown.sent[0].outcome = Outcome::Unknown { error: None, reason: "it timed out".to_owned() };
     assert!(!history_fired(&unknown).contains(&"nonmonotonic-send"), "given up, and late");
+}
+
+/// A request that was delayed arrives after its client has closed, behind the end that the last reader was told (swarm, seed 219).
+#[test]
+fn what_is_acknowledged_after_the_last_reader_began_is_not_due_to_it() {
+    let mut run = super::cluster::Run::settled();
+    let began = run.now();
+    run.wait(1).commit(1, 0, 2, 4, &[1, 2, 3]);
+    let due = |read_from: SimTime| {
+        let ghost = run.checkers.ghost();
+        let of = ghost.partition(partition()).unwrap();
+        let held = HeldLog::of(ghost, partition(), of, orders(), read_from).unwrap();
+        (held.runs, held.acked_end)
+    };
+    let runs = vec![(Offset::ZERO, Offset::new(4))];
+    assert_eq!(due(began), (runs.clone(), Offset::new(2)));
+    assert_eq!(due(run.now()), (runs, Offset::new(4)));
 }

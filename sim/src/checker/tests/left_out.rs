@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use ottla::types::BrokerId;
+
 use super::cluster::{Run, version};
 use super::*;
 use crate::checker::left_out::left_out;
@@ -92,4 +94,26 @@ fn who_stands_still_for_good_is_not_waited_for() {
     assert!(!run.missing().contains(&"L2"), "{:?}", run.missing());
     run.tell(3, Event::Resumed);
     assert!(run.missing().contains(&"L2"));
+}
+
+/// A directory that could not be opened for want of space stays offline: an operator makes room and starts the node anew. One that is
+/// taken offline for that later must not be (swarm-disk, seed 690).
+#[test]
+fn a_directory_that_lacked_the_space_to_open_counts_as_failed() {
+    let offline = |refused: bool, started: bool| {
+        let mut run = Run::settled();
+        run.stop(3, Stop::Kill).start(3);
+        if started {
+            let broker_epoch = run.broker_epoch(3);
+            run.say(3, Observation::NodeStarted { broker: BrokerId::new(3), broker_epoch });
+        }
+        if refused {
+            run.tell(3, Event::SpaceRefused);
+        }
+        run.say(3, Observation::LogDirOffline { index: 1 });
+        run.checkers.ghost().node(NodeId(3)).unwrap().failed_dirs.clone()
+    };
+    assert_eq!(offline(true, false), [1]);
+    assert_eq!(offline(false, false), Vec::<u32>::new());
+    assert_eq!(offline(true, true), Vec::<u32>::new());
 }

@@ -9,6 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use signal_hook::consts::{SIGINT, SIGTERM};
+
 use super::super::bench::cpu_time;
 use super::super::run::{cores, job};
 use super::super::{ProbeArgs, Stop, files, print};
@@ -20,9 +22,6 @@ use crate::run::{Job, run_once};
 use crate::runner::{Options, Progress, RunOne, run_all};
 use crate::scenario::NO_VARIANT;
 use crate::verdict::SeedRun;
-
-const SIGINT: i32 = 2;
-const SIGTERM: i32 = 15;
 
 /// A seed that says nothing for so long has gone astray: the longest of the clean tree takes a few seconds.
 const SEED_WITHIN: Duration = Duration::from_secs(180);
