@@ -162,11 +162,11 @@ impl Oracle {
         left_out(self.lock().checkers.ghost(), order, usual_min_isr)
     }
 
-    /// Whether a log directory of a node has failed since the node started.
+    /// Whether a log directory of a node has failed since the node started, or could not be opened for want of space.
     #[must_use]
     pub fn has_failed_dirs(&self, node: NodeId) -> bool {
         let known = self.lock();
-        known.checkers.ghost().node(node).is_some_and(|node| !node.failed_dirs.is_empty())
+        known.checkers.ghost().node(node).is_some_and(|node| !node.has_all_dirs())
     }
 
     /// What has not come about yet of what must, once everything is healed.

@@ -167,13 +167,18 @@ impl Partition {
         self.maybe_sync(now, out);
     }
 
-    /// What is known of epochs and of the leader's log reaches as far as this log does. The file may lack epochs: what could
-    /// not be written may have been theirs.
+    /// What is known of epochs and of the leader's log reaches as far as this log does; a term that began behind its end begins there. The
+    /// file may lack epochs: what could not be written may have been theirs.
     fn after_cut_back(&mut self) {
         self.epochs_unsaved = true;
-        if let State::Follower(following) = &mut self.state {
-            following.on_cut(self.written);
-            self.epochs.truncate_from_end(self.written);
+        self.epochs.truncate_from_end(self.written);
+        match &mut self.state {
+            State::Follower(following) => following.on_cut(self.written),
+            State::Leader(leading) => {
+                self.epochs.assign(leading.epoch, self.written);
+                leading.start_offset = leading.start_offset.min(self.written);
+            }
+            State::Unassigned | State::Offline => {}
         }
     }
 

@@ -130,13 +130,21 @@ impl UnifiedLog {
             StorageError::corrupt(self.files.dir(), error.position, error.fault.to_string())
         })?;
         let base_offset = self.log_end_offset();
-        if self.epochs.assign(leader_epoch, base_offset) {
-            super::write_leader_epochs(self.files.disk(), self.files.dir(), &self.epochs).await?;
-        }
+        self.begin_epoch(leader_epoch, base_offset).await?;
         for batch in batches {
             self.append_one(leader_epoch, &batch).await?;
         }
         Ok(AppendInfo { base_offset, end_offset: self.log_end_offset() })
+    }
+
+    /// Notes that an epoch begins, unless it is known. Where that cannot be written it is not known: the next append tries again.
+    async fn begin_epoch(&mut self, epoch: LeaderEpoch, at: Offset) -> Result<(), StorageError> {
+        let mut epochs = self.epochs.clone();
+        if epochs.assign(epoch, at) {
+            super::write_leader_epochs(self.files.disk(), self.files.dir(), &epochs).await?;
+            self.epochs = epochs;
+        }
+        Ok(())
     }
 
     async fn append_one(

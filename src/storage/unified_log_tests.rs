@@ -229,6 +229,25 @@ fn rot_in_a_batchs_epoch_is_refused_when_read_and_cut_off_by_recovery() {
     assert_eq!(contents(&open(&disk, 1 << 20)), [(0, 1, 1)]);
 }
 
+/// It was taken for written, and a clean stop does not write it either: then the records of its beginning were of no known epoch.
+#[test]
+fn an_epoch_that_found_no_space_is_written_with_the_next_append() {
+    let disk = TestDisk::new();
+    let mut log = open(&disk, 1 << 20);
+    run(log.append(epoch(5), batch(1, 10))).unwrap();
+    disk.set_faults(Faults { space_left: Some(0), ..Faults::default() });
+    assert!(run(log.append(epoch(7), batch(1, 10))).unwrap_err().is_no_space());
+    disk.set_faults(Faults::default());
+    for _ in 0..12 {
+        run(log.append(epoch(7), batch(1, 600))).unwrap();
+    }
+    let before = contents(&log);
+    run(log.close()).unwrap();
+    let log = open(&disk, 1 << 20);
+    assert_eq!(contents(&log), before);
+    assert_eq!(log.epochs().epoch_for_offset(Offset::new(1)), Some(epoch(7)));
+}
+
 /// What a test does to a log.
 #[derive(Clone, Debug)]
 enum Step {

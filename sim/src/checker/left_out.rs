@@ -53,7 +53,7 @@ fn can_go_on(
         return true;
     }
     let node_of = |broker| ghost.node(ghost.node_of(broker)?);
-    let is_sound = |node: &GhostNode| node.failed_dirs.is_empty() && !node.may_stop_dirty();
+    let is_sound = |node: &GhostNode| node.has_all_dirs() && !node.may_stop_dirty();
     let stays = |broker: BrokerId| {
         let is_clean = !of.dirty.contains_key(&broker);
         core.contains(broker) && is_clean && node_of(broker).is_some_and(is_sound)

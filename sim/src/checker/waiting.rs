@@ -38,7 +38,7 @@ fn life(ghost: &Ghost, broker: BrokerId) -> &'static str {
     let Some(node) = ghost.node_of(broker).and_then(|node| ghost.node(node)) else {
         return "was never started";
     };
-    match (node.is_running, node.is_paused, node.failed_dirs.is_empty()) {
+    match (node.is_running, node.is_paused, node.has_all_dirs()) {
         (false, ..) => "does not run",
         (true, true, _) => "stands still",
         (true, false, false) => "runs with a failed log directory",

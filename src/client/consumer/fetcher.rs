@@ -602,6 +602,8 @@ impl Fetcher {
         {
             crate::mark!("consumer asks a new leader for what the one before refused");
             state.position = Position::At(at);
+            // What was asked of the one before says nothing any more.
+            state.asked = None;
             if state.is_paused || is_buffered {
                 return None;
             }

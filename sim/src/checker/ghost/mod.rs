@@ -461,8 +461,8 @@ impl Ghost {
             state.has_opened = true;
         } else if let Observation::LogDirOffline { index } = observation {
             let waits = state.lacked_space_to_open && !state.has_opened;
-            if waits && !state.failed_dirs.contains(index) {
-                state.failed_dirs.push(*index);
+            if waits && !state.unopened_dirs.contains(index) {
+                state.unopened_dirs.push(*index);
             }
         }
     }
@@ -475,6 +475,7 @@ impl Ghost {
         state.is_stopping = false;
         state.lacked_space = false;
         state.failed_dirs.clear();
+        state.unopened_dirs.clear();
         state.has_opened = false;
         state.lacked_space_to_open = false;
         state.told.clear();

@@ -26,9 +26,10 @@ pub struct GhostNode {
     pub last_stop: Option<Stop>,
     /// When it stopped last.
     pub stopped_at: Option<SimTime>,
-    /// The entries of `log.dirs` on which a write or a sync failed in this run of the node, or that it took offline since it lacked the
-    /// space to open them: they stay so until it starts anew.
+    /// The entries of `log.dirs` on which a write or a sync failed in this run of the node.
     pub failed_dirs: Vec<u32>,
+    /// Those that it took offline since it lacked the space to open them: nothing in them is gone, and they stay so until it starts anew.
+    pub unopened_dirs: Vec<u32>,
     /// Whether it said, in this run, that it has started: its logs are open.
     pub has_opened: bool,
     /// Whether it was refused space before it said so.
@@ -75,7 +76,7 @@ impl GhostNode {
     }
 
     fn has_stopped_itself(&self) -> bool {
-        !self.is_running && self.last_stop == Some(Stop::Shutdown) && self.failed_dirs.is_empty()
+        !self.is_running && self.last_stop == Some(Stop::Shutdown) && self.has_all_dirs()
     }
 
     /// Whether it runs and does not stand still.
@@ -87,7 +88,13 @@ impl GhostNode {
     /// Whether it works, with all of its log directories.
     #[must_use]
     pub fn works_whole(&self) -> bool {
-        self.works() && self.failed_dirs.is_empty()
+        self.works() && self.has_all_dirs()
+    }
+
+    /// Whether none of its log directories is offline.
+    #[must_use]
+    pub fn has_all_dirs(&self) -> bool {
+        self.failed_dirs.is_empty() && self.unopened_dirs.is_empty()
     }
 
     /// Whether it is about to stop and may be unable to do so in good order, or stops at its next write or sync.

@@ -99,7 +99,7 @@ fn who_stands_still_for_good_is_not_waited_for() {
 /// A directory that could not be opened for want of space stays offline: an operator makes room and starts the node anew. One that is
 /// taken offline for that later must not be (swarm-disk, seed 690).
 #[test]
-fn a_directory_that_lacked_the_space_to_open_counts_as_failed() {
+fn a_directory_that_lacked_the_space_to_open_is_known() {
     let offline = |refused: bool, started: bool| {
         let mut run = Run::settled();
         run.stop(3, Stop::Kill).start(3);
@@ -111,7 +111,7 @@ fn a_directory_that_lacked_the_space_to_open_counts_as_failed() {
             run.tell(3, Event::SpaceRefused);
         }
         run.say(3, Observation::LogDirOffline { index: 1 });
-        run.checkers.ghost().node(NodeId(3)).unwrap().failed_dirs.clone()
+        run.checkers.ghost().node(NodeId(3)).unwrap().unopened_dirs.clone()
     };
     assert_eq!(offline(true, false), [1]);
     assert_eq!(offline(false, false), Vec::<u32>::new());
