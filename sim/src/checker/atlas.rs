@@ -9,7 +9,8 @@
 //! pause) stays eligible, so that the members of U alone may come to be all of E before the controller hears how they stopped.
 //!
 //! Who is asked to stop while its disk is full may be unable to write that it stopped in good order: it counts as in U from then on. So
-//! does who stops at its next write or sync, and as in D where that is a sync (swarm-disk, seed 8).
+//! does who stops at its next write or sync, and as in D where that is a sync (swarm-disk, seed 8). Who is unregistered leaves E as one of
+//! U does (swarm-terms, seed 161).
 //!
 //! Rot is mended when everything is healed, so that a replica that has rot is as good as another in the end: unless its node has read and
 //! written anew what rotted, as one does whose log directory has failed. One disk has either the one or the other.
@@ -45,6 +46,8 @@ pub enum Fault {
     Fill,
     /// Its wall clock jumps; judged by the scenario, which knows retention.
     Clock,
+    /// An administrator unregisters it: it is struck from E, whatever it has, until it is let in anew.
+    Unregister,
 }
 
 /// What a fault does to a replica.
@@ -52,7 +55,7 @@ pub enum Fault {
 enum Harm {
     /// Nothing that lasts.
     None,
-    /// U.
+    /// U, or out of E as one of U is.
     Dirty,
     /// U, and D where it is in E.
     Damaged,
@@ -64,7 +67,7 @@ impl Fault {
             Fault::Shutdown if node.is_some_and(|node| node.is_full) => Harm::Dirty,
             Fault::Fill if node.is_some_and(|node| node.is_stopping) => Harm::Dirty,
             Fault::Shutdown | Fault::Isolate | Fault::Fill | Fault::Clock => Harm::None,
-            Fault::Kill | Fault::FailWrite => Harm::Dirty,
+            Fault::Kill | Fault::FailWrite | Fault::Unregister => Harm::Dirty,
             Fault::PowerLoss | Fault::FailSync if flushes_each => Harm::Dirty,
             Fault::PowerLoss | Fault::FailSync | Fault::Wipe | Fault::Rot => Harm::Damaged,
         }
@@ -100,7 +103,7 @@ pub fn at_stake(ghost: &Ghost, fault: Fault, nodes: &[NodeId]) -> Option<Stake> 
     }
     // Everything is durable of who stopped in good order.
     let is_safe = |node: &NodeId| {
-        !matches!(fault, Fault::Wipe | Fault::Rot)
+        !matches!(fault, Fault::Wipe | Fault::Rot | Fault::Unregister)
             && ghost.node(*node).is_some_and(GhostNode::is_well_stopped)
     };
     let struck = nodes.iter().filter(|node| !is_safe(node));
@@ -122,7 +125,8 @@ const fn writes_rot_anew(node: &GhostNode, fault: Fault) -> bool {
         | Fault::PowerLoss
         | Fault::Wipe
         | Fault::Fill
-        | Fault::Clock => false,
+        | Fault::Clock
+        | Fault::Unregister => false,
     }
 }
 

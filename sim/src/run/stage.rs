@@ -778,6 +778,7 @@ const fn fault_of(action: &Action) -> Option<Fault> {
         Action::DiskError { operation: DiskOperation::Sync, .. } => Some(Fault::FailSync),
         Action::Pause { .. } | Action::Partition { .. } => Some(Fault::Isolate),
         Action::DiskFull { .. } => Some(Fault::Fill),
+        Action::UnregisterBroker { .. } => Some(Fault::Unregister),
         _ => None,
     }
 }

@@ -195,6 +195,20 @@ fn an_error_that_waits_for_the_next_write_counts_already() {
     assert_eq!(errors(false, false), (true, true));
 }
 
+/// The last who has everything is eligible no longer once it is unregistered (swarm-terms, seed 161).
+#[test]
+fn who_is_unregistered_is_not_counted_on() {
+    let may = |run: &Run, id| may(run.checkers.ghost(), Fault::Unregister, NodeId(id));
+    let mut run = Run::settled();
+    let mut left = version(1, 1, 0, &[1]);
+    left.elr = &[2];
+    run.change(left).takes_over(1, 0, 1, &[1]);
+    assert!(may(&run, 1) && may(&run, 2) && may(&run, 3), "nobody has lost a byte");
+    run.stop(1, Stop::PowerLoss);
+    assert!(!may(&run, 2), "it alone has everything, and the controller counts on it");
+    assert!(may(&run, 3), "nobody counts on it");
+}
+
 #[test]
 fn who_stops_on_a_full_disk_may_be_unable_to_say_so() {
     let shrunk = || {

@@ -173,6 +173,7 @@ pub(super) fn may(stage: &Stage, fault: Fault, _: NodeId) -> bool {
         Fault::Kill
         | Fault::PowerLoss
         | Fault::Wipe
+        | Fault::Unregister
         | Fault::FailWrite
         | Fault::FailSync
         | Fault::Rot => stage.is_whole(None).is_ok(),
