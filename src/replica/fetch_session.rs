@@ -403,10 +403,14 @@ impl SessionPartitions {
     }
 
     /// Takes in what a request says of a partition.
+    ///
+    /// Whoever names it anew is told of it anew: the answer before may have been void to them, which fell into another term, or said where
+    /// the logs part (swarm-sparse, seed 3693). Kafka counts it as told: such a follower's high watermark waits for the leader's to move.
     pub fn set(&mut self, partition: SessionPartition, fetch: PartitionFetch) {
         match self.turns.get(&partition) {
             Some(turn) => {
-                self.by_turn.get_mut(turn).expect("both maps agree").fetch = fetch;
+                let cached = self.by_turn.get_mut(turn).expect("both maps agree");
+                (cached.fetch, cached.told) = (fetch, None);
             }
             None => self.push(Cached { partition, fetch, told: None }),
         }

@@ -124,3 +124,18 @@ fn only_news_is_told_and_who_was_served_goes_last() {
     partitions.forget(&key(1));
     assert!(told(&mut partitions, vec![data(1, 0), data(0, 0)]).is_empty());
 }
+
+/// A follower in a new term takes nothing of an answer that was meant for the one before (swarm-sparse, seed 3693).
+#[test]
+fn who_names_a_partition_anew_is_told_of_it_anew() {
+    let mut partitions = SessionPartitions::default();
+    partitions.set(key(0), at(33));
+    partitions.set(key(1), at(33));
+    partitions.tell(vec![data(27, 0), data(27, 0)], true);
+    assert_eq!(told(&mut partitions, vec![data(33, 0), data(33, 0)]), [0, 1]);
+    let in_a_new_term =
+        PartitionFetch { current_leader_epoch: Some(LeaderEpoch::new(2)), ..at(33) };
+    partitions.set(key(0), in_a_new_term);
+    assert_eq!(told(&mut partitions, vec![data(33, 0), data(33, 0)]), [0]);
+    assert!(told(&mut partitions, vec![data(33, 0), data(33, 0)]).is_empty());
+}

@@ -88,6 +88,12 @@ impl LogProgress {
     pub fn high_watermark(&self) -> Offset {
         Self::load(&self.high_watermark)
     }
+
+    /// What is below is committed, and recovery believes it: neither a cut nor a crash takes away a snapshot up to here.
+    #[must_use]
+    pub fn settled(&self) -> Offset {
+        self.written_recovery_point().min(self.high_watermark())
+    }
 }
 
 /// Somebody who must know at once that the directory failed: a partition, which fails those who wait.

@@ -248,7 +248,8 @@ impl LogFiles {
     /// Saves what recovery starts from: index entries and the state of producers, in this order, and then the name of the
     /// snapshot: where it stands, everything it stands for is durable. The log itself was synced before.
     ///
-    /// Of older snapshots those stay that a segment begins with, and the newest: a cut may need them.
+    /// Of older snapshots those stay that a segment begins with, for a cut may need them, and the newest up to each of `points`: what recovery
+    /// takes, and what is left after a cut. They may stand for segments that are gone.
     ///
     /// # Errors
     /// `Io`.
@@ -257,12 +258,13 @@ impl LogFiles {
         end_offset: Offset,
         indexes: &[IndexPart],
         snapshot: Bytes,
+        points: &[Offset],
     ) -> Result<(), StorageError> {
         self.save_indexes(indexes).await?;
         let path = self.path(end_offset, Suffix::Snapshot);
         let replaced = replace_file(self.disk(), &path, snapshot).await;
         replaced.map_err(StorageError::on("write a producer snapshot", &path))?;
-        self.remove_old_snapshots().await
+        self.remove_old_snapshots(points).await
     }
 
     /// Saves the state of producers at the beginning of a segment, durably: for when it is the first. A checkpoint may be saved meanwhile.
@@ -317,11 +319,15 @@ impl LogFiles {
         self.create_segment(start).await
     }
 
-    async fn remove_old_snapshots(&self) -> Result<(), StorageError> {
+    async fn remove_old_snapshots(&self, points: &[Offset]) -> Result<(), StorageError> {
         let (snapshots, segments) = self.list().await?;
-        let Some((_, older)) = snapshots.split_last() else { return Ok(()) };
-        for snapshot in older.iter().filter(|snapshot| !segments.contains(snapshot)) {
-            self.remove(*snapshot, Suffix::Snapshot).await?;
+        let up_to = |point: &Offset| snapshots.iter().rfind(|snapshot| *snapshot <= point);
+        let kept: Vec<&Offset> =
+            snapshots.last().into_iter().chain(points.iter().filter_map(up_to)).collect();
+        for snapshot in &snapshots {
+            if !kept.contains(&snapshot) && !segments.contains(snapshot) {
+                self.remove(*snapshot, Suffix::Snapshot).await?;
+            }
         }
         Ok(())
     }

@@ -442,8 +442,7 @@ impl Recovery<'_> {
     }
 
     /// Whether the epochs, which are durable before a batch of theirs is written, name another one for this offset: what lies outside the
-    /// checksum rotted (swarm-disk, seed 133), or a cut was not durable. What lies below the recovery point is not cut for that: whoever
-    /// reads the batch is told.
+    /// checksum rotted, or a cut was not durable. What lies below the recovery point is not cut for that: whoever reads the batch is told.
     fn is_of_another_epoch(&self, base_offset: Offset, epoch: LeaderEpoch) -> bool {
         let is_known = self.epochs.latest().is_some_and(|latest| epoch <= latest.epoch);
         base_offset >= self.opening.options.recovery_point

@@ -84,10 +84,10 @@ pub async fn producers_at(
     Ok(producers)
 }
 
-/// Removes the oldest segments, and keeps in a snapshot what they tell of producers, unless one stands for that which recovery would
-/// take: from the beginning of the log on, up to `recovery_point`, which a file says. Else a scan after a loss of power would know of no
-/// producer whose last batch went with them, and take what it sends again for new (swarm-disk, seed 988). The snapshot counts only where
-/// its segment is the first one: a segment before it that comes back is scanned.
+/// Removes the oldest segments, and keeps in a snapshot what they tell of producers, unless one stands for that which neither a crash nor a
+/// cut takes away: from the beginning of the log on, up to `settled`. Else a scan after a loss of power would know of no producer whose
+/// last batch went with them, and take what it sends again for new (swarm-disk, seed 988). The snapshot counts only where its segment is
+/// the first one: a segment before it that comes back is scanned.
 ///
 /// What cannot be read does not hold up the removal, nor does a lack of space, for what goes makes room: then there may be no snapshot.
 ///
@@ -98,9 +98,9 @@ pub async fn producers_at(
 pub async fn remove_keeping_producers(
     files: &LogFiles,
     gone: &[Offset],
-    recovery_point: Offset,
+    settled: Offset,
 ) -> Result<(), StorageError> {
-    let kept = first_snapshot(files, gone, recovery_point).await.unwrap_or_else(|error| {
+    let kept = first_snapshot(files, gone, settled).await.unwrap_or_else(|error| {
         tracing::warn!(%error, "nothing can be kept of the producers of segments that go");
         None
     });
@@ -122,12 +122,12 @@ pub async fn remove_keeping_producers(
 async fn first_snapshot(
     files: &LogFiles,
     gone: &[Offset],
-    recovery_point: Offset,
+    settled: Offset,
 ) -> Result<Option<(Offset, Bytes)>, StorageError> {
     let Some(last) = gone.last() else { return Ok(None) };
     let (snapshots, segments) = files.list().await?;
     let Some(start) = segments.into_iter().find(|segment| segment > last) else { return Ok(None) };
-    if snapshots.iter().any(|snapshot| (start..=recovery_point).contains(snapshot)) {
+    if snapshots.iter().any(|snapshot| (start..=settled).contains(snapshot)) {
         return Ok(None);
     }
     crate::mark!("segments go that no producer snapshot stands for");

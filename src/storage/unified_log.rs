@@ -139,6 +139,9 @@ impl UnifiedLog {
 
     /// Notes that an epoch begins, unless it is known. Where that cannot be written it is not known: the next append tries again.
     async fn begin_epoch(&mut self, epoch: LeaderEpoch, at: Offset) -> Result<(), StorageError> {
+        if self.latest_epoch() == Some(epoch) {
+            return Ok(());
+        }
         let mut epochs = self.epochs.clone();
         if epochs.assign(epoch, at) {
             super::write_leader_epochs(self.files.disk(), self.files.dir(), &epochs).await?;
@@ -213,7 +216,7 @@ impl UnifiedLog {
         let end_offset = self.log_end_offset();
         let parts = self.log.unsaved_indexes();
         let snapshot = Bytes::from(self.producers.encode_snapshot());
-        self.files.save_checkpoint(end_offset, &parts, snapshot).await?;
+        self.files.save_checkpoint(end_offset, &parts, snapshot, &[]).await?;
         for part in parts {
             self.log.mark_saved(part.segment, part.kind, part.entries);
         }

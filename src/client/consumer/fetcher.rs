@@ -582,9 +582,10 @@ impl Fetcher {
     fn wish(&mut self, now: Now, partition: &TopicPartition) -> Option<(Leader, Wish)> {
         let state = self.partitions.get_mut(partition).expect("it is assigned");
         let is_buffered = self.buffer.iter().any(|fetch| fetch.partition == *partition);
+        let may_fetch = !state.is_paused && !is_buffered;
         let is_wanted = match state.position {
             Position::Lost(_) | Position::Unset => false,
-            Position::At(_) => !state.is_paused && !is_buffered,
+            Position::At(_) => may_fetch,
             Position::Reset(_) | Position::Refused { .. } => true,
         };
         if !is_wanted || state.not_before > now.monotonic {
@@ -604,7 +605,7 @@ impl Fetcher {
             state.position = Position::At(at);
             // What was asked of the one before says nothing any more.
             state.asked = None;
-            if state.is_paused || is_buffered {
+            if !may_fetch {
                 return None;
             }
         }

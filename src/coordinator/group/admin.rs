@@ -147,13 +147,13 @@ impl GroupCoordinator {
             Self::forget_group(id, out);
         } else {
             out.say(GroupObservation::GroupForgotten { group: ShortName::of(id) });
+            self.drop_soft(id);
         }
-        self.drop_soft(id);
         Ok(())
     }
 
-    /// Forgets a group of the classic protocol that has no members. Those that were given an id come back to a group that does not
-    /// know them, and begin anew.
+    /// Forgets a group of the classic protocol that has no members, and that the log does not have either. Those that were given an id
+    /// come back to a group that does not know them, and begin anew.
     pub(super) fn drop_soft(&mut self, id: &GroupId) {
         let Some(group) = self.classic.remove(id) else { return };
         assert!(group.is_empty(), "a group with members is dropped");

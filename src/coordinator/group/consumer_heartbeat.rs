@@ -166,9 +166,10 @@ impl GroupCoordinator {
         {
             return self.upgrade(now, id, out);
         }
-        self.drop_soft(id);
         if self.durable.groups.contains_key(id) {
             Self::forget_group(id, out);
+        } else {
+            self.drop_soft(id);
         }
         Ok(ConsumerGroup::default())
     }

@@ -3,7 +3,7 @@
 //!
 //! A request goes in, records come out; a record goes in, the durable state changes, and only so: offsets, and each group as of
 //! its last generation. The soft state (who is joining, whose session ends when) changes only in [`GroupCoordinator::decide`] and
-//! [`GroupCoordinator::tick`], and dies with the leadership. Nothing here waits, writes or knows what is committed.
+//! [`GroupCoordinator::tick`], goes with the record that its group is no more, and dies with the leadership. Nothing here waits, writes or knows what is committed.
 //!
 //! What a driver does, in this order, for each [`Outcome`]: it appends the records in one batch and hands each to
 //! [`GroupCoordinator::replay`], before anything else is decided; it keeps every reply until all that the log then holds is committed,
@@ -154,7 +154,7 @@ pub struct GroupCoordinator {
     rng: StdRng,
     /// Durable: what the records add up to.
     durable: Durable,
-    /// Soft: groups that have members, or expect some.
+    /// Soft: groups that have members, or expect some, or have none any more and the log does not say so yet.
     classic: BTreeMap<GroupId, ClassicGroup>,
     /// Soft: what happens when.
     timers: Timers,
@@ -517,8 +517,14 @@ impl GroupCoordinator {
 
     /// What must hold of a group between two requests.
     fn check(&self, id: &str) {
-        if let Some(group) = self.classic.get(id) {
-            group.check();
+        match (self.classic.get(id), self.durable.groups.get(id)) {
+            (Some(group), _) => group.check(),
+            // A log of somebody else's may have a group of that name of both protocols.
+            (None, Some(record)) => assert!(
+                record.members.is_empty() || self.is_of_consumers(id),
+                "nobody looks after the members of {id}"
+            ),
+            (None, None) => {}
         }
         if let Some(group) = self.consumer_group(id) {
             group.check();

@@ -233,7 +233,8 @@ impl GroupCoordinator {
         }
     }
 
-    /// A group of the classic protocol goes: into the log with it.
+    /// A group of the classic protocol goes: into the log with it. Its soft state goes when the log has that: until then the log may know
+    /// members that are gone.
     pub(super) fn forget_group(id: &str, out: &mut Outcome) {
         out.records.push(group_tombstone(id));
         out.say(GroupObservation::GroupForgotten { group: ShortName::of(id) });

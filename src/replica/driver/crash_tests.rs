@@ -248,3 +248,24 @@ proptest! {
         check_steps(&steps, false, 1_000);
     }
 }
+
+/// The recovery point is written later than the snapshot that it is to be of.
+#[test]
+fn what_recovery_takes_stays_until_a_file_says_more() {
+    let steps = [
+        Step::Send { producer: 0, bytes: 59 },
+        Step::Send { producer: 0, bytes: 120 },
+        Step::Send { producer: 2, bytes: 273 },
+        Step::Send { producer: 0, bytes: 600 },
+        Step::Send { producer: 0, bytes: 309 },
+        Step::Send { producer: 0, bytes: 221 },
+        Step::Send { producer: 0, bytes: 225 },
+        Step::CleanRestart,
+        Step::Send { producer: 0, bytes: 675 },
+        Step::Delete { percent: 63 },
+        Step::Full { space: 772, appends: 1 },
+        Step::Kill,
+        Step::Gap { producer: 2 },
+    ];
+    check_steps(&steps, true, MIB);
+}

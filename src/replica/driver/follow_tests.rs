@@ -3,10 +3,11 @@
 use std::task::Context;
 
 use super::*;
+use crate::protocol::record_batch::BatchProducer;
 use crate::replica::{
     FetchState, FollowerAppend, FollowerFetch, FollowerState, IsrCommitted, TruncateTo,
 };
-use crate::types::{BrokerEpoch, PartitionEpoch};
+use crate::types::{BrokerEpoch, PartitionEpoch, ProducerEpoch, ProducerId, Sequence};
 
 const NODES: [i32; 2] = [1, 2];
 /// Where a batch says which format it has.
@@ -301,6 +302,40 @@ fn what_is_appended_after_a_cut_is_not_vouched_for_by_what_was_before() {
     follow(&again, 1, 2);
     catch_up(&leader, &again, 2);
     assert_equal(&leader, &again);
+}
+
+/// The snapshot of what was not committed goes with the cut, and segments that it stood for are gone.
+#[test]
+fn whose_records_went_is_remembered_after_a_cut() {
+    let disk = TestDisk::new();
+    let (leader, follower) = (new(1), opened(2, Checkpoints::default(), &disk));
+    lead(&leader, 1, 0, &[1, 2]);
+    follow(&follower, 1, 0);
+    let mut builder = BatchBuilder::new(Compression::NONE);
+    builder.set_producer(BatchProducer {
+        id: ProducerId::new(7),
+        epoch: ProducerEpoch::new(0),
+        base_sequence: Some(Sequence::new(0)),
+    });
+    builder.append(Timestamp::from_millis(1), None, Some(b"once"), &[]);
+    run(leader.handle.append(&Records::from(builder.build()), Acks::Leader)).unwrap();
+    append(&leader, 18);
+    catch_up(&leader, &follower, 2);
+    lead(&follower, 2, 1, &[1, 2]);
+    append(&follower, 9);
+    with_worker(&follower, follower.handle.close()).unwrap();
+    let follower = opened(2, Checkpoints { clean: true, ..follower.checkpoints() }, &disk);
+    lead(&follower, 2, 2, &[1, 2]);
+    follower.handle.delete_records(Some(Offset::new(36))).unwrap();
+    assert!(!disk.files_in(&dir()).contains_key("00000000000000000000.log"), "segments went");
+    lead(&leader, 1, 3, &[1, 2]);
+    append(&leader, 1);
+    follow(&follower, 1, 3);
+    while follower.handle.high_watermark() < Offset::new(39) {
+        fetch_once(&leader, &follower, 2, 700);
+    }
+    let producers = |broker: &Broker| broker.handle.lock().machine.producers().clone();
+    assert_eq!(producers(&leader), producers(&follower));
 }
 
 #[test]

@@ -384,7 +384,9 @@ impl PartitionHandle {
         self.until_settled().await?;
         let checkpoint = self.lock().machine.closing_checkpoint();
         let Checkpoint { end_offset, snapshot, indexes } = checkpoint;
-        if let Err(error) = self.files.save_checkpoint(end_offset, &indexes, snapshot).await {
+        let points = [self.progress.written_recovery_point(), self.progress.settled()];
+        let saved = self.files.save_checkpoint(end_offset, &indexes, snapshot, &points).await;
+        if let Err(error) = saved {
             // Without space this log is not closed, and the directory not marked clean; it works, and the other logs are closed.
             self.dir.fail_unless_full(&error);
             return Err(error);

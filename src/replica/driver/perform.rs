@@ -194,7 +194,8 @@ impl PartitionHandle {
     /// Saves a checkpoint, on the directory's worker.
     async fn save(self: Arc<Self>, checkpoint: Checkpoint) -> Result<(), StorageError> {
         let Checkpoint { end_offset, snapshot, indexes } = checkpoint;
-        match self.files.save_checkpoint(end_offset, &indexes, snapshot).await {
+        let points = [self.progress.written_recovery_point(), self.progress.settled()];
+        match self.files.save_checkpoint(end_offset, &indexes, snapshot, &points).await {
             Ok(()) => {
                 self.handle(Event::CheckpointSaved { end_offset });
                 self.dir.want_checkpoints();
@@ -313,8 +314,7 @@ impl PartitionHandle {
     }
 
     async fn remove(&self, segments: &[Offset], start: Offset) -> Result<(), StorageError> {
-        let written = self.progress.written_recovery_point();
-        remove_keeping_producers(&self.files, segments, written).await?;
+        remove_keeping_producers(&self.files, segments, self.progress.settled()).await?;
         for segment in segments {
             self.files.remove(*segment, Suffix::Snapshot).await?;
         }

@@ -50,8 +50,18 @@ impl Membership<ConsumerProtocol> {
         Said {
             topics: self.subscription.clone().unwrap_or_default(),
             regex: self.regex.clone(),
-            held: self.protocol.held.clone(),
+            held: self.held_or_meant(),
         }
+    }
+
+    /// What it has, and what it may take with its owner's next `poll`. Left out, that would be free for the coordinator to give to another
+    /// member, and the answer that says so may come too late or get lost. Kafka's consumer leaves it out.
+    fn held_or_meant(&self) -> AssignmentById {
+        let mut all = self.protocol.held.clone();
+        for (topic, partitions) in self.protocol.target.iter().flatten() {
+            all.entry(*topic).or_default().extend(partitions);
+        }
+        all
     }
 
     pub(super) fn beat(&mut self, now: Monotonic, out: &mut Vec<Effect>) {

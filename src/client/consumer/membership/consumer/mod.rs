@@ -11,12 +11,12 @@
 //! ```
 //!
 //! There is one request, the heartbeat. It says who the member is and, where that is new to the coordinator, what it reads and what it
-//! has; its answer is the member's epoch, when to send the next one, and what the member is to have, where that changed. After
+//! has or may take; its answer is the member's epoch, when to send the next one, and what the member is to have, where that changed. After
 //! anything but a good answer the next one says all.
 //!
 //! A member reconciles within its owner's `poll`: it gives up what is not meant for it any more (the listener is told, what was read is
-//! committed), then takes what is new, then says what it has. Only then does the coordinator give to others what was given up. Meant are
-//! topics by their ids: what nobody knows the name of is waited for, and the rest is taken.
+//! committed), then takes what is new. What is meant for it and what it has yet to give up it says to have; only what it does not name
+//! does the coordinator give to others. Meant are topics by their ids: what nobody knows the name of is waited for, and the rest is taken.
 //!
 //! The member makes its id itself and keeps it as long as it lives (KIP-1082).
 //!
@@ -72,6 +72,7 @@ enum State {
 struct Said {
     topics: BTreeSet<Arc<str>>,
     regex: Option<Arc<str>>,
+    /// What it has or may take.
     held: AssignmentById,
 }
 
